@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The accelerator interface: who runs the guest's CPUs.  Implementations: accel/kvm, accel/synthetic.
+ * vCPU threads, parking and stop reasons are common (run.c); a class says only how a slice of guest time is run. */
+#ifndef ACCEL_H
+#define ACCEL_H
+
+#include "base.h"
+#include "boot.h"
+#include "device.h"
+#include "memory.h"
+#include "state.h"
+
+struct accel;
+
+/* Why a vCPU came back from vcpu_run. */
+enum vcpu_exit {
+    VCPU_AGAIN,                     /* a kick, or nothing special: run it again unless parked */
+    VCPU_RESET,                     /* the guest asked for a reset (triple fault, i8042) */
+    VCPU_SHUTDOWN,                  /* the guest ended itself */
+    VCPU_ERROR,                     /* it cannot go on; the message says why */
+};
+
+struct accel_setup {
+    unsigned cpu_count;
+    const unsigned *apic_ids;       /* by CPU index */
+    struct guest_map *map;          /* borrowed, as all below; complete */
+    struct bus *bus;
+    struct mailbox *mailbox;
+    const int *cpu_nodes;           /* by CPU index; -1 without NUMA */
+    unsigned node_count;
+};
+
+/* One implementation.  All functions but vcpu_run, vcpu_settle and vcpu_kick: while vCPUs are parked. */
+struct accel_class {
+    const char *name;               /* "kvm", "synthetic" */
+    const char *summary;
+    /* Tries whether it works here, by creating what it needs and letting it go.  Error: HOST, why not. */
+    bool (*probe)(GError **error);
+    struct accel *(*create)(const struct accel_setup *setup, GError **error);
+    void (*destroy)(struct accel *a);
+    /* The dirty log; functions may be NULL. */
+    struct dirty_source (*dirty_source)(struct accel *a);
+    /* The hub exists only after the accelerator: told once, before vCPUs run.  May be NULL. */
+    void (*set_hub)(struct accel *a, struct hub *hub);
+    /* Puts a vCPU into its first state.  Also resets local APIC, events, FPU; vCPU 0's call resets the interrupt
+     * chip, timer and clock. */
+    bool (*vcpu_reset)(struct accel *a, unsigned cpu, const struct cpu_start *start, GError **error);
+    /* On the vCPU's thread: guest time, until kicked or something to tell.  '*ret_text' (owned by caller) with
+     * VCPU_ERROR. */
+    enum vcpu_exit (*vcpu_run)(struct accel *a, unsigned cpu, char **ret_text);
+    /* On the vCPU's thread, before it parks: completes what a pending I/O or MMIO exit left open. */
+    void (*vcpu_settle)(struct accel *a, unsigned cpu);
+    /* Any thread: makes a vcpu_run that goes on or comes return soon.  The vCPU's thread also gets SIGUSR1. */
+    void (*vcpu_kick)(struct accel *a, unsigned cpu);
+    /* Before a vCPU that was kicked runs again. */
+    void (*vcpu_unkick)(struct accel *a, unsigned cpu);
+    /* The workload's witness: the vCPU's total of page writes, from its register. */
+    bool (*vcpu_witness)(struct accel *a, unsigned cpu, uint64_t *ret, GError **error);
+    /* Sections of vCPUs and in-kernel devices, in the order of the stream; borrowed, valid as long as 'a'. */
+    const struct state_section *(*sections)(struct accel *a, unsigned *ret_count);
+    /* Called on the source after the last stop and on the destination after load: clock and the like.  May be NULL. */
+    /* Appends "key=value" lines that source and destination must share (features, TSC frequency). */
+    void (*describe)(struct accel *a, GString *lines);
+    /* Frequency of the time stamp counter the guest sees, kHz. */
+    uint64_t (*tsc_khz)(struct accel *a);
+    /* Lines "name: value" for `info kvm -v` and the like: appends to a GVariantBuilder of type a{sv}; may be NULL. */
+    void (*inform)(struct accel *a, GVariantBuilder *dict);
+};
+
+extern const struct accel_class accel_kvm, accel_synthetic;
+/* NULL-terminated, in the order in which they are tried. */
+extern const struct accel_class *const accel_classes[];
+const struct accel_class *accel_find(const char *name);
+
+/* --- run control ------------------------------------------------------------------------------------------------ */
+
+/* The guest runs when no reason to stop is left. */
+enum stop_reason {
+    STOP_USER      = 1 << 0,        /* `stop`, -S, and before the first cont */
+    STOP_VERIFY    = 1 << 1,
+    STOP_MIGRATE   = 1 << 2,        /* switching over, or migrated away */
+    STOP_DEBUGGER  = 1 << 3,
+    STOP_ERROR     = 1 << 4,
+    STOP_CHANGE    = 1 << 5,        /* main changes the map or resets */
+};
+
+/* Something that vCPUs tell main, delivered through the mailbox. */
+struct run_event {
+    enum vcpu_exit what;            /* RESET, SHUTDOWN or ERROR; the reason STOP_ERROR or STOP_CHANGE is set already */
+    unsigned cpu;
+    char *text;
+};
+
+struct run;
+/* Starts with STOP_USER.  Threads begin with the first release of the last reason. 'event' runs on main. */
+struct run *run_new(const struct accel_class *class, struct accel *a, unsigned cpu_count, struct mailbox *mailbox,
+                    void (*event)(void *self, const struct run_event *e), void *self);
+void run_free(struct run *r);       /* stops and joins */
+/* Adds reasons and waits until every vCPU is parked (settled, its state readable).  Any thread but a vCPU's. */
+void run_hold(struct run *r, unsigned reasons);
+/* Takes reasons away; the guest runs if none is left.  False (HOST) if a thread cannot start.  Any thread but a
+ * vCPU's. */
+bool run_release(struct run *r, unsigned reasons, GError **error);
+unsigned run_reasons(struct run *r);
+static inline bool run_running(struct run *r) { return run_reasons(r) == 0; }
+/* Thread id (gettid) of a vCPU; 0 before it started. */
+int run_thread_id(struct run *r, unsigned cpu);
+/* From a device on a vCPU's thread: the guest asks for a reset or ends itself. Stops all, tells main; no waiting. */
+void run_request(struct run *r, enum vcpu_exit what);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* From a definition's kernel to guest memory and first register state: kernel files, ACPI tables, the start of each
+ * CPU.  Pure functions over guest memory; any thread while vCPUs are parked. */
+#ifndef BOOT_H
+#define BOOT_H
+
+#include "base.h"
+#include "memory.h"
+#include "topology.h"
+
+struct cpu_segment {
+    uint16_t selector;
+    uint64_t base;
+    uint32_t limit;                 /* bytes - 1 */
+    uint8_t type, dpl, present, db, s, l, g;    /* as in struct kvm_segment */
+};
+
+/* The registers a CPU starts with; what is not named is as after reset. */
+struct cpu_start {
+    enum cpu_start_kind {
+        CPU_START_DIRECT,           /* runs from these registers */
+        CPU_START_WAIT,             /* waits for INIT-SIPI */
+    } kind;
+    uint64_t rip, rsp, rflags, rax, rbx, rcx, rdx, rsi, rdi, rbp;
+    uint64_t cr0, cr3, cr4, efer;
+    struct cpu_segment cs, ds, es, fs, gs, ss, tr, ldt;
+    uint64_t gdt_base, idt_base;
+    uint16_t gdt_limit, idt_limit;
+};
+
+struct boot_setup {
+    const struct guest_map *map;
+    const struct topology_final *topology;
+    const char *kernel;             /* path, or "builtin:workload" */
+    const char *command_line;       /* may be NULL */
+    unsigned cpu_count;
+    bool direct_cpus;               /* start the workload guest's other CPUs directly */
+};
+
+/* Loads kernel, command line and ACPI tables into guest memory (fresh: all zeros) and fills 'starts' ('cpu_count' of
+ * them).  Error: ARGUMENT or HOST naming the file and what was looked for; guest memory may then be half written.
+ * Does not mark pages dirty. */
+bool boot_load(const struct boot_setup *setup, struct cpu_start *starts, GError **error);
+/* Checks that the kernel exists and is of a known kind and fits RAM, without a machine. */
+bool boot_check(const char *kernel, uint64_t ram_bytes, GError **error);
+/* Path of the installed or built image behind "builtin:workload", or NULL with an error saying where it looked.
+ * Caller frees. */
+char *boot_builtin_path(GError **error);
+
+/* ACPI tables alone, for tests and `info acpi`: name is "RSDP", "XSDT", "APIC", "SRAT", "SLIT" ...  Each element
+ * struct acpi_table with the bytes as in guest memory. */
+struct acpi_table { char signature[9]; uint64_t gpa; GByteArray *bytes; };
+GPtrArray *acpi_build(const struct topology_final *topology, const struct guest_map *map);
+
+#endif

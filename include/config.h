@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The definition: what the user has entered so far, a plain copyable value.  A command edits a copy and swaps it in
+ * on success, so a refused command changes nothing; check, save and (later) undo work on it.  Main thread, or any
+ * thread on its own copy. */
+#ifndef CONFIG_H
+#define CONFIG_H
+
+#include "base.h"
+#include "memory.h"
+#include "topology.h"
+#include "workload.h"
+
+#define RAM_DEFAULT (128 * MIB)
+#define RAM_MIN     (16 * MIB)
+
+struct memory_options {
+    bool entered;
+    uint64_t size, maxmem;          /* bytes; maxmem 0: not given */
+    unsigned slots;
+};
+
+enum accel_choice { ACCEL_AUTO, ACCEL_KVM, ACCEL_SYNTHETIC };
+extern const char *const accel_choice_names[];      /* "auto", "kvm", "synthetic", NULL */
+
+typedef struct definition {
+    char *name;                     /* -name; NULL if unset */
+    struct memory_options memory;
+    struct topology topology;
+    GArray *backends;               /* struct backend_options, in creation order */
+    enum accel_choice accel;
+    char *kernel;                   /* never NULL: "builtin:workload" */
+    char *append;                   /* NULL if unset */
+    char *serial;                   /* never NULL: "null" */
+    struct control_parameters workload;
+} definition;
+
+struct definition *definition_new(void);
+struct definition *definition_copy(const struct definition *d);
+void definition_free(struct definition *d);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(definition, definition_free)
+bool definition_equal(const struct definition *a, const struct definition *b);
+
+/* Option tables; each with the enum of its indices. */
+enum { MEMORY_P_SIZE, MEMORY_P_SLOTS, MEMORY_P_MAXMEM };
+extern const struct property memory_properties[];           /* implied: size; without suffix MiB */
+enum { ACCEL_P_ACCEL };
+extern const struct property accel_properties[];            /* implied: accel */
+
+/* Each changes 'd' or fails with 'd' unchanged.  Wordings are QEMU's where it has the rule. */
+bool definition_set_memory(struct definition *d, const struct values *v, GError **error);
+bool definition_set_smp(struct definition *d, const struct values *v, GError **error);
+bool definition_set_accel(struct definition *d, const struct values *v, GError **error);
+bool definition_add_backend(struct definition *d, enum backend_kind kind, const struct values *v, GError **error);
+bool definition_delete_backend(struct definition *d, const char *id, GError **error);
+bool definition_add_node(struct definition *d, const struct values *v, GError **error);
+bool definition_set_distance(struct definition *d, const struct values *v, GError **error);
+bool definition_map_cpu(struct definition *d, const struct values *v, GError **error);
+bool definition_set_workload(struct definition *d, const struct values *v, GError **error);
+/* Kernel, append, name, serial are plain strings: */
+bool definition_set_kernel(struct definition *d, const char *kernel, GError **error);
+void definition_set_append(struct definition *d, const char *text);
+void definition_set_name(struct definition *d, const char *name);
+bool definition_set_serial(struct definition *d, const char *target, GError **error);
+
+const struct backend_options *definition_backend(const struct definition *d, const char *id);
+/* The node that uses a backend, or -1. */
+int definition_backend_user(const struct definition *d, const char *id);
+struct backend_lookup definition_backends(const struct definition *d);
+/* RAM in bytes: as entered, else the sum of the nodes' backends, else RAM_DEFAULT. */
+uint64_t definition_ram(const struct definition *d);
+/* Every problem at once: struct problem *, in a useful order; empty if it can be built. */
+GPtrArray *definition_check(const struct definition *d);
+/* "complete: 2 nodes, 4 CPUs, 2 GiB".  Caller frees. */
+char *definition_summary(const struct definition *d);
+/* A script of commands that gives this definition; canonical: entering it and saving again gives the same bytes.
+ * Caller frees. */
+char *definition_save(const struct definition *d);
+
+#endif

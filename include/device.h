@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Port and MMIO bus, and the devices on it.  vCPU threads call; each device has a lock of rank 15. */
+#ifndef DEVICE_H
+#define DEVICE_H
+
+#include "base.h"
+#include "memory.h"
+#include "state.h"
+
+enum bus_space { BUS_PORT, BUS_MMIO };
+
+/* A device's registers.  'size' is 1, 2, 4 or 8 bytes; values are zero-extended. */
+struct bus_ops {
+    uint64_t (*read)(void *device, uint64_t offset, unsigned size);
+    void (*write)(void *device, uint64_t offset, unsigned size, uint64_t value);
+};
+
+struct bus;
+struct bus *bus_new(void);
+void bus_free(struct bus *bus);
+/* Claims [base, base + length).  Error STATE if part of it is taken, naming both.  Main only, before vCPUs run. */
+bool bus_claim(struct bus *bus, enum bus_space space, uint64_t base, uint64_t length, const char *name,
+               const struct bus_ops *ops, void *device, GError **error);
+/* Nobody there: reads all ones, writes are dropped.  vCPU threads, frozen map. */
+uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t address, unsigned size);
+void bus_write(struct bus *bus, enum bus_space space, uint64_t address, unsigned size, uint64_t value);
+
+/* --- serial output: a ring of the last 64 KiB, and where it goes besides -------------------------------------- */
+
+enum { SERIAL_RING_SIZE = 64 * 1024 };
+
+struct serial;
+/* 'target': "null" (only the ring), "stdio", "file:PATH", "unix:PATH" (listens; 0600; replaces only a dead socket).
+ * Bytes leave on the main thread through the mailbox; a reader that is slow or gone never blocks a vCPU. */
+struct serial *serial_new(const char *target, struct mailbox *mailbox, GError **error);
+void serial_free(struct serial *s);
+/* Any thread; never blocks. */
+void serial_put(struct serial *s, uint8_t byte);
+/* The bytes from stream position '*position' on that the ring still has; advances it.  Position 0 is the first byte
+ * ever.  Any thread.  Caller frees. */
+char *serial_read(struct serial *s, uint64_t *position, size_t *ret_size);
+uint64_t serial_total(struct serial *s);        /* bytes ever put */
+const char *serial_target(const struct serial *s);
+/* Checks the form of a target without opening it. */
+bool serial_target_check(const char *target, GError **error);
+
+/* --- devices --------------------------------------------------------------------------------------------------- */
+
+/* 16550 UART (PC16550D data sheet) at 0x3f8; output goes to the ring. */
+struct uart;
+struct uart *uart_new(struct serial *serial);
+void uart_free(struct uart *u);
+bool uart_attach(struct uart *u, struct bus *bus, uint64_t port, GError **error);
+void uart_reset(struct uart *u);
+struct state_section uart_state(struct uart *u);
+
+/* The ports of the power block: i8042 reset (0x64), exit port (0xf4), debug console (0xe9).  'event' is called on
+ * the vCPU's thread. */
+enum power_event { POWER_RESET, POWER_EXIT };
+struct power;
+struct power *power_new(struct serial *debug, void (*event)(void *self, enum power_event what, uint64_t value),
+                        void *self);
+void power_free(struct power *p);
+bool power_attach(struct power *p, struct bus *bus, GError **error);
+
+/* RTC/CMOS at 0x70/0x71 (MC146818): time of day from the host, 128 bytes. */
+struct rtc;
+struct rtc *rtc_new(void);
+void rtc_free(struct rtc *r);
+bool rtc_attach(struct rtc *r, struct bus *bus, GError **error);
+void rtc_reset(struct rtc *r);
+struct state_section rtc_state(struct rtc *r);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The composition root: owns the definition, builds the parts from it, hands them their interfaces, owns the run
+ * state and the migration sessions.  Two machines in one process work.  Main thread unless said otherwise. */
+#ifndef MACHINE_H
+#define MACHINE_H
+
+#include "accel.h"
+#include "base.h"
+#include "config.h"
+#include "device.h"
+#include "memory.h"
+#include "migrate.h"
+#include "topology.h"
+#include "workload.h"
+
+struct machine;
+
+/* What the machine tells whoever shows it; each on main.  Any may be NULL. */
+struct machine_events {
+    void *self;
+    void (*run_state)(void *self);                              /* machine_status changed */
+    void (*migration)(void *self, enum migrate_state s);        /* of the current session */
+    void (*pass)(void *self, uint64_t count);
+    void (*guest)(void *self, const char *text);                /* "guest reset", "vCPU 1 stopped: ..." */
+};
+
+struct machine *machine_new(struct mailbox *mailbox, struct jobs *jobs, const struct machine_events *events);
+void machine_free(struct machine *m);
+
+/* --- preconfig -------------------------------------------------------------------------------------------------------- */
+
+const struct definition *machine_definition(const struct machine *m);
+/* Swaps in an edited copy (taken).  Error STATE once the machine is built ('*d' is then freed too). */
+bool machine_define(struct machine *m, struct definition *d, GError **error);
+bool machine_built(const struct machine *m);
+/* Problems of the definition and of this host with it (kernel file, accelerator): struct problem *. */
+GPtrArray *machine_check(const struct machine *m);
+/* Builds the parts: preconfig -> prelaunch.  Needs a definition without problems.  Error: as the parts say, and
+ * everything is as before.  Preallocation makes it slow: 'done' is called on main when it ended ('error' NULL if it
+ * is built), never from within this call. */
+void machine_build(struct machine *m, void (*done)(void *self, const GError *error), void *self);
+/* Tears the machine down to preconfig.  Without 'force' refused (STATE) while the guest runs or a migration lives. */
+bool machine_teardown(struct machine *m, bool force, GError **error);
+/* The accelerator in use and, if none was asked for by name, why not the ones before it (NULL if the first). */
+const char *machine_accel(const struct machine *m);
+const char *machine_accel_reason(const struct machine *m);
+
+/* --- run control --------------------------------------------------------------------------------------------------------- */
+
+/* QEMU's word: "running", "paused", "prelaunch", "preconfig", "inmigrate", "finish-migrate", "postmigrate",
+ * "internal-error", "shutdown". */
+const char *machine_status(const struct machine *m);
+bool machine_running(const struct machine *m);
+/* 'force': although it was migrated away, or nobody knows (the hand-off rules of DESIGN.md 5). */
+bool machine_cont(struct machine *m, bool force, GError **error);
+bool machine_stop(struct machine *m, GError **error);
+bool machine_reset(struct machine *m, bool force, GError **error);
+
+/* --- migration --------------------------------------------------------------------------------------------------------------- */
+
+struct migrate_parameters *machine_parameters(struct machine *m);       /* live in every state, also preconfig */
+struct migrate_capabilities *machine_capabilities(struct machine *m);
+bool machine_migrate(struct machine *m, const char *uri, GError **error);
+bool machine_migrate_cancel(struct machine *m, GError **error);
+/* The machine must be built and fresh (never run).  'paused': the guest arrives paused. */
+bool machine_incoming(struct machine *m, const char *uri, bool paused, GError **error);
+/* True if this machine waits for (or has failed) an incoming guest and has none of its own. */
+bool machine_awaits_incoming(const struct machine *m);
+/* -incoming defer: inmigrate without a listener. */
+void machine_defer_incoming(struct machine *m);
+/* The current or last session, in either direction; NULL if there was none. */
+struct session *machine_session(struct machine *m);
+/* Settles an unknown outcome; see session_ask_outcome. */
+bool machine_ask_outcome(struct machine *m, void (*done)(void *self, enum migrate_owner owner, const GError *error),
+                         void *self, GError **error);
+
+/* --- looking in ---------------------------------------------------------------------------------------------------------------- */
+
+const struct topology_final *machine_topology(const struct machine *m);     /* NULL in preconfig */
+const struct guest_map *machine_map(const struct machine *m);               /* NULL in preconfig */
+struct run *machine_run(struct machine *m);                                 /* NULL in preconfig */
+struct serial *machine_serial(struct machine *m);                           /* NULL in preconfig */
+struct mailbox *machine_mailbox(struct machine *m);
+struct jobs *machine_jobs(struct machine *m);
+struct hub *machine_hub(struct machine *m);
+/* Parameters: of the running guest, or the initial ones. */
+bool machine_workload_set(struct machine *m, const struct values *v, GError **error);
+void machine_workload_get(struct machine *m, struct control_parameters *ret);
+/* Stops the guest with STOP_VERIFY, checks in a job, lets it go on; 'done' on main. */
+bool machine_verify(struct machine *m, void (*done)(void *self, const struct workload_verdict *v, const GError *error),
+                    void *self, GError **error);
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Guest memory: host backends, RAM blocks, the guest physical map, the dirty hub. */
+#ifndef MEMORY_H
+#define MEMORY_H
+
+#include "base.h"
+#include "property.h"
+
+/* --- backends: what a block's host memory is made of --------------------------------------------------------- */
+
+enum backend_kind { BACKEND_RAM, BACKEND_MEMFD, BACKEND_KINDS };
+extern const char *const backend_kind_names[];      /* "memory-backend-ram", ...; NULL-terminated */
+
+/* As the user entered it; a plain value. */
+struct backend_options {
+    enum backend_kind kind;
+    char id[ID_SIZE];
+    uint64_t size;                  /* bytes, a multiple of PAGE_SIZE */
+    bool share, prealloc, merge, dump;
+};
+
+/* Indices are the same in each kind's table; defaults differ (share: off for ram, on for memfd). */
+enum { BACKEND_P_ID, BACKEND_P_SIZE, BACKEND_P_SHARE, BACKEND_P_PREALLOC, BACKEND_P_MERGE, BACKEND_P_DUMP };
+extern const struct property backend_ram_properties[], backend_memfd_properties[];
+/* Fills '*ret' from parsed values (checks size rules); false leaves it unchanged. */
+bool backend_options_read(enum backend_kind kind, const struct values *v, struct backend_options *ret, GError **error);
+void backend_options_init_default(struct backend_options *o, const char *id, uint64_t size);    /* ram */
+
+/* --- blocks ---------------------------------------------------------------------------------------------------- */
+
+/* Host memory of one backend, mapped.  Fixed from block_new to block_free. */
+typedef struct block {
+    char name[ID_SIZE];             /* unique in its map: the backend's id, or "numon.ram" */
+    uint8_t *host;                  /* first byte of the mapping, page aligned, MADV_DONTFORK */
+    uint64_t size;                  /* bytes, a multiple of PAGE_SIZE */
+    uint64_t page_count;
+    int fd;                         /* memfd behind the mapping, CLOEXEC; -1 if none */
+    unsigned index;                 /* place in its map's list */
+    struct backend_options options;
+} block;
+
+/* Maps memory as the options say; preallocates if asked (may take long: call it in a job then).  Error: HOST. */
+struct block *block_new(const struct backend_options *options, GError **error);
+void block_free(struct block *b);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(block, block_free)
+/* Makes every byte zero and gives the host memory back (private: MADV_DONTNEED; memfd: hole punch). */
+bool block_discard(struct block *b, GError **error);
+/* True if the page holds only zeros.  Vector units where present, chosen at run time. */
+bool page_is_zero(const uint8_t *page);
+
+/* --- the guest physical map -------------------------------------------------------------------------------------- */
+
+/* One contiguous piece of guest physical RAM. */
+struct section {
+    uint64_t gpa, size;             /* bytes, page aligned */
+    struct block *block;            /* borrowed from the map */
+    uint64_t offset;                /* in the block */
+    int node;                       /* guest node, or -1 without NUMA */
+};
+
+/* Owns its blocks.  Frozen while vCPUs run or a migration lives: readers need no lock. */
+struct guest_map {
+    GPtrArray *blocks;              /* struct block *, in creation order */
+    GArray *sections;               /* struct section, by rising gpa, never overlapping; one a node and piece */
+};
+
+struct guest_map *guest_map_new(void);
+void guest_map_free(struct guest_map *map);
+typedef struct guest_map guest_map;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(guest_map, guest_map_free)
+/* Takes the block; its name must be new. */
+void guest_map_take_block(struct guest_map *map, struct block *b);
+struct block *guest_map_find_block(const struct guest_map *map, const char *name);
+/* Adds RAM; the caller keeps to the rules above. */
+void guest_map_add(struct guest_map *map, const struct section *s);
+/* The section that holds 'gpa', or NULL.  Any thread while frozen. */
+const struct section *guest_map_find(const struct guest_map *map, uint64_t gpa);
+/* Host address of guest physical 'gpa' if 'size' bytes from there are contiguous RAM of one section; else NULL. */
+void *guest_map_host(const struct guest_map *map, uint64_t gpa, uint64_t size);
+/* Copies out of (into) guest memory over section borders; false if some byte is not RAM.  Writing does not mark
+ * pages dirty: the caller does (hub_mark_gpa). */
+bool guest_map_read(const struct guest_map *map, uint64_t gpa, void *to, uint64_t size);
+bool guest_map_write(const struct guest_map *map, uint64_t gpa, const void *from, uint64_t size);
+uint64_t guest_map_ram_bytes(const struct guest_map *map);
+
+/* --- dirty pages: one hub, many subscribers (DESIGN.md 3) -------------------------------------------------------- */
+
+/* Who can tell which pages changed.  Accelerators implement it; unit tests use an array. */
+struct dirty_source {
+    bool (*start)(void *self, GError **error);
+    /* ORs the pages of 'block' written since they were last cleared into 'words'. */
+    bool (*collect)(void *self, struct block *block, uint64_t *words, GError **error);
+    /* The next write to these pages will be reported again; a log that clears in collect does nothing here. */
+    bool (*clear)(void *self, struct block *block, uint64_t first, uint64_t count, GError **error);
+    void (*stop)(void *self);
+    void *self;
+};
+
+struct hub;
+struct subscriber;
+
+/* 'source' may have NULL functions: then only marks count (synthetic vCPUs mark every page they write). */
+struct hub *hub_new(struct guest_map *map, struct dirty_source source);
+void hub_free(struct hub *hub);
+/* Starts logging with the first subscriber.  Its bitmaps start clear.  Error: HOST. */
+struct subscriber *hub_subscribe(struct hub *hub, const char *who, GError **error);
+void hub_unsubscribe(struct hub *hub, struct subscriber *s);        /* stops logging with the last; NULL is fine */
+/* Collects the accelerator's log of every block and ORs it into every subscriber.  Any thread; rank 20. */
+bool hub_sync(struct hub *hub, GError **error);
+/* The subscriber's bitmap of a block: one bit a page; others set bits in it at any time. */
+_Atomic uint64_t *subscriber_words(struct subscriber *s, const struct block *b);
+/* For a reader of pages: clears the bits of the range in the subscriber's bitmap (acquire), lets the log report the
+ * next write, and returns in '*ret_set' how many were set.  Only then may the pages be read. */
+bool hub_clear(struct hub *hub, struct subscriber *s, struct block *b, uint64_t first, uint64_t count,
+               uint64_t *ret_set, GError **error);
+/* For a writer that no page protection sees: call AFTER writing.  Release order.  Any thread, no lock. */
+void hub_mark(struct hub *hub, const struct block *b, uint64_t first, uint64_t count);
+/* The same by guest physical address, over section borders; what is not RAM is passed over. */
+void hub_mark_gpa(struct hub *hub, uint64_t gpa, uint64_t size);
+bool hub_active(const struct hub *hub);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The migration engine.  It knows neither KVM nor devices, only the small interface it is handed.  One session moves
+ * one guest once, out or in.  Threads: main calls; one migration thread and, outgoing, one return-path thread work. */
+#ifndef MIGRATE_H
+#define MIGRATE_H
+
+#include "base.h"
+#include "memory.h"
+#include "property.h"
+#include "state.h"
+
+/* --- parameters and capabilities: declared once, live ------------------------------------------------------------ */
+
+/* Name in C, name for people, property type, unit of a number without suffix, min, max, default, unit, help. */
+#define MIGRATE_PARAMETERS(X)                                                                                      \
+    X(max_bandwidth, "max-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, 128 * MIB, "128M", "bytes/second",       \
+      "most that is sent in a second; 0 is unlimited")                                                             \
+    X(avail_switchover_bandwidth, "avail-switchover-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, 0, "0",         \
+      "bytes/second", "bandwidth to reckon the switchover with; 0 is the measured one")                            \
+    X(downtime_limit, "downtime-limit", PROPERTY_UINT, 1, 0, 2000000, 300, "300", "ms",                            \
+      "longest stop of the guest at the switchover")                                                               \
+    X(switchover_timeout, "switchover-timeout", PROPERTY_UINT, 1, 100, 600000, 5000, "5000", "ms",                 \
+      "without progress for so long while switching over, the source goes on by itself")
+
+struct migrate_parameters {
+#define X(c, name, type, unit_size, min, max, value, text, unit, help) _Atomic uint64_t c;
+    MIGRATE_PARAMETERS(X)
+#undef X
+};
+/* The table, in the order of the macro; with the offset of each value in struct migrate_parameters. */
+extern const struct property migrate_parameter_properties[];
+extern const size_t migrate_parameter_offsets[];
+void migrate_parameters_init(struct migrate_parameters *p);
+/* Live: a running migration takes it up at its next slice.  Error: ARGUMENT. */
+bool migrate_parameter_set(struct migrate_parameters *p, const char *name, const char *value, GError **error);
+
+/* X(C name, name for people, help): all default off. */
+#define MIGRATE_CAPABILITIES(X)                                                                                     \
+    X(return_path, "return-path", "refuse a transport without a way back (where there is one it is always open)")  \
+    X(events, "events", "an event line at each change of state and each pass")
+
+struct migrate_capabilities {
+#define X(c, name, help) _Atomic bool c;
+    MIGRATE_CAPABILITIES(X)
+#undef X
+};
+struct migrate_capability_info { const char *name, *help; size_t offset; };
+extern const struct migrate_capability_info migrate_capability_info[];      /* ends with a NULL name */
+bool migrate_capability_set(struct migrate_capabilities *c, const char *name, bool on, GError **error);
+
+/* --- states (REFERENCE.md 3.3) ------------------------------------------------------------------------------------ */
+
+enum migrate_state {
+    MIGRATE_NONE, MIGRATE_SETUP, MIGRATE_ACTIVE, MIGRATE_DEVICE, MIGRATE_COMPLETED, MIGRATE_FAILED,
+    MIGRATE_CANCELLING, MIGRATE_CANCELLED,
+    MIGRATE_STATES
+};
+const char *migrate_state_name(enum migrate_state s);       /* QEMU's words */
+static inline bool
+migrate_state_ended(enum migrate_state s)
+{
+    return s == MIGRATE_COMPLETED || s == MIGRATE_FAILED || s == MIGRATE_CANCELLED;
+}
+
+/* --- counters ------------------------------------------------------------------------------------------------------ */
+
+#define MIGRATE_COUNTERS(X)                                                                \
+    X(bytes, "bytes", "written to (read from) the stream, headers included")              \
+    X(pages_normal, "pages", "sent whole")                                                 \
+    X(pages_zero, "pages", "sent as a zero marker")                                        \
+    X(precopy_bytes, "bytes", "of RAM before the guest stopped")                           \
+    X(downtime_bytes, "bytes", "of RAM after the guest stopped")                           \
+    X(dirty_syncs, "syncs", "collections of the dirty log, the first all-dirty one included")
+
+struct migrate_counters {
+#define X(c, unit, help) _Atomic uint64_t c;
+    MIGRATE_COUNTERS(X)
+#undef X
+};
+extern const struct counter_info migrate_counter_info[];    /* ends with a NULL name */
+
+/* --- what the machine hands in --------------------------------------------------------------------------------------- */
+
+struct migrate_guest {
+    void *self;
+    struct guest_map *map;                  /* frozen while the session lives */
+    struct hub *hub;
+    /* vCPUs first, then devices: saved and described in this order. */
+    const struct state_section *const *sections;
+    unsigned section_count;
+    const char *machine_type;               /* "numon-0.1" */
+    /* Subsection configuration/numon-machine: lines "key=value" in a fixed order, what must agree.  Caller frees. */
+    char *(*describe)(void *self);
+    /* Destination: is theirs ours?  Error PEER names every difference ("distance 0 1: source 21, here 20"). */
+    bool (*agree)(void *self, const char *theirs, GError **error);
+    /* Migration thread: parks the vCPUs (STOP_MIGRATE); after that RAM changes no more. */
+    void (*stop)(void *self);
+    /* Migration thread, before the last byte is written, or main on cancel: takes STOP_MIGRATE away again. */
+    void (*go_on)(void *self);
+    /* Is the user's stop set: read after stop(), travels in "globalstate". */
+    bool (*user_paused)(void *self);
+    /* Destination: everything loaded and the answer is sent: takes STOP_MIGRATE away; paused says what the source's
+     * user had set. */
+    void (*start)(void *self, bool paused);
+    /* Destination, after a failed load: RAM and devices as fresh. */
+    void (*reset)(void *self);
+};
+
+struct migrate_events {
+    void *self;
+    /* On main, through the mailbox, at each change of state, in order, none left out. */
+    void (*state)(void *self, enum migrate_state s);
+    /* On main: a pass begins (the dirty sync count). */
+    void (*pass)(void *self, uint64_t count);
+};
+
+/* --- sessions ----------------------------------------------------------------------------------------------------------- */
+
+enum migrate_direction { MIGRATE_OUT, MIGRATE_IN };
+
+/* The source's knowledge of who may run the guest. */
+enum migrate_owner {
+    OWNER_HERE,             /* ours; it runs or may run here */
+    OWNER_THERE,            /* acknowledged: the other side has it */
+    OWNER_UNKNOWN,          /* the link died between our last byte and the answer */
+    OWNER_COPY,             /* one-way transport done: a file or pipe holds a copy, ours may go on */
+};
+
+struct session;
+/* Parameters and capabilities are borrowed and may change live. */
+struct session *session_new(enum migrate_direction direction, const struct migrate_guest *guest,
+                            struct migrate_parameters *parameters, struct migrate_capabilities *capabilities,
+                            struct mailbox *mailbox, const struct migrate_events *events);
+/* Cancels, joins its threads, frees.  Main. */
+void session_free(struct session *s);
+/* Checks the URI's form (unix:PATH, tcp:HOST:PORT, exec:COMMAND) without touching anything. */
+bool migrate_uri_check(const char *uri, enum migrate_direction direction, GError **error);
+/* Sets up and returns in state SETUP; connecting and everything else happens on the migration thread.  Incoming:
+ * the listener exists when this returns (errors are told here), the guest is loaded when a source connects; a
+ * source that is refused or fails leaves the machine fresh, and the session ends FAILED. */
+bool session_start(struct session *s, const char *uri, GError **error);
+/* Any moment; refused (STATE) once the last byte may have been written.  The end is told by events. */
+bool session_cancel(struct session *s, GError **error);
+enum migrate_owner session_owner(struct session *s);
+/* Owner unknown: asks the destination again by migration id (running, discarded, unknown) on a thread; 'done' on
+ * main with its answer: OWNER_THERE, OWNER_HERE, or OWNER_UNKNOWN and an error saying what was tried. */
+void session_ask_outcome(struct session *s, void (*done)(void *self, enum migrate_owner owner, const GError *error),
+                         void *self);
+/* The user said `cont -f`: ours, whatever became of the other. */
+void session_claim(struct session *s);
+
+/* One consistent reading; any thread. */
+struct migrate_info {
+    enum migrate_direction direction;
+    enum migrate_state state;
+    enum migrate_owner owner;
+    char *error;                            /* owned; NULL if none */
+    char *uri;                              /* owned; as given; incoming tcp with the port chosen */
+    uint64_t id;                            /* the migration's random id; 0 before it is known */
+    uint64_t total_ms, setup_ms, downtime_us, expected_downtime_ms;
+    bool downtime_known;
+    uint64_t total_bytes, remaining_bytes, page_size;
+    uint64_t bytes, pages_normal, pages_zero, precopy_bytes, downtime_bytes, dirty_syncs;
+    uint64_t dirty_pages_rate;              /* pages per second over the last sync period */
+    double mbps;                            /* 10^6 bit/s: last window, or the whole once ended */
+    uint64_t pages_per_second;
+};
+void session_info(struct session *s, struct migrate_info *ret);
+void migrate_info_release(struct migrate_info *i);
+
+#endif

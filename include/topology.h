@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The guest's NUMA topology as the user has entered it: CPU levels, nodes, distances, CPU placement, with QEMU's
+ * rules and wordings (REFERENCE.md 1).  A plain value without pointers: copy it by assignment.
+ * Any thread may read a copy; nothing here locks or keeps state. */
+#ifndef TOPOLOGY_H
+#define TOPOLOGY_H
+
+#include "base.h"
+#include "property.h"
+
+enum {
+    TOPOLOGY_NODES = 128,           /* node ids 0..127 */
+    TOPOLOGY_CPUS = 128,            /* limit of both accelerators */
+    DISTANCE_LOCAL = 10,
+    DISTANCE_MIN = 10,
+    DISTANCE_UNREACHABLE = 255,
+};
+
+enum smp_level { SMP_SOCKETS, SMP_DIES, SMP_CORES, SMP_THREADS, SMP_LEVELS };
+
+/* What the user gave (0: not given) and, by smp_derive, what follows. */
+struct smp {
+    unsigned cpus, maxcpus;
+    unsigned levels[SMP_LEVELS];
+};
+
+/* Where a CPU sits; ids count from 0 within the level above. */
+struct cpu_place { unsigned socket, die, core, thread; };
+
+struct node {
+    bool present;
+    bool has_mem;                   /* 'mem=' was given */
+    uint64_t mem;                   /* bytes, with has_mem */
+    char memdev[ID_SIZE];           /* backend id, or "" */
+};
+
+struct topology {
+    struct smp smp;                 /* as entered */
+    struct node nodes[TOPOLOGY_NODES];
+    uint8_t node_order[TOPOLOGY_NODES];             /* ids in the order of creation; 'node_count' of them */
+    unsigned node_count;
+    uint8_t distance[TOPOLOGY_NODES][TOPOLOGY_NODES];   /* [src][dst]; 0: not given */
+    int16_t cpu_node[TOPOLOGY_CPUS];                /* explicit mapping by CPU index; -1: none */
+};
+
+/* What the rules need to know of memory backends, which live outside.  Returns false if there is none of the id. */
+struct backend_lookup {
+    bool (*size)(const void *self, const char *id, uint64_t *ret_bytes);
+    const void *self;
+};
+
+/* One thing that is wrong, and a command that mends it. */
+struct problem { char *text, *remedy; };
+void problem_free(struct problem *p);
+/* Appends to an array of struct problem *. */
+void problem_add(GPtrArray *problems, char *remedy_taken, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+void topology_init(struct topology *t);             /* no node, 1 CPU, nothing mapped */
+
+/* Option tables, each with the enum of its indices. */
+enum { SMP_P_CPUS, SMP_P_SOCKETS, SMP_P_DIES, SMP_P_CORES, SMP_P_THREADS, SMP_P_MAXCPUS };
+extern const struct property smp_properties[];      /* implied: cpus */
+enum { NODE_P_NODEID, NODE_P_CPUS, NODE_P_MEM, NODE_P_MEMDEV };
+extern const struct property node_properties[];
+enum { DIST_P_SRC, DIST_P_DST, DIST_P_VAL };
+extern const struct property dist_properties[];
+enum { CPU_P_NODE, CPU_P_SOCKET, CPU_P_DIE, CPU_P_CORE, CPU_P_THREAD };
+extern const struct property cpu_properties[];
+
+/* Each applies parsed values to 't' or fails (ARGUMENT or STATE) with 't' unchanged. */
+bool topology_set_smp(struct topology *t, const struct values *v, GError **error);
+bool topology_add_node(struct topology *t, const struct values *v, struct backend_lookup backends, GError **error);
+bool topology_set_distance(struct topology *t, const struct values *v, GError **error);
+bool topology_map_cpu(struct topology *t, const struct values *v, GError **error);
+/* The way back: a node (with its distances and CPU mapping), one distance, a CPU mapping (the values' wildcards
+ * match as in topology_map_cpu; node-id optional). */
+bool topology_delete_node(struct topology *t, unsigned node, GError **error);
+bool topology_delete_distance(struct topology *t, unsigned src, unsigned dst, GError **error);
+bool topology_unmap_cpu(struct topology *t, const struct values *v, GError **error);
+
+/* Fills every level, as QEMU 7.2 derives them (sockets preferred over cores over threads is 6.1's and older's; 7.2
+ * prefers cores).  False with the product rule's message if they do not fit; 't' unchanged. */
+bool smp_derive(const struct smp *entered, struct smp *ret, GError **error);
+struct cpu_place smp_place(const struct smp *derived, unsigned cpu);
+/* The APIC id of a CPU: each level in the bits it needs, as QEMU assigns them. */
+unsigned smp_apic_id(const struct smp *derived, unsigned cpu);
+
+/* Lists everything that is wrong with the topology as a whole: missing ids, RAM sum, distances, CPU mapping. */
+void topology_check(const struct topology *t, uint64_t ram_bytes, bool ram_entered, struct backend_lookup backends,
+                    GPtrArray *problems);
+
+/* The completed topology: what the guest is told.  Only for one that has no problems. */
+struct topology_final {
+    struct smp smp;                                 /* derived */
+    unsigned node_count;                            /* 0: no NUMA */
+    uint64_t node_size[TOPOLOGY_NODES];             /* bytes; sum is RAM */
+    char node_memdev[TOPOLOGY_NODES][ID_SIZE];
+    uint8_t cpu_node[TOPOLOGY_CPUS];
+    bool has_distances;                             /* else the guest gets no SLIT */
+    uint8_t distance[TOPOLOGY_NODES][TOPOLOGY_NODES];
+};
+void topology_complete(const struct topology *t, uint64_t ram_bytes, struct backend_lookup backends,
+                       struct topology_final *ret);
+/* What a user should know and need not mend (unmapped CPUs to node 0, ...): appends char * to 'warnings'. */
+void topology_warnings(const struct topology *t, GPtrArray *warnings);
+
+/* A distance as it will be: given, mirrored from the other direction, local by default, or missing. */
+enum distance_kind { DISTANCE_GIVEN, DISTANCE_MIRRORED, DISTANCE_DEFAULT, DISTANCE_MISSING };
+enum distance_kind topology_distance(const struct topology *t, unsigned src, unsigned dst, unsigned *ret_value);
+bool topology_has_distances(const struct topology *t);
+
+/* Appends the command lines ("smp ...", "numa node,...") that give this topology, in an order that works. */
+void topology_save(const struct topology *t, GString *out);
+/* "smp" alone, which must precede objects; then the rest. */
+void topology_save_smp(const struct topology *t, GString *out);
+
+#endif

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+libnumon_a_SOURCES += include/workload.h
+libnumon_a_SOURCES += include/control-page.h

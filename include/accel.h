@@ -34,6 +34,8 @@ struct accel_setup {
 struct accel_class {
     const char *name;               /* "kvm", "synthetic" */
     const char *summary;
+    /* No CPU is emulated: the machine calls workload_lay_out instead of boot_load, and only builtin:workload runs. */
+    bool lays_out_workload;
     /* Tries whether it works here, by creating what it needs and letting it go.  Error: HOST, why not. */
     bool (*probe)(GError **error);
     struct accel *(*create)(const struct accel_setup *setup, GError **error);

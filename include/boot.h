@@ -8,6 +8,11 @@
 #include "memory.h"
 #include "topology.h"
 
+/* Where RAM lies in guest physical space: the gap below 4 GiB is for the local APIC, the I/O APIC and devices, as on
+ * QEMU's q35 with gigabyte alignment. */
+#define LAYOUT_LOW_END    (3 * GIB)
+#define LAYOUT_HIGH_START (4 * GIB)
+
 struct cpu_segment {
     uint16_t selector;
     uint64_t base;

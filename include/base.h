@@ -25,6 +25,8 @@ struct CHECKED(capability("role")) role { char unused; };
 #define REQUIRES(l)         CHECKED(requires_capability(l))
 #define EXCLUDES(l)         CHECKED(locks_excluded(l))
 #define MAIN_THREAD         REQUIRES(main_role)
+/* For the body of a function that implements a capability. */
+#define UNCHECKED           CHECKED(no_thread_safety_analysis)
 
 /* The role of the thread that runs the GMainContext: it alone changes configuration and writes to the terminal. */
 extern struct role main_role;
@@ -75,7 +77,7 @@ bool fail_host(GError **error, int host_errno, const char *attempt, ...) G_GNUC_
  * case, optionally followed by "iB" or "B"; without suffix the number counts 'unit' bytes.  The whole text must
  * be consumed, the result must fit 64 bits and be a whole number of bytes.  Error: ARGUMENT, quotes the text. */
 bool size_parse(const char *text, uint64_t unit, uint64_t *ret, GError **error);
-/* The size with the largest binary unit that divides it: "2 GiB", "1536 MiB", "100 bytes".  Caller frees. */
+/* The size with the largest binary unit that divides it: "2 GiB", "1536 MiB", "100 bytes", "1 byte".  Caller frees. */
 char *size_format(uint64_t bytes);
 /* The same as a user would type it and size_parse reads back with any unit: "2G", "1536M", "100b".  Caller frees. */
 char *size_spell(uint64_t bytes);
@@ -175,8 +177,10 @@ struct jobs;
 struct job;
 
 struct jobs *jobs_new(struct mailbox *mailbox, unsigned threads);
-void jobs_free(struct jobs *jobs);                      /* cancels what waits, joins; main only */
-/* Runs 'work' on a pool thread, then 'done' on main through the mailbox (also after job_cancel). */
+/* Cancels every job, joins, and calls each 'done' that is still due before it returns; main only. */
+void jobs_free(struct jobs *jobs);
+/* Runs 'work' on a pool thread, then 'done' (may be NULL) on main through the mailbox.  A job that was cancelled
+ * before its turn skips 'work', never 'done'.  The job is freed after 'done'.  Main only; threads start as needed. */
 struct job *job_start(struct jobs *jobs, void (*work)(struct job *job, void *data),
                       void (*done)(struct job *job, void *data), void *data);
 /* Asks 'work' to end early; it looks at job_cancelled() now and then. */

@@ -1,2 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 libnumon_a_SOURCES += include/base.h
+libnumon_a_SOURCES += src/base/bits.c
+libnumon_a_SOURCES += src/base/error.c
+libnumon_a_SOURCES += src/base/fd.c
+libnumon_a_SOURCES += src/base/jobs.c
+libnumon_a_SOURCES += src/base/lock.c
+libnumon_a_SOURCES += src/base/mailbox.c
+libnumon_a_SOURCES += src/base/size.c
+libnumon_a_SOURCES += src/base/thread.c

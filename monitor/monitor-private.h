@@ -44,7 +44,8 @@ struct command {
     unsigned when;                          /* enum command_when */
     /* DONE; FAILED with 'error' set; or PENDING: call_finish() will be called, never from within. */
     enum outcome (*run)(struct call *call, GError **error);
-    /* For PENDING: the user abandons waiting (Ctrl-C, end of session).  The call must not be finished after it. */
+    /* For PENDING: the user abandons waiting (Ctrl-C, end of session); may still print.  The call must not be finished
+     * or used after it.  NULL: cannot be abandoned. */
     void (*detach)(struct call *call);
 };
 
@@ -53,6 +54,18 @@ struct command_group { const char *title; const struct command *commands; };
 extern const struct command_group *const command_groups[];
 extern const struct command_group general_group, machine_group, numa_group, run_group, migration_group, guest_group;
 const struct command *command_find(const char *name);       /* whole names and aliases; '-' equals '_' */
+const struct command *command_by_option(const char *option);    /* "-m"; NULL if none */
+/* The one name in the NULL-terminated list that 'text' begins ('_' equals '-'), or is near to; NULL if none. */
+const char *name_nearest(const char *const *names, const char *text);
+/* Every command name; with 'when' not 0 only those allowed then.  Caller frees the array with g_ptr_array_unref. */
+GPtrArray *command_names(unsigned when);
+/* True if the names are equal ('_' equals '-'); the second: if 'name' starts with the 'size' bytes of 'prefix'. */
+bool name_equal(const char *a, const char *b);
+bool name_has_prefix(const char *name, const char *prefix, size_t size);
+/* "memory SIZE[,slots=N][,maxmem=SIZE]"; one line a variant, or only 'variant' if not NULL.  Caller frees. */
+char *command_usage(const struct command *c, const struct command_variant *variant);
+/* False with STATE if the command or item 'name' is not allowed now. */
+bool when_allowed(struct monitor *m, const char *name, unsigned when, GError **error);
 
 /* --- calls ---------------------------------------------------------------------------------------------------------- */
 
@@ -61,11 +74,20 @@ struct call {
     struct input *input;                    /* who asked */
     const struct command *command;
     const struct command_variant *variant;  /* FORM_VARIANTS */
-    struct values *args;                    /* owned */
+    struct values *args;                    /* owned; NULL if the command has none */
     char *line;                             /* as typed; owned */
     GString *output;                        /* goes to the input when the call prints or ends */
     void *data;                             /* a pending command's own; freed with data_free */
     GDestroyNotify data_free;
+
+    /* The framework's own (call.c). */
+    struct call *parent;                    /* asked by call_run of this one; NULL: by the input */
+    struct call *child;                     /* started by call_run and not ended yet */
+    void (*done)(struct call *parent, const GError *error);
+    unsigned start_id;                      /* source that will start it; 0 if begun */
+    char *usage;                            /* to show after a usage error; owned */
+    bool located;                           /* the error already names FILE:LINE */
+    bool abbreviates;                       /* typed at the interactive prompt */
 };
 
 /* Adds to the command's output. */
@@ -78,8 +100,13 @@ void call_finish(struct call *call, const GError *error);
 bool call_redraws(const struct call *call);
 void call_redraw(struct call *call, const char *text);
 /* Runs another command line with the same output and in the same mode; its end calls 'done' (never from within).
- * For watch, peers and tests. */
+ * For source, watch, peers and tests.  'call' must be pending, with one such line at a time. */
 void call_run(struct call *call, const char *line, void (*done)(struct call *call, const GError *error));
+
+/* For inputs: runs a line; input_ended() is called when it ended, perhaps from within. */
+void call_begin(struct input *in, const char *line);
+/* Abandons the input's call and all below it.  False if a command cannot be abandoned. */
+bool call_abandon(struct call *call);
 
 /* --- info items ------------------------------------------------------------------------------------------------------ */
 
@@ -97,6 +124,54 @@ extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[];
 const struct info_item *info_find(const char *name);
 
+/* --- inputs: where lines come from and text goes to ------------------------------------------------------------------- */
+
+struct input_class {
+    bool interactive;                       /* a person types: abbreviations, questions, banner */
+    void (*write)(struct input *in, const char *text, size_t size);
+    void (*event)(struct input *in, const char *text);      /* one line without its newline */
+    void (*redraw)(struct input *in, const char *text);     /* NULL: cannot */
+    void (*prompt)(struct input *in);       /* no command runs: ask for the next line; calls input_line() later */
+    void (*busy)(struct input *in);         /* the command goes on: stop reading.  May be NULL */
+    /* A line failed: forgets what else was pasted with it, as whole lines.  NULL if nothing can be.  Caller frees. */
+    GPtrArray *(*drop_pasted)(struct input *in);
+    void (*interrupt)(struct input *in);    /* Ctrl-C without a command running */
+    void (*release)(struct input *in);
+};
+
+struct input_line {
+    char *text;                             /* owned */
+    char *origin;                           /* "<stdin>", "-m 5x" of an option, or NULL: typed; owned */
+    unsigned number;                        /* from 1; 0: an option or typed */
+    bool option, script, start;             /* of the command line: an option, -x, --start */
+};
+
+struct input {
+    const struct input_class *class;
+    struct monitor *monitor;
+    struct call *call;                      /* the running one, or NULL */
+    struct input_line *line;                /* of it */
+    GQueue lines;                           /* struct input_line *: to run before the class is asked */
+    unsigned next_id;                       /* idle source that goes on; 0 if none */
+    bool batch;                             /* the first error ends the session */
+    bool startup_failed;                    /* an option or -x script failed */
+    bool option_failed;
+    const char *last;                       /* "ok" or the code of the last error; static */
+    bool confirmed_quit;                    /* the question of quit was answered with yes */
+};
+
+void input_init(struct input *in, const struct input_class *class, struct monitor *m);
+void input_free(struct input *in);
+void input_start(struct input *in);                                     /* runs what is queued, then prompts */
+void input_queue(struct input *in, struct input_line *line);            /* taken */
+struct input_line *input_line_new(const char *text, const char *origin, unsigned number);
+void input_line(struct input *in, struct input_line *line);             /* from the class, when prompted; taken */
+void input_end(struct input *in);                                       /* no more lines: acts as quit */
+void input_ended(struct input *in, struct call *call, const GError *error);     /* from call.c */
+void input_interrupt(struct input *in);                                 /* Ctrl-C */
+struct input *terminal_new(struct monitor *m);                          /* readline on stdin and stdout */
+struct input *stream_new(struct monitor *m, bool plain, bool batch);    /* plain or not, on stdin and stdout */
+
 /* --- the program ------------------------------------------------------------------------------------------------------- */
 
 struct monitor {
@@ -108,11 +183,27 @@ struct monitor {
     GPtrArray *inputs;                      /* struct input * */
     GPtrArray *peers;                       /* struct peer * */
     GPtrArray *history;                     /* char *, oldest first */
+    char *history_path;                     /* NULL: not kept */
     char *incoming;                         /* -incoming URI, "defer", or NULL */
     bool start_paused;                      /* -S */
+    bool quitting;
     int exit_status;
     GPtrArray *watchers;                    /* struct watcher *: pending waits look at every change */
+    unsigned changed_id;                    /* idle source that runs them; 0 if none */
 };
+
+struct monitor *monitor_new(void);
+void monitor_free(struct monitor *m);
+/* Runs the main loop until monitor_quit(); returns the exit status. */
+int monitor_run(struct monitor *m);
+/* Ends the session without a question. */
+void monitor_quit(struct monitor *m, int status);
+/* What quitting would lose ("the guest is running"), or NULL. */
+const char *monitor_at_stake(const struct monitor *m);
+/* Something may have changed: the watchers look soon. */
+void monitor_changed(struct monitor *m);
+bool monitor_built(const struct monitor *m);
+const char *monitor_status(const struct monitor *m);        /* machine_status */
 
 /* An asynchronous line ("event: ..." on plain, redrawn around the line being typed on a terminal). */
 void monitor_event(struct monitor *m, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -124,6 +215,40 @@ void monitor_unwatch(struct monitor *m, struct watcher *w);
 /* The definition edited by 'edit' on a copy and swapped in; 'v' is passed through. */
 bool monitor_edit(struct monitor *m, bool (*edit)(struct definition *d, const struct values *v, GError **error),
                   const struct values *v, GError **error);
+
+/* --- history (history.c) ---------------------------------------------------------------------------------------------- */
+
+void history_load(struct monitor *m);                       /* the lines of earlier sessions, for a terminal */
+void history_add(struct monitor *m, const char *line);
+
+/* --- completion (complete.c) ------------------------------------------------------------------------------------------ */
+
+/* The candidates for the word that ends 'line' (what stands before the cursor): char *, each a whole word, sorted.
+ * '*ret_start': byte offset of that word; '*ret_append': what follows a sole candidate (0: nothing).
+ * '*ret_files': file names are candidates too. */
+GPtrArray *complete_line(struct monitor *m, const char *line, size_t *ret_start, char *ret_append, bool *ret_files);
+
+/* --- texts ------------------------------------------------------------------------------------------------------------- */
+
+void help_command(const struct command *c, GString *out);
+void help_overview(struct monitor *m, GString *out);
+void dump_texinfo(GString *out);                            /* dump.c: the command reference for the manual */
+bool tables_check(GString *out);                            /* dump.c: rules that every table keeps; false with faults */
+/* Control characters and broken UTF-8 as \xNN; newlines stay.  Caller frees. */
+char *text_printable(const char *text);
+
+/* --- the command line (options.c) ------------------------------------------------------------------------------------- */
+
+struct options {
+    bool plain, batch, start, paused, help, version, self_test, dump;
+    char *incoming;
+    GPtrArray *scripts;                     /* char *: -x FILE */
+    GPtrArray *lines;                       /* struct input_line *: options that are commands, in order of effect */
+};
+
+bool options_parse(struct options *o, int argc, char **argv, GError **error);
+void options_release(struct options *o);
+void options_help(GString *out);
 
 /* --- peers (peer.c) ------------------------------------------------------------------------------------------------------- */
 

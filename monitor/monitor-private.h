@@ -172,6 +172,15 @@ void input_interrupt(struct input *in);                                 /* Ctrl-
 struct input *terminal_new(struct monitor *m);                          /* readline on stdin and stdout */
 struct input *stream_new(struct monitor *m, bool plain, bool batch);    /* plain or not, on stdin and stdout */
 
+/* One reading of the workload's progress. */
+struct workload_sample {
+    int64_t time_us;                        /* monotonic; 0: none yet */
+    bool running;
+    uint64_t pages[CONTROL_CPUS];           /* written so far, by vCPU */
+};
+/* Reads the progress now; rates are reckoned from here on. */
+void workload_sample_take(struct monitor *m);
+
 /* --- the program ------------------------------------------------------------------------------------------------------- */
 
 struct monitor {
@@ -190,6 +199,8 @@ struct monitor {
     int exit_status;
     GPtrArray *watchers;                    /* struct watcher *: pending waits look at every change */
     unsigned changed_id;                    /* idle source that runs them; 0 if none */
+    struct workload_sample sample;          /* what `info workload` reckons rates from (info-workload.c) */
+    struct watcher *sampler;                /* refreshes it when the guest starts or stops (build.c) */
 };
 
 struct monitor *monitor_new(void);
@@ -249,6 +260,26 @@ struct options {
 bool options_parse(struct options *o, int argc, char **argv, GError **error);
 void options_release(struct options *o);
 void options_help(GString *out);
+
+/* --- building (build.c) ----------------------------------------------------------------------------------------------- */
+
+/* Prints each problem of the definition with the command that mends it; false with an error if there are any. */
+bool monitor_check(struct call *call, GError **error);
+/* Checks the definition, then builds the machine.  True: pending, 'done' is called on main, never from within, and
+ * the call's output says which accelerator was taken where it is not the first.  Uses call->data until then; if the
+ * call is freed first (detached) 'done' is not called, and the machine is built all the same. */
+bool monitor_build(struct call *call, void (*done)(struct call *call, const GError *error), GError **error);
+
+/* --- files that a user names (outfile.c) ------------------------------------------------------------------------------ */
+
+/* Written beside and renamed when complete, so that the old file stays until the new one is whole; devices such as
+ * /dev/null are written directly.  Any one thread at a time. */
+struct outfile;
+struct outfile *outfile_open(const char *path, GError **error);
+bool outfile_write(struct outfile *f, const void *data, size_t size, GError **error);
+/* Puts the file in place and frees 'f', also on error. */
+bool outfile_commit(struct outfile *f, GError **error);
+void outfile_abandon(struct outfile *f);            /* removes what was written and frees; NULL is fine */
 
 /* --- peers (peer.c) ------------------------------------------------------------------------------------------------------- */
 

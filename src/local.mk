@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-libnumon_a_SOURCES += include/machine.h

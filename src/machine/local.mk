@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+libnumon_a_SOURCES += include/machine.h src/machine/machine-private.h \
+	src/machine/machine.c src/machine/parts.c src/machine/run.c src/machine/migrate.c

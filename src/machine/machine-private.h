@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What the files of src/machine/ share. */
+#ifndef MACHINE_PRIVATE_H
+#define MACHINE_PRIVATE_H
+
+#include "machine.h"
+
+/* What exists once the machine is built; all of it goes at once with parts_free. */
+struct parts {
+    struct topology_final topology;
+    struct guest_map *map;
+    struct hub *hub;
+    struct bus *bus;
+    struct serial *serial;
+    struct uart *uart;
+    struct rtc *rtc;
+    struct power *power;
+    const struct accel_class *class;
+    char *accel_reason;             /* why not the accelerators before it; NULL if it was the first or named */
+    struct accel *accel;
+    unsigned cpu_count;
+    unsigned apic_ids[TOPOLOGY_CPUS];
+    int cpu_nodes[TOPOLOGY_CPUS];
+    struct cpu_start *starts;       /* one a CPU; filled by parts_load */
+    struct run *run;
+    struct state_section own[3];    /* uart, rtc, machine */
+    const struct state_section **sections;          /* all of the stream, in order */
+    unsigned section_count;
+};
+
+struct machine {
+    /* Fixed from machine_new on. */
+    struct mailbox *mailbox;
+    struct jobs *jobs;
+    struct machine_events events;
+
+    /* Owned by main. */
+    struct definition *definition;
+    struct parts *parts;            /* NULL in preconfig */
+    bool building;                  /* a job makes guest memory */
+    struct job *verify_job;
+    bool verify_busy;
+    bool launched;                  /* the guest has run, or arrived */
+    bool shut_down;                 /* the guest ended itself */
+    bool awaits;                    /* for an incoming guest */
+    bool arrive_paused;             /* -S on a destination */
+    struct session *outgoing, *incoming, *last;     /* last: one of the two, or NULL */
+
+    /* Under 'writes' (rank 5): whoever writes guest memory beside the vCPUs looks at 'frozen' and writes and marks
+     * before it lets go, so that the last dirty sync of a migration sees every mark. */
+    struct lock writes;
+    bool frozen GUARDED;            /* the guest's last copy is being made, or it is gone */
+
+    /* Atomic. */
+    struct migrate_parameters parameters;
+    struct migrate_capabilities capabilities;
+    _Atomic uint8_t reset_wanted;   /* by the guest; travels in section "machine" */
+    uint8_t reset_state;            /* that section's field, only while it is saved or loaded */
+};
+
+/* --- parts.c ------------------------------------------------------------------------------------------------------ */
+
+/* The guest's memory alone, as definition and topology say; slow with preallocation, any thread. */
+struct guest_map *parts_make_map(const struct definition *d, const struct topology_final *t, GError **error);
+/* Everything else; takes 'map' (also on error).  Main. */
+struct parts *parts_new(struct machine *m, const struct topology_final *t, struct guest_map *map, GError **error);
+void parts_free(struct parts *p);
+/* Guest memory and CPUs as they are before the first instruction.  vCPUs parked; any thread. */
+bool parts_load(struct parts *p, const struct definition *d, GError **error);
+/* Guest memory all zeros and devices reset, nothing loaded: what a stream is loaded into. */
+bool parts_empty(struct parts *p, GError **error);
+/* Parameters of the workload guest at its start: the definition's, then those on the kernel's command line. */
+bool parts_workload(const struct definition *d, struct control_parameters *ret, GError **error);
+bool parts_is_workload(const struct definition *d);
+/* The accelerator that the definition asks for or, with "auto", the first that works; '*ret_reason' (owned) says
+ * why not the ones before. */
+const struct accel_class *parts_choose_accel(const struct definition *d, char **ret_reason, GError **error);
+
+/* --- run.c --------------------------------------------------------------------------------------------------------- */
+
+/* struct run calls it with what vCPUs tell. */
+void machine_vcpu_event(void *self, const struct run_event *e);
+/* A device asks on a vCPU's thread. */
+void machine_power_event(void *self, enum power_event what, uint64_t value);
+void machine_changed(struct machine *m);
+/* Does the reset that the guest wanted, unless its memory is frozen: then later. */
+void machine_reset_if_wanted(struct machine *m);
+/* The guest's memory may be written beside its vCPUs until machine_writes_end; false (STATE) while frozen. */
+bool machine_writes_begin(struct machine *m, const char *attempt, GError **error)
+    CHECKED(try_acquire_capability(true, m->writes));
+void machine_writes_end(struct machine *m) CHECKED(release_capability(m->writes));
+
+/* --- migrate.c ------------------------------------------------------------------------------------------------------- */
+
+void machine_free_sessions(struct machine *m);
+/* A way out is under way, or its outcome unknown. */
+bool machine_out_lives(const struct machine *m);
+/* A way out is under way. */
+bool machine_switching(const struct machine *m);
+
+#endif

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The machine as its user sees it: the definition, building it, tearing it down. */
+#include "machine-private.h"
+
+#include <string.h>
+
+struct machine *
+machine_new(struct mailbox *mailbox, struct jobs *jobs, const struct machine_events *events)
+{
+    struct machine *m = g_new0(struct machine, 1);
+
+    m->mailbox = mailbox;
+    m->jobs = jobs;
+    if (events)
+        m->events = *events;
+    m->definition = definition_new();
+    lock_init(&m->writes, 5, "machine writes");
+    migrate_parameters_init(&m->parameters);
+    return m;
+}
+
+void
+machine_free(struct machine *m)
+{
+    if (!m)
+        return;
+    machine_free_sessions(m);
+    parts_free(m->parts);
+    definition_free(m->definition);
+    lock_release(&m->writes);
+    g_free(m);
+}
+
+/* --- the definition --------------------------------------------------------------------------------------------------- */
+
+const struct definition *
+machine_definition(const struct machine *m)
+{
+    return m->definition;
+}
+
+bool
+machine_define(struct machine *m, struct definition *d, GError **error)
+{
+    if (m->parts || m->building) {
+        definition_free(d);
+        return fail(error, NUMON_ERROR_STATE,
+                    "cannot change the definition: the machine is built (`enter_preconfig` tears it down)");
+    }
+    definition_free(m->definition);
+    m->definition = d;
+    return true;
+}
+
+bool
+machine_built(const struct machine *m)
+{
+    return m->parts != NULL;
+}
+
+/* What stands against the kernel and the accelerator on this host. */
+static void
+check_host(const struct definition *d, GPtrArray *problems)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *reason = NULL;
+    struct control_parameters parameters;
+    const struct accel_class *class = parts_choose_accel(d, &reason, &error);
+
+    if (!class) {
+        problem_add(problems, g_strdup(d->accel == ACCEL_AUTO ? "accel synthetic" : "accel auto"), "%s",
+                    error->message);
+    } else if (class->lays_out_workload && !parts_is_workload(d)) {
+        problem_add(problems, g_strdup("kernel builtin:workload"),
+                    "accelerator '%s' emulates no CPU, so it cannot run kernel '%s'", class->name, d->kernel);
+    }
+    g_clear_error(&error);
+    if (!boot_check(d->kernel, definition_ram(d), &error)) {
+        problem_add(problems, g_strdup("kernel builtin:workload"), "%s", error->message);
+        g_clear_error(&error);
+    }
+    if (parts_is_workload(d) && !parts_workload(d, &parameters, &error))
+        problem_add(problems, g_strdup("append"), "%s", error->message);
+}
+
+GPtrArray *
+machine_check(const struct machine *m)
+{
+    GPtrArray *problems = definition_check(m->definition);
+
+    check_host(m->definition, problems);
+    return problems;
+}
+
+/* --- building --------------------------------------------------------------------------------------------------------- */
+
+/* A machine under construction; lives from machine_build to its 'done'. */
+struct build {
+    struct machine *machine;
+    struct definition *definition;      /* the job's own copy */
+    struct topology_final topology;
+    struct guest_map *map;
+    GError *error;
+    void (*done)(void *self, const GError *error);
+    void *self;
+};
+
+static void
+build_memory(struct job *job, void *data)
+{
+    struct build *b = data;
+
+    b->map = parts_make_map(b->definition, &b->topology, &b->error);
+}
+
+static bool
+build_finish(struct build *b, GError **error)
+{
+    struct machine *m = b->machine;
+    struct parts *p = parts_new(m, &b->topology, g_steal_pointer(&b->map), error);
+
+    if (!p)
+        return false;
+    m->parts = p;
+    m->launched = m->shut_down = m->awaits = m->arrive_paused = false;
+    atomic_store(&m->reset_wanted, 0);
+    if (parts_load(p, b->definition, error))
+        return true;
+    m->parts = NULL;
+    parts_free(p);
+    return false;
+}
+
+static void
+build_end(struct build *b)
+{
+    b->done(b->self, b->error);
+    guest_map_free(b->map);
+    definition_free(b->definition);
+    g_clear_error(&b->error);
+    g_free(b);
+}
+
+static void
+build_done(struct job *job, void *data)
+{
+    struct build *b = data;
+    struct machine *m = b->machine;
+
+    m->building = false;
+    if (!b->error)
+        build_finish(b, &b->error);
+    machine_changed(m);
+    build_end(b);
+}
+
+static void
+build_refused(void *data)
+{
+    build_end(data);
+}
+
+static bool
+can_build(struct machine *m, GError **error)
+{
+    g_autoptr(GPtrArray) problems = NULL;
+
+    if (m->parts || m->building)
+        return fail(error, NUMON_ERROR_STATE, "cannot build the machine: it is built already");
+    problems = machine_check(m);
+    if (problems->len) {
+        const struct problem *first = g_ptr_array_index(problems, 0);
+
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot build the machine: %s (`check` lists %u problem%s)",
+                    first->text, problems->len, problems->len == 1 ? "" : "s");
+    }
+    return true;
+}
+
+void
+machine_build(struct machine *m, void (*done)(void *self, const GError *error), void *self)
+{
+    struct build *b = g_new0(struct build, 1);
+
+    *b = (struct build) { .machine = m, .done = done, .self = self };
+    b->definition = definition_copy(m->definition);
+    if (can_build(m, &b->error)) {
+        m->building = true;
+        topology_complete(&b->definition->topology, definition_ram(b->definition),
+                          definition_backends(b->definition), &b->topology);
+        job_start(m->jobs, build_memory, build_done, b);
+        return;
+    }
+    /* Told through the mailbox, so that 'done' never comes from within. */
+    mailbox_post(m->mailbox, build_refused, b, NULL);
+}
+
+/* --- tearing down ------------------------------------------------------------------------------------------------------ */
+
+static bool
+can_tear_down(struct machine *m, bool force, GError **error)
+{
+    if (m->building)
+        return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: it is just being built");
+    if (m->verify_busy)
+        return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: a verification runs");
+    if (force)
+        return true;
+    if (machine_running(m))
+        return fail(error, NUMON_ERROR_STATE,
+                    "cannot tear the machine down: the guest runs (`stop` it, or `enter_preconfig -f`)");
+    if (machine_out_lives(m))
+        return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: a migration is not settled "
+                    "(`migrate_cancel`, `migrate_outcome`, or `enter_preconfig -f`)");
+    return true;
+}
+
+bool
+machine_teardown(struct machine *m, bool force, GError **error)
+{
+    if (!m->parts && !m->building)
+        return true;
+    if (!can_tear_down(m, force, error))
+        return false;
+    machine_free_sessions(m);
+    parts_free(m->parts);
+    m->parts = NULL;
+    m->awaits = m->launched = m->shut_down = false;
+    lock_take(&m->writes);
+    m->frozen = false;
+    lock_drop(&m->writes);
+    machine_changed(m);
+    return true;
+}
+
+/* --- looking in --------------------------------------------------------------------------------------------------------- */
+
+const char *
+machine_accel(const struct machine *m)
+{
+    return m->parts ? m->parts->class->name : NULL;
+}
+
+const char *
+machine_accel_reason(const struct machine *m)
+{
+    return m->parts ? m->parts->accel_reason : NULL;
+}
+
+const struct topology_final *
+machine_topology(const struct machine *m)
+{
+    return m->parts ? &m->parts->topology : NULL;
+}
+
+const struct guest_map *
+machine_map(const struct machine *m)
+{
+    return m->parts ? m->parts->map : NULL;
+}
+
+struct run *
+machine_run(struct machine *m)
+{
+    return m->parts ? m->parts->run : NULL;
+}
+
+struct serial *
+machine_serial(struct machine *m)
+{
+    return m->parts ? m->parts->serial : NULL;
+}
+
+struct hub *
+machine_hub(struct machine *m)
+{
+    return m->parts ? m->parts->hub : NULL;
+}
+
+struct mailbox *
+machine_mailbox(struct machine *m)
+{
+    return m->mailbox;
+}
+
+struct jobs *
+machine_jobs(struct machine *m)
+{
+    return m->jobs;
+}
+
+struct migrate_parameters *
+machine_parameters(struct machine *m)
+{
+    return &m->parameters;
+}
+
+struct migrate_capabilities *
+machine_capabilities(struct machine *m)
+{
+    return &m->capabilities;
+}
+
+struct session *
+machine_session(struct machine *m)
+{
+    return m->last;
+}

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The machine as a migration sees it: what must agree on both sides, stopping and going on, arriving.
+ *
+ * The description that travels in configuration/numon-machine is lines "name: value"; the destination compares them
+ * line by line with its own and names every difference.  Host matters (backend kind, policy, preallocation, sharing)
+ * are not in it. */
+#include "machine-private.h"
+
+#include <string.h>
+
+#define MACHINE_TYPE "numon-0.1"
+
+/* --- what must agree ------------------------------------------------------------------------------------------------------- */
+
+static void
+describe_memory(const struct parts *p, GString *out)
+{
+    for (unsigned i = 0; i < p->map->blocks->len; i++) {
+        const struct block *b = g_ptr_array_index(p->map->blocks, i);
+
+        g_string_append_printf(out, "RAM block '%s': %" G_GUINT64_FORMAT " bytes\n", b->name, b->size);
+    }
+    for (unsigned i = 0; i < p->map->sections->len; i++) {
+        const struct section *s = &g_array_index(p->map->sections, struct section, i);
+
+        g_string_append_printf(out, "RAM at 0x%" G_GINT64_MODIFIER "x: %" G_GUINT64_FORMAT " bytes of '%s' from %"
+                               G_GUINT64_FORMAT "\n", s->gpa, s->size, s->block->name, s->offset);
+    }
+}
+
+static void
+describe_nodes(const struct topology_final *t, GString *out)
+{
+    g_string_append_printf(out, "NUMA nodes: %u\n", t->node_count);
+    for (unsigned n = 0; n < t->node_count; n++) {
+        uint64_t cpus[WORDS_FOR(TOPOLOGY_CPUS)] = { 0 };
+        g_autofree char *list = NULL;
+
+        for (unsigned cpu = 0; cpu < t->smp.cpus; cpu++)
+            if (t->cpu_node[cpu] == n)
+                bit_set(cpus, cpu);
+        list = list_format(cpus, TOPOLOGY_CPUS);
+        g_string_append_printf(out, "node %u: %" G_GUINT64_FORMAT " bytes, CPUs %s\n", n, t->node_size[n],
+                               *list ? list : "none");
+    }
+    for (unsigned src = 0; t->has_distances && src < t->node_count; src++) {
+        g_string_append_printf(out, "distances from node %u:", src);
+        for (unsigned dst = 0; dst < t->node_count; dst++)
+            g_string_append_printf(out, " %u", t->distance[src][dst]);
+        g_string_append_c(out, '\n');
+    }
+}
+
+static char *
+describe(void *self)
+{
+    const struct machine *m = self;
+    const struct parts *p = m->parts;
+    const struct smp *smp = &p->topology.smp;
+    GString *out = g_string_new(NULL);
+
+    g_string_append_printf(out, "accelerator: %s\n", p->class->name);
+    g_string_append_printf(out, "CPUs: %u of %u (sockets %u, dies %u, cores %u, threads %u)\n", smp->cpus, smp->maxcpus,
+                           smp->levels[SMP_SOCKETS], smp->levels[SMP_DIES], smp->levels[SMP_CORES],
+                           smp->levels[SMP_THREADS]);
+    describe_memory(p, out);
+    describe_nodes(&p->topology, out);
+    g_string_append(out, "devices: uart rtc power\n");
+    if (p->class->describe)
+        p->class->describe(p->accel, out);
+    return g_string_free(out, FALSE);
+}
+
+/* The line's name: up to ':' or '='. */
+static size_t
+name_length(const char *line)
+{
+    return strcspn(line, ":=");
+}
+
+/* The line of 'lines' with the same name, or NULL. */
+static const char *
+find_line(char *const *lines, const char *wanted)
+{
+    size_t length = name_length(wanted);
+
+    for (; *lines; lines++)
+        if (name_length(*lines) == length && memcmp(*lines, wanted, length) == 0)
+            return *lines;
+    return NULL;
+}
+
+static const char *
+line_value(const char *line)
+{
+    const char *value = line + name_length(line);
+
+    return *value ? value + 1 + strspn(value + 1, " ") : value;
+}
+
+/* Appends "NAME: source A, here B" for each line of 'ours' that is not in 'theirs', and the reverse. */
+static void
+list_differences(char *const *ours, char *const *theirs, GString *out)
+{
+    for (char *const *l = ours; *l; l++) {
+        const char *t = **l ? find_line(theirs, *l) : *l;
+
+        if (!t || strcmp(t, *l) != 0)
+            g_string_append_printf(out, "%s%.*s: source %s, here %s", out->len ? "; " : "", (int)name_length(*l), *l,
+                                   t ? line_value(t) : "has none", line_value(*l));
+    }
+    for (char *const *t = theirs; *t; t++)
+        if (**t && !find_line(ours, *t))
+            g_string_append_printf(out, "%s%.*s: source %s, here none", out->len ? "; " : "", (int)name_length(*t), *t,
+                                   line_value(*t));
+}
+
+static bool
+agree(void *self, const char *theirs, GError **error)
+{
+    g_autofree char *here = describe(self);
+    g_auto(GStrv) our_lines = g_strsplit(here, "\n", -1);
+    g_auto(GStrv) their_lines = g_strsplit(theirs, "\n", -1);
+    g_autoptr(GString) differences = g_string_new(NULL);
+
+    list_differences(our_lines, their_lines, differences);
+    if (differences->len == 0)
+        return true;
+    return fail(error, NUMON_ERROR_PEER, "the machines differ: %s", differences->str);
+}
+
+/* --- what a session calls, on its thread ---------------------------------------------------------------------------------- */
+
+static void
+post_changed(void *data)
+{
+    machine_changed(data);
+}
+
+static void
+set_frozen(struct machine *m, bool frozen)
+{
+    lock_take(&m->writes);
+    m->frozen = frozen;
+    lock_drop(&m->writes);
+}
+
+static void
+out_stop(void *self)
+{
+    struct machine *m = self;
+
+    run_hold(m->parts->run, STOP_MIGRATE);
+    set_frozen(m, true);
+    mailbox_post(m->mailbox, post_changed, m, NULL);
+}
+
+static void
+out_go_on(void *self)
+{
+    struct machine *m = self;
+    g_autoptr(GError) error = NULL;
+
+    set_frozen(m, false);
+    /* The vCPU threads exist since the guest ran; only starting one can fail. */
+    if (!run_release(m->parts->run, STOP_MIGRATE, &error))
+        run_hold(m->parts->run, STOP_USER);
+    mailbox_post(m->mailbox, post_changed, m, NULL);
+}
+
+static bool
+out_user_paused(void *self)
+{
+    struct machine *m = self;
+
+    return run_reasons(m->parts->run) & (STOP_USER | STOP_ERROR);
+}
+
+static void
+in_start(void *self, bool paused)
+{
+    struct machine *m = self;
+    unsigned reasons = STOP_MIGRATE;
+
+    if (!paused && !m->arrive_paused)
+        reasons |= STOP_USER;
+    /* A reset that the guest wanted while it was handed over is done by main, before it runs. */
+    if (atomic_load(&m->reset_wanted))
+        run_hold(m->parts->run, STOP_CHANGE);
+    if (!run_release(m->parts->run, reasons, NULL))
+        run_hold(m->parts->run, STOP_USER);
+}
+
+static void
+in_reset(void *self)
+{
+    struct machine *m = self;
+
+    /* It held nothing but what came in; should the host refuse, the next stream's load says so again. */
+    parts_empty(m->parts, NULL);
+    atomic_store(&m->reset_wanted, 0);
+}
+
+/* --- sessions --------------------------------------------------------------------------------------------------------------- */
+
+static void
+tell_state(struct machine *m, enum migrate_state s)
+{
+    machine_changed(m);
+    if (m->events.migration)
+        m->events.migration(m->events.self, s);
+}
+
+static void
+in_changed(void *self, enum migrate_state s)
+{
+    struct machine *m = self;
+
+    if (s == MIGRATE_COMPLETED) {
+        m->awaits = false;
+        m->launched = true;
+        set_frozen(m, false);
+        /* The guest is here: what became of its way out no longer matters. */
+        session_free(g_steal_pointer(&m->outgoing));
+        machine_reset_if_wanted(m);
+    }
+    tell_state(m, s);
+}
+
+static void
+out_changed(void *self, enum migrate_state s)
+{
+    struct machine *m = self;
+
+    if (migrate_state_ended(s) && session_owner(m->outgoing) == OWNER_HERE)
+        machine_reset_if_wanted(m);
+    tell_state(m, s);
+}
+
+static void
+session_passed(void *self, uint64_t count)
+{
+    struct machine *m = self;
+
+    if (m->events.pass)
+        m->events.pass(m->events.self, count);
+}
+
+static struct session *
+make_session(struct machine *m, enum migrate_direction direction)
+{
+    struct migrate_guest guest = {
+        .self = m, .map = m->parts->map, .hub = m->parts->hub, .sections = m->parts->sections,
+        .section_count = m->parts->section_count, .machine_type = MACHINE_TYPE, .describe = describe, .agree = agree,
+        .stop = out_stop, .go_on = out_go_on, .user_paused = out_user_paused, .start = in_start, .reset = in_reset,
+    };
+    struct migrate_events events = {
+        .self = m, .state = direction == MIGRATE_OUT ? out_changed : in_changed, .pass = session_passed,
+    };
+
+    return session_new(direction, &guest, &m->parameters, &m->capabilities, m->mailbox, &events);
+}
+
+static bool
+session_lives(struct session *s)
+{
+    struct migrate_info info;
+    bool lives;
+
+    if (!s)
+        return false;
+    session_info(s, &info);
+    lives = !migrate_state_ended(info.state) && info.state != MIGRATE_NONE;
+    migrate_info_release(&info);
+    return lives;
+}
+
+bool
+machine_out_lives(const struct machine *m)
+{
+    return m->outgoing && (session_lives(m->outgoing) || session_owner(m->outgoing) == OWNER_UNKNOWN);
+}
+
+bool
+machine_switching(const struct machine *m)
+{
+    return session_lives(m->outgoing);
+}
+
+void
+machine_free_sessions(struct machine *m)
+{
+    m->last = NULL;
+    session_free(g_steal_pointer(&m->outgoing));
+    session_free(g_steal_pointer(&m->incoming));
+}
+
+/* --- out ------------------------------------------------------------------------------------------------------------------------ */
+
+static bool
+can_migrate(struct machine *m, GError **error)
+{
+    if (!m->parts)
+        return fail(error, NUMON_ERROR_STATE, "cannot migrate: there is no machine yet (`launch` builds and starts it)");
+    if (m->awaits)
+        return fail(error, NUMON_ERROR_STATE, "cannot migrate: this machine waits for an incoming guest");
+    if (machine_switching(m))
+        return fail(error, NUMON_ERROR_STATE, "cannot migrate: a migration is in progress (`info migrate` shows it)");
+    if (run_reasons(m->parts->run) & STOP_MIGRATE)
+        return fail(error, NUMON_ERROR_STATE,
+                    "cannot migrate: the guest is paused due to a previous migration (`cont` first)");
+    return true;
+}
+
+/* Replaces one of the two sessions; 'last' follows. */
+static void
+adopt(struct machine *m, struct session **place, struct session *s)
+{
+    m->last = NULL;
+    session_free(g_steal_pointer(place));
+    *place = m->last = s;
+}
+
+bool
+machine_migrate(struct machine *m, const char *uri, GError **error)
+{
+    struct session *s;
+
+    if (!migrate_uri_check(uri, MIGRATE_OUT, error) || !can_migrate(m, error))
+        return false;
+    s = make_session(m, MIGRATE_OUT);
+    adopt(m, &m->outgoing, s);
+    if (session_start(s, uri, error))
+        return true;
+    m->last = NULL;
+    session_free(g_steal_pointer(&m->outgoing));
+    return false;
+}
+
+bool
+machine_migrate_cancel(struct machine *m, GError **error)
+{
+    if (!m->last)
+        return fail(error, NUMON_ERROR_STATE, "cannot cancel: there is no migration");
+    return session_cancel(m->last, error);
+}
+
+/* --- in ------------------------------------------------------------------------------------------------------------------------- */
+
+static bool
+can_receive(struct machine *m, GError **error)
+{
+    bool away = m->outgoing && session_owner(m->outgoing) == OWNER_THERE;
+
+    if (!m->parts)
+        return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: there is no machine yet");
+    if (m->awaits && session_lives(m->incoming))
+        return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: this machine waits already "
+                    "(`migrate_cancel` ends that)");
+    if (m->launched && !away)
+        return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: this machine has one of its own "
+                    "(`enter_preconfig` tears it down)");
+    if (m->verify_busy)
+        return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: a verification runs");
+    return true;
+}
+
+/* From here on the machine has no guest of its own. */
+static bool
+make_room(struct machine *m, GError **error)
+{
+    run_hold(m->parts->run, STOP_USER | STOP_MIGRATE);
+    return parts_empty(m->parts, error);
+}
+
+bool
+machine_incoming(struct machine *m, const char *uri, bool paused, GError **error)
+{
+    struct session *s;
+
+    if (!migrate_uri_check(uri, MIGRATE_IN, error) || !can_receive(m, error) || !make_room(m, error))
+        return false;
+    m->awaits = true;
+    m->arrive_paused = paused;
+    s = make_session(m, MIGRATE_IN);
+    adopt(m, &m->incoming, s);
+    machine_changed(m);
+    if (session_start(s, uri, error))
+        return true;
+    m->last = NULL;
+    session_free(g_steal_pointer(&m->incoming));
+    return false;
+}
+
+void
+machine_defer_incoming(struct machine *m)
+{
+    run_hold(m->parts->run, STOP_USER | STOP_MIGRATE);
+    m->awaits = true;
+    machine_changed(m);
+}
+
+/* --- the outcome ---------------------------------------------------------------------------------------------------------------- */
+
+struct outcome_question {
+    struct machine *machine;
+    void (*done)(void *self, enum migrate_owner owner, const GError *error);
+    void *self;
+};
+
+static void
+outcome_told(void *self, enum migrate_owner owner, const GError *error)
+{
+    struct outcome_question *q = self;
+    struct machine *m = q->machine;
+
+    if (owner == OWNER_HERE) {
+        out_go_on(m);
+        machine_reset_if_wanted(m);
+    }
+    machine_changed(m);
+    q->done(q->self, owner, error);
+    g_free(q);
+}
+
+bool
+machine_ask_outcome(struct machine *m, void (*done)(void *self, enum migrate_owner owner, const GError *error),
+                    void *self, GError **error)
+{
+    struct outcome_question *q;
+
+    if (!m->outgoing || session_owner(m->outgoing) != OWNER_UNKNOWN)
+        return fail(error, NUMON_ERROR_STATE, "there is no migration whose outcome is unknown");
+    q = g_new(struct outcome_question, 1);
+    *q = (struct outcome_question) { .machine = m, .done = done, .self = self };
+    session_ask_outcome(m->outgoing, outcome_told, q);
+    return true;
+}

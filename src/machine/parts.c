@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Builds the parts of a machine from its definition and lets them go in the opposite order.
+ *
+ * Guest physical RAM: nodes in the order of their ids, below 3 GiB first, the rest from 4 GiB on.  Without memory
+ * backends all RAM is one block, "numon.ram", of which the nodes are ranges. */
+#include "machine-private.h"
+
+#include <string.h>
+
+#define RAM_BLOCK "numon.ram"
+
+/* --- guest memory --------------------------------------------------------------------------------------------------- */
+
+static struct block *
+take_block(struct guest_map *map, const struct backend_options *options, GError **error)
+{
+    struct block *b = block_new(options, error);
+
+    if (b)
+        guest_map_take_block(map, b);
+    return b;
+}
+
+/* Puts 'size' bytes of a block at the next free guest physical addresses, around the hole. */
+static void
+place(struct guest_map *map, uint64_t *gpa, struct block *block, uint64_t offset, uint64_t size, int node)
+{
+    while (size) {
+        uint64_t room = *gpa < LAYOUT_LOW_END ? LAYOUT_LOW_END - *gpa : size;
+        struct section s = { .gpa = *gpa, .size = MIN(size, room), .block = block, .offset = offset, .node = node };
+
+        guest_map_add(map, &s);
+        *gpa += s.size;
+        if (*gpa == LAYOUT_LOW_END)
+            *gpa = LAYOUT_HIGH_START;
+        offset += s.size;
+        size -= s.size;
+    }
+}
+
+static bool
+make_nodes(struct guest_map *map, const struct definition *d, const struct topology_final *t, GError **error)
+{
+    struct block *shared = NULL;
+    uint64_t gpa = 0, offset = 0;
+
+    for (unsigned n = 0; n < t->node_count; n++) {
+        const struct backend_options *backend = t->node_memdev[n][0] ? definition_backend(d, t->node_memdev[n]) : NULL;
+        struct block *block = shared;
+
+        if (t->node_size[n] == 0)
+            continue;
+        if (backend) {
+            block = take_block(map, backend, error);
+        } else if (!shared) {
+            struct backend_options ram;
+
+            backend_options_init_default(&ram, RAM_BLOCK, definition_ram(d));
+            block = shared = take_block(map, &ram, error);
+        }
+        if (!block)
+            return false;
+        place(map, &gpa, block, backend ? 0 : offset, t->node_size[n], (int)n);
+        if (!backend)
+            offset += t->node_size[n];
+    }
+    return true;
+}
+
+struct guest_map *
+parts_make_map(const struct definition *d, const struct topology_final *t, GError **error)
+{
+    g_autoptr(guest_map) map = guest_map_new();
+    uint64_t gpa = 0;
+
+    if (t->node_count) {
+        if (!make_nodes(map, d, t, error))
+            return NULL;
+    } else {
+        struct backend_options ram;
+        struct block *block;
+
+        backend_options_init_default(&ram, RAM_BLOCK, definition_ram(d));
+        block = take_block(map, &ram, error);
+        if (!block)
+            return NULL;
+        place(map, &gpa, block, 0, ram.size, -1);
+    }
+    return g_steal_pointer(&map);
+}
+
+/* --- accelerator ---------------------------------------------------------------------------------------------------- */
+
+const struct accel_class *
+parts_choose_accel(const struct definition *d, char **ret_reason, GError **error)
+{
+    g_autoptr(GString) reasons = g_string_new(NULL);
+
+    *ret_reason = NULL;
+    if (d->accel != ACCEL_AUTO) {
+        const struct accel_class *named = accel_find(accel_choice_names[d->accel]);
+
+        return named->probe(error) ? named : NULL;
+    }
+    for (const struct accel_class *const *c = accel_classes; *c; c++) {
+        g_autoptr(GError) why = NULL;
+
+        if ((*c)->probe(&why)) {
+            if (reasons->len)
+                *ret_reason = g_string_free(g_steal_pointer(&reasons), FALSE);
+            return *c;
+        }
+        g_string_append_printf(reasons, "%s%s: %s", reasons->len ? "; " : "", (*c)->name, why->message);
+    }
+    fail(error, NUMON_ERROR_HOST, "no accelerator works here: %s", reasons->str);
+    return NULL;
+}
+
+static bool
+make_accel(struct parts *p, struct machine *m, GError **error)
+{
+    struct accel_setup setup = {
+        .cpu_count = p->cpu_count, .apic_ids = p->apic_ids, .map = p->map, .bus = p->bus,
+        .mailbox = m->mailbox, .cpu_nodes = p->cpu_nodes, .node_count = p->topology.node_count,
+    };
+    struct dirty_source none = { 0 };
+
+    p->class = parts_choose_accel(m->definition, &p->accel_reason, error);
+    if (!p->class)
+        return false;
+    p->accel = p->class->create(&setup, error);
+    if (!p->accel)
+        return false;
+    p->hub = hub_new(p->map, p->class->dirty_source ? p->class->dirty_source(p->accel) : none);
+    if (p->class->set_hub)
+        p->class->set_hub(p->accel, p->hub);
+    p->run = run_new(p->class, p->accel, p->cpu_count, m->mailbox, machine_vcpu_event, m);
+    return true;
+}
+
+/* --- devices --------------------------------------------------------------------------------------------------------- */
+
+static bool
+make_devices(struct parts *p, struct machine *m, GError **error)
+{
+    p->bus = bus_new();
+    p->serial = serial_new(m->definition->serial, m->mailbox, error);
+    if (!p->serial)
+        return false;
+    p->uart = uart_new(p->serial);
+    p->rtc = rtc_new();
+    p->power = power_new(p->serial, machine_power_event, m);
+    return uart_attach(p->uart, p->bus, 0x3f8, error) && rtc_attach(p->rtc, p->bus, error) &&
+           power_attach(p->power, p->bus, error);
+}
+
+static bool
+save_machine(void *object, GError **error)
+{
+    struct machine *m = object;
+
+    m->reset_state = atomic_load(&m->reset_wanted);
+    return true;
+}
+
+static bool
+load_machine(void *object, GError **error)
+{
+    struct machine *m = object;
+
+    atomic_store(&m->reset_wanted, m->reset_state);
+    return true;
+}
+
+static const struct state_field machine_fields[] = {
+    { "reset_wanted", STATE_U8, offsetof(struct machine, reset_state) },
+    { 0 }
+};
+
+/* The accelerator's sections, then the devices', then the machine's own. */
+static void
+list_sections(struct parts *p, struct machine *m)
+{
+    unsigned count;
+    const struct state_section *of_accel = p->class->sections(p->accel, &count);
+
+    p->own[0] = uart_state(p->uart);
+    p->own[1] = rtc_state(p->rtc);
+    p->own[2] = (struct state_section) { "machine", 0, 1, machine_fields, m, save_machine, load_machine };
+    p->section_count = count + G_N_ELEMENTS(p->own);
+    p->sections = g_new(const struct state_section *, p->section_count);
+    for (unsigned i = 0; i < count; i++)
+        p->sections[i] = &of_accel[i];
+    for (unsigned i = 0; i < G_N_ELEMENTS(p->own); i++)
+        p->sections[count + i] = &p->own[i];
+}
+
+/* --- all together ----------------------------------------------------------------------------------------------------- */
+
+struct parts *
+parts_new(struct machine *m, const struct topology_final *t, struct guest_map *map, GError **error)
+{
+    struct parts *p = g_new0(struct parts, 1);
+
+    p->topology = *t;
+    p->map = map;
+    p->cpu_count = t->smp.cpus;
+    p->starts = g_new0(struct cpu_start, p->cpu_count);
+    for (unsigned cpu = 0; cpu < p->cpu_count; cpu++) {
+        p->apic_ids[cpu] = smp_apic_id(&t->smp, cpu);
+        p->cpu_nodes[cpu] = t->node_count ? t->cpu_node[cpu] : -1;
+    }
+    if (!make_devices(p, m, error) || !make_accel(p, m, error)) {
+        parts_free(p);
+        return NULL;
+    }
+    list_sections(p, m);
+    return p;
+}
+
+void
+parts_free(struct parts *p)
+{
+    if (!p)
+        return;
+    run_free(p->run);
+    if (p->accel)
+        p->class->destroy(p->accel);
+    hub_free(p->hub);
+    power_free(p->power);
+    rtc_free(p->rtc);
+    uart_free(p->uart);
+    serial_free(p->serial);
+    bus_free(p->bus);
+    guest_map_free(p->map);
+    g_free(p->sections);
+    g_free(p->starts);
+    g_free(p->accel_reason);
+    g_free(p);
+}
+
+/* --- what is in guest memory ----------------------------------------------------------------------------------------- */
+
+bool
+parts_is_workload(const struct definition *d)
+{
+    return strcmp(d->kernel, "builtin:workload") == 0;
+}
+
+bool
+parts_workload(const struct definition *d, struct control_parameters *ret, GError **error)
+{
+    g_autoptr(values) line = NULL;
+
+    *ret = d->workload;
+    if (!d->append)
+        return true;
+    line = property_parse_pairs(workload_properties, d->append, error);
+    if (!line || !workload_parameters_read(ret, line, error)) {
+        g_prefix_error(error, "kernel command line '%s': ", d->append);
+        return false;
+    }
+    return true;
+}
+
+/* The workload guest finds its parameters and the clock's frequency where numon put them. */
+static bool
+tell_workload(struct parts *p, const struct definition *d, GError **error)
+{
+    struct control_parameters parameters;
+    uint64_t khz = p->class->tsc_khz(p->accel);
+    struct control_head *head = guest_map_host(p->map, CONTROL_GPA, sizeof *head);
+
+    if (!parts_workload(d, &parameters, error) || !workload_apply(p->map, NULL, &parameters, error))
+        return false;
+    head->tsc_khz = khz;
+    head->flags |= CONTROL_FLAG_PARAMETERS;
+    return true;
+}
+
+static bool
+reset_cpus(struct parts *p, GError **error)
+{
+    for (unsigned cpu = 0; cpu < p->cpu_count; cpu++)
+        if (!p->class->vcpu_reset(p->accel, cpu, &p->starts[cpu], error))
+            return false;
+    uart_reset(p->uart);
+    rtc_reset(p->rtc);
+    return true;
+}
+
+bool
+parts_load(struct parts *p, const struct definition *d, GError **error)
+{
+    struct boot_setup setup = {
+        .map = p->map, .topology = &p->topology, .kernel = d->kernel, .command_line = d->append,
+        .cpu_count = p->cpu_count, .direct_cpus = parts_is_workload(d),
+    };
+
+    if (p->class->lays_out_workload) {
+        if (!workload_lay_out(p->map, p->cpu_nodes, p->cpu_count, p->topology.node_count, error))
+            return false;
+    } else if (!boot_load(&setup, p->starts, error)) {
+        return false;
+    }
+    if (parts_is_workload(d) && !tell_workload(p, d, error))
+        return false;
+    return reset_cpus(p, error);
+}
+
+bool
+parts_empty(struct parts *p, GError **error)
+{
+    for (unsigned i = 0; i < p->map->blocks->len; i++)
+        if (!block_discard(g_ptr_array_index(p->map->blocks, i), error))
+            return false;
+    for (unsigned cpu = 0; cpu < p->cpu_count; cpu++)
+        p->starts[cpu] = (struct cpu_start) { .kind = CPU_START_WAIT };
+    return reset_cpus(p, error);
+}

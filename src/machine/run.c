@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Run control as the user sees it: status words, cont, stop, reset, what the guest asks for, and the workload. */
+#include "machine-private.h"
+
+#include <string.h>
+
+/* Tells whoever shows the machine that its status may have changed. */
+void
+machine_changed(struct machine *m)
+{
+    if (m->events.run_state)
+        m->events.run_state(m->events.self);
+}
+
+static void
+tell(struct machine *m, const char *text)
+{
+    if (m->events.guest)
+        m->events.guest(m->events.self, text);
+}
+
+/* --- status -------------------------------------------------------------------------------------------------------------- */
+
+const char *
+machine_status(const struct machine *m)
+{
+    unsigned reasons = m->parts ? run_reasons(m->parts->run) : 0;
+
+    if (!m->parts)
+        return "preconfig";
+    if (m->awaits)
+        return "inmigrate";
+    if (reasons & STOP_MIGRATE)
+        return m->outgoing && (session_owner(m->outgoing) == OWNER_THERE || session_owner(m->outgoing) == OWNER_COPY)
+                   ? "postmigrate" : "finish-migrate";
+    if (reasons & STOP_ERROR)
+        return m->shut_down ? "shutdown" : "internal-error";
+    if (reasons & STOP_USER)
+        return m->launched ? "paused" : "prelaunch";
+    return reasons ? "paused" : "running";
+}
+
+bool
+machine_running(const struct machine *m)
+{
+    return m->parts && run_running(m->parts->run);
+}
+
+bool
+machine_awaits_incoming(const struct machine *m)
+{
+    return m->awaits;
+}
+
+/* --- who may write guest memory ------------------------------------------------------------------------------------------- */
+
+bool
+machine_writes_begin(struct machine *m, const char *attempt, GError **error)
+{
+    bool frozen;
+
+    lock_take(&m->writes);
+    frozen = m->frozen;
+    if (!frozen)
+        return true;
+    lock_drop(&m->writes);
+    return fail(error, NUMON_ERROR_STATE, "cannot %s: the guest is %s", attempt,
+                m->outgoing && session_owner(m->outgoing) == OWNER_THERE ? "running on the other side of a migration"
+                                                          : "being handed over by a migration");
+}
+
+void
+machine_writes_end(struct machine *m)
+{
+    lock_drop(&m->writes);
+}
+
+static bool
+need_built(const struct machine *m, const char *attempt, GError **error)
+{
+    if (m->parts)
+        return true;
+    return fail(error, NUMON_ERROR_STATE, "cannot %s: there is no machine yet (`launch` builds and starts it)", attempt);
+}
+
+/* --- cont and stop ---------------------------------------------------------------------------------------------------------- */
+
+/* The hand-off rules: may this side run the guest?  If so it is ours from here on. */
+static bool
+claim_guest(struct machine *m, bool force, GError **error)
+{
+    enum migrate_owner owner = m->outgoing ? session_owner(m->outgoing) : OWNER_HERE;
+
+    if (machine_switching(m))
+        return fail(error, NUMON_ERROR_STATE,
+                    "cannot go on: the guest is being handed over (`migrate_cancel` takes it back while that is safe)");
+    if (owner == OWNER_THERE && !force)
+        return fail(error, NUMON_ERROR_STATE, "cannot go on: the guest was migrated away and runs on the other side; "
+                    "`cont -f` would run a second copy");
+    if (owner == OWNER_UNKNOWN && !force)
+        return fail(error, NUMON_ERROR_STATE, "cannot go on: the link died before the destination's answer, so it may "
+                    "run there; `migrate_outcome` asks it, `cont -f` is for when you know that it does not");
+    if (owner == OWNER_THERE || owner == OWNER_UNKNOWN)
+        session_claim(m->outgoing);
+    lock_take(&m->writes);
+    m->frozen = false;
+    lock_drop(&m->writes);
+    return true;
+}
+
+bool
+machine_cont(struct machine *m, bool force, GError **error)
+{
+    unsigned reasons;
+
+    if (!need_built(m, "go on", error))
+        return false;
+    if (m->awaits) {
+        m->arrive_paused = false;
+        return true;
+    }
+    reasons = run_reasons(m->parts->run);
+    if (reasons & STOP_ERROR)
+        return fail(error, NUMON_ERROR_STATE, "cannot go on: the guest %s (`system_reset` starts it anew)",
+                    m->shut_down ? "has ended itself" : "stopped with an internal error");
+    if (reasons & STOP_MIGRATE && !claim_guest(m, force, error))
+        return false;
+    m->launched = true;
+    /* Only a migration's stop that was claimed: one may begin just now. */
+    if (!run_release(m->parts->run, STOP_USER | (reasons & STOP_MIGRATE), error))
+        return false;
+    machine_reset_if_wanted(m);
+    machine_changed(m);
+    return true;
+}
+
+bool
+machine_stop(struct machine *m, GError **error)
+{
+    if (!need_built(m, "stop", error))
+        return false;
+    if (m->awaits) {
+        m->arrive_paused = true;
+        return true;
+    }
+    run_hold(m->parts->run, STOP_USER);
+    machine_changed(m);
+    return true;
+}
+
+/* --- reset ------------------------------------------------------------------------------------------------------------------- */
+
+static void
+mark_all(struct parts *p)
+{
+    for (unsigned i = 0; i < p->map->blocks->len; i++) {
+        struct block *b = g_ptr_array_index(p->map->blocks, i);
+
+        hub_mark(p->hub, b, 0, b->page_count);
+    }
+}
+
+/* With writes begun and the vCPUs parked. */
+static bool
+reset_now(struct machine *m, GError **error)
+{
+    struct parts *p = m->parts;
+    bool ok = parts_empty(p, error) && parts_load(p, m->definition, error);
+
+    mark_all(p);
+    atomic_store(&m->reset_wanted, 0);
+    m->shut_down = false;
+    return ok;
+}
+
+static bool
+hold_and_reset(struct machine *m, GError **error)
+{
+    struct run *run = m->parts->run;
+    bool ok;
+
+    run_hold(run, STOP_CHANGE);
+    if (!machine_writes_begin(m, "reset the guest", error)) {
+        if (!atomic_load(&m->reset_wanted))
+            run_release(run, STOP_CHANGE, NULL);
+        return false;
+    }
+    ok = reset_now(m, error);
+    machine_writes_end(m);
+    if (!ok)
+        run_hold(run, STOP_ERROR);
+    return run_release(run, ok ? STOP_CHANGE | STOP_ERROR : STOP_CHANGE, ok ? error : NULL) && ok;
+}
+
+bool
+machine_reset(struct machine *m, bool force, GError **error)
+{
+    bool ok;
+
+    if (!need_built(m, "reset", error))
+        return false;
+    if (m->awaits)
+        return fail(error, NUMON_ERROR_STATE, "cannot reset: the guest has not arrived yet");
+    if (m->verify_busy)
+        return fail(error, NUMON_ERROR_STATE, "cannot reset: a verification runs");
+    if (run_reasons(m->parts->run) & STOP_MIGRATE) {
+        if (!claim_guest(m, force, error))
+            return false;
+        run_hold(m->parts->run, STOP_USER);
+        run_release(m->parts->run, STOP_MIGRATE, NULL);
+    }
+    ok = hold_and_reset(m, error);
+    machine_changed(m);
+    return ok;
+}
+
+void
+machine_reset_if_wanted(struct machine *m)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!m->parts || m->awaits || !atomic_load(&m->reset_wanted))
+        return;
+    if (hold_and_reset(m, &error))
+        tell(m, "the guest reset itself");
+    else if (!atomic_load(&m->reset_wanted))
+        tell(m, error->message);
+    machine_changed(m);
+}
+
+/* --- what vCPUs and devices tell --------------------------------------------------------------------------------------------- */
+
+void
+machine_vcpu_event(void *self, const struct run_event *e)
+{
+    struct machine *m = self;
+    g_autofree char *text = NULL;
+
+    if (e->what == VCPU_RESET) {
+        atomic_store(&m->reset_wanted, 1);
+        machine_reset_if_wanted(m);
+        return;
+    }
+    m->shut_down = e->what == VCPU_SHUTDOWN;
+    text = e->what == VCPU_SHUTDOWN ? g_strdup("the guest ended itself")
+                                    : g_strdup_printf("vCPU %u stopped: %s", e->cpu, e->text ? e->text : "no reason given");
+    tell(m, text);
+    machine_changed(m);
+}
+
+void
+machine_power_event(void *self, enum power_event what, uint64_t value)
+{
+    struct machine *m = self;
+
+    if (what == POWER_RESET)
+        atomic_store(&m->reset_wanted, 1);
+    run_request(m->parts->run, what == POWER_RESET ? VCPU_RESET : VCPU_SHUTDOWN);
+}
+
+/* --- workload ------------------------------------------------------------------------------------------------------------------ */
+
+bool
+machine_workload_set(struct machine *m, const struct values *v, GError **error)
+{
+    struct control_parameters parameters;
+    bool ok;
+
+    if (!m->parts) {
+        g_autoptr(definition) d = definition_copy(m->definition);
+
+        return definition_set_workload(d, v, error) && machine_define(m, g_steal_pointer(&d), error);
+    }
+    if (m->awaits)
+        return fail(error, NUMON_ERROR_STATE, "cannot set the workload: it comes with the guest");
+    if (!machine_writes_begin(m, "set the workload", error))
+        return false;
+    ok = workload_parameters_current(m->parts->map, &parameters, error) &&
+         workload_parameters_read(&parameters, v, error) &&
+         workload_apply(m->parts->map, m->parts->hub, &parameters, error);
+    machine_writes_end(m);
+    return ok;
+}
+
+void
+machine_workload_get(struct machine *m, struct control_parameters *ret)
+{
+    if (!m->parts || m->awaits || !workload_parameters_current(m->parts->map, ret, NULL))
+        *ret = m->definition->workload;
+}
+
+/* --- verify ---------------------------------------------------------------------------------------------------------------------- */
+
+struct verification {
+    struct machine *machine;
+    uint64_t totals[TOPOLOGY_CPUS];
+    struct workload_verdict verdict;
+    GError *error;
+    void (*done)(void *self, const struct workload_verdict *v, const GError *error);
+    void *self;
+};
+
+static void
+verify_work(struct job *job, void *data)
+{
+    struct verification *v = data;
+    struct parts *p = v->machine->parts;
+
+    workload_verify(p->map, v->totals, p->cpu_count, job, &v->verdict, &v->error);
+}
+
+static void
+verify_done(struct job *job, void *data)
+{
+    struct verification *v = data;
+    struct machine *m = v->machine;
+
+    m->verify_busy = false;
+    run_release(m->parts->run, STOP_VERIFY, v->error ? NULL : &v->error);
+    machine_changed(m);
+    v->done(v->self, &v->verdict, v->error);
+    workload_verdict_release(&v->verdict);
+    g_clear_error(&v->error);
+    g_free(v);
+}
+
+static bool
+verify_read_totals(struct verification *v, GError **error)
+{
+    struct parts *p = v->machine->parts;
+
+    for (unsigned cpu = 0; cpu < p->cpu_count; cpu++)
+        if (!p->class->vcpu_witness(p->accel, cpu, &v->totals[cpu], error))
+            return false;
+    return true;
+}
+
+bool
+machine_verify(struct machine *m, void (*done)(void *self, const struct workload_verdict *v, const GError *error),
+               void *self, GError **error)
+{
+    struct verification *v;
+
+    if (!need_built(m, "verify", error))
+        return false;
+    if (m->awaits)
+        return fail(error, NUMON_ERROR_STATE, "cannot verify: the guest has not arrived yet");
+    if (m->verify_busy)
+        return fail(error, NUMON_ERROR_STATE, "cannot verify: a verification runs already");
+    v = g_new0(struct verification, 1);
+    *v = (struct verification) { .machine = m, .done = done, .self = self };
+    run_hold(m->parts->run, STOP_VERIFY);
+    if (!verify_read_totals(v, error)) {
+        run_release(m->parts->run, STOP_VERIFY, NULL);
+        g_free(v);
+        return false;
+    }
+    m->verify_busy = true;
+    m->verify_job = job_start(m->jobs, verify_work, verify_done, v);
+    return true;
+}

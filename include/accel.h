@@ -28,13 +28,15 @@ struct accel_setup {
     struct mailbox *mailbox;
     const int *cpu_nodes;           /* by CPU index; -1 without NUMA */
     unsigned node_count;
+    const struct topology_final *topology;      /* what the guest is told; synthetic prints it */
 };
 
 /* One implementation.  All functions but vcpu_run, vcpu_settle and vcpu_kick: while vCPUs are parked. */
 struct accel_class {
     const char *name;               /* "kvm", "synthetic" */
     const char *summary;
-    /* No CPU is emulated: the machine calls workload_lay_out instead of boot_load, and only builtin:workload runs. */
+    /* No CPU is emulated: the machine calls workload_lay_out and workload_apply instead of boot_load, and only
+     * builtin:workload runs. */
     bool lays_out_workload;
     /* Tries whether it works here, by creating what it needs and letting it go.  Error: HOST, why not. */
     bool (*probe)(GError **error);
@@ -45,7 +47,7 @@ struct accel_class {
     /* The hub exists only after the accelerator: told once, before vCPUs run.  May be NULL. */
     void (*set_hub)(struct accel *a, struct hub *hub);
     /* Puts a vCPU into its first state.  Also resets local APIC, events, FPU; vCPU 0's call resets the interrupt
-     * chip, timer and clock. */
+     * chip, timer and clock.  A class that lays out the workload takes no notice of 'start', which may be NULL. */
     bool (*vcpu_reset)(struct accel *a, unsigned cpu, const struct cpu_start *start, GError **error);
     /* On the vCPU's thread: guest time, until kicked or something to tell.  '*ret_text' (owned by caller) with
      * VCPU_ERROR. */
@@ -88,7 +90,8 @@ enum stop_reason {
 
 /* Something that vCPUs tell main, delivered through the mailbox. */
 struct run_event {
-    enum vcpu_exit what;            /* RESET, SHUTDOWN or ERROR; the reason STOP_ERROR or STOP_CHANGE is set already */
+    enum vcpu_exit what;            /* RESET, SHUTDOWN or ERROR.  The reason is set already: STOP_ERROR with ERROR,
+                                     * else STOP_CHANGE; all CPUs park, and main takes it away */
     unsigned cpu;
     char *text;
 };
@@ -98,7 +101,8 @@ struct run;
 struct run *run_new(const struct accel_class *class, struct accel *a, unsigned cpu_count, struct mailbox *mailbox,
                     void (*event)(void *self, const struct run_event *e), void *self);
 void run_free(struct run *r);       /* stops and joins */
-/* Adds reasons and waits until every vCPU is parked (settled, its state readable).  Any thread but a vCPU's. */
+/* Adds reasons and waits until every vCPU is parked (settled, its state readable), or somebody takes one of these
+ * reasons away again.  Any thread but a vCPU's. */
 void run_hold(struct run *r, unsigned reasons);
 /* Takes reasons away; the guest runs if none is left.  False (HOST) if a thread cannot start.  Any thread but a
  * vCPU's. */
@@ -107,7 +111,8 @@ unsigned run_reasons(struct run *r);
 static inline bool run_running(struct run *r) { return run_reasons(r) == 0; }
 /* Thread id (gettid) of a vCPU; 0 before it started. */
 int run_thread_id(struct run *r, unsigned cpu);
-/* From a device on a vCPU's thread: the guest asks for a reset or ends itself. Stops all, tells main; no waiting. */
+/* From a device on a vCPU's thread, without the device's lock: the guest asks for a reset or ends itself.  Stops all,
+ * tells main; no waiting. */
 void run_request(struct run *r, enum vcpu_exit what);
 
 #endif

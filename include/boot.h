@@ -5,6 +5,7 @@
 #define BOOT_H
 
 #include "base.h"
+#include "control-page.h"
 #include "memory.h"
 #include "topology.h"
 
@@ -40,6 +41,9 @@ struct boot_setup {
     const char *command_line;       /* may be NULL */
     unsigned cpu_count;
     bool direct_cpus;               /* start the workload guest's other CPUs directly */
+    /* For the workload guest; other kernels ignore them. */
+    const struct control_parameters *workload;      /* put into the control page; NULL: it parses its command line */
+    uint64_t tsc_khz;               /* frequency of the time stamp counter; 0: the guest finds out */
 };
 
 /* Loads kernel, command line and ACPI tables into guest memory (fresh: all zeros) and fills 'starts' ('cpu_count' of

@@ -224,10 +224,11 @@ control_put(uint64_t *page, uint64_t i, uint64_t word)
 
 #define CONTROL_BARRIER() __asm__ volatile("" ::: "memory")
 
-/* Writes page 'number' once.  'registers_total' is the vCPU's count of writes; the caller keeps it in a register. */
-static inline uint64_t
-control_write_page(struct control_cpu *cpu, uint64_t *entry, uint64_t *page, uint64_t number, uint32_t write,
-                   uint32_t fill, uint64_t registers_total)
+/* First half of a write: announces page 'number', compares it with the table, changes page and table.  After it the
+ * vCPU counts up its total, then calls control_withdraw. */
+static inline void
+control_change_page(struct control_cpu *cpu, uint64_t *entry, uint64_t *page, uint64_t number, uint32_t write,
+                    uint32_t fill)
 {
     uint64_t expected = *entry, generation = expected + 1, first, count;
     int whole = expected == 0 || write == WRITE_PAGE;
@@ -262,10 +263,25 @@ control_write_page(struct control_cpu *cpu, uint64_t *entry, uint64_t *page, uin
     CONTROL_BARRIER();
     *entry = generation;
     CONTROL_BARRIER();
-    registers_total++;
-    cpu->pages_written = registers_total;
+}
+
+/* Second half: 'total' is the vCPU's count of writes, this one included. */
+static inline void
+control_withdraw(struct control_cpu *cpu, uint64_t total)
+{
+    cpu->pages_written = total;
     CONTROL_BARRIER();
     cpu->announced = 0;
+}
+
+/* Writes page 'number' once and returns the new total.  For a caller that can only be stopped between two calls; the
+ * guest, which can be stopped at any instruction, counts its register up between the two halves itself. */
+static inline uint64_t
+control_write_page(struct control_cpu *cpu, uint64_t *entry, uint64_t *page, uint64_t number, uint32_t write,
+                   uint32_t fill, uint64_t registers_total)
+{
+    control_change_page(cpu, entry, page, number, write, fill);
+    control_withdraw(cpu, ++registers_total);
     return registers_total;
 }
 

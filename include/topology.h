@@ -49,7 +49,7 @@ struct backend_lookup {
     const void *self;
 };
 
-/* One thing that is wrong, and a command that mends it. */
+/* One thing that is wrong, and what mends it: one command, or several, a line each, to be given in that order. */
 struct problem { char *text, *remedy; };
 void problem_free(struct problem *p);
 /* Appends to an array of struct problem *. */
@@ -78,18 +78,24 @@ bool topology_delete_node(struct topology *t, unsigned node, GError **error);
 bool topology_delete_distance(struct topology *t, unsigned src, unsigned dst, GError **error);
 bool topology_unmap_cpu(struct topology *t, const struct values *v, GError **error);
 
-/* Fills every level, as QEMU 7.2 derives them (sockets preferred over cores over threads is 6.1's and older's; 7.2
- * prefers cores).  False with the product rule's message if they do not fit; 't' unchanged. */
+/* Fills every level, as QEMU 7.2 derives them: what is left goes to cores, then sockets, then threads.  False with
+ * the product rule's message if they do not fit; '*ret' is then unchanged. */
 bool smp_derive(const struct smp *entered, struct smp *ret, GError **error);
 struct cpu_place smp_place(const struct smp *derived, unsigned cpu);
 /* The APIC id of a CPU: each level in the bits it needs, as QEMU assigns them. */
 unsigned smp_apic_id(const struct smp *derived, unsigned cpu);
 
-/* Lists everything that is wrong with the topology as a whole: missing ids, RAM sum, distances, CPU mapping. */
-void topology_check(const struct topology *t, uint64_t ram_bytes, bool ram_entered, struct backend_lookup backends,
-                    GPtrArray *problems);
+/* The sum of the nodes' sizes in bytes; UINT64_MAX if it does not fit. */
+uint64_t topology_memory(const struct topology *t, struct backend_lookup backends);
+/* Lists everything that is wrong with the topology as a whole: missing ids, RAM sum, distances.  'ram_remedy' mends
+ * a sum of the nodes' sizes that is not 'ram_bytes'. */
+void topology_check(const struct topology *t, uint64_t ram_bytes, const char *ram_remedy,
+                    struct backend_lookup backends, GPtrArray *problems);
+/* The commands that make nodes without backends anew with equal sizes, together 'bytes'; a line each.  Caller
+ * frees. */
+char *topology_resize_commands(const struct topology *t, uint64_t bytes);
 
-/* The completed topology: what the guest is told.  Only for one that has no problems. */
+/* The completed topology: what the guest is told. */
 struct topology_final {
     struct smp smp;                                 /* derived */
     unsigned node_count;                            /* 0: no NUMA */
@@ -99,6 +105,10 @@ struct topology_final {
     bool has_distances;                             /* else the guest gets no SLIT */
     uint8_t distance[TOPOLOGY_NODES][TOPOLOGY_NODES];
 };
+/* The node that a CPU will be in as far as the topology goes now: mapped, the default (whole sockets, when none is
+ * mapped), node 0 (when others are), or -1 if there is no such node yet.  'cpu' is below maxcpus. */
+int topology_cpu_node(const struct topology *t, unsigned cpu);
+/* Only for a topology that has no problems. */
 void topology_complete(const struct topology *t, uint64_t ram_bytes, struct backend_lookup backends,
                        struct topology_final *ret);
 /* What a user should know and need not mend (unmapped CPUs to node 0, ...): appends char * to 'warnings'. */
@@ -109,9 +119,9 @@ enum distance_kind { DISTANCE_GIVEN, DISTANCE_MIRRORED, DISTANCE_DEFAULT, DISTAN
 enum distance_kind topology_distance(const struct topology *t, unsigned src, unsigned dst, unsigned *ret_value);
 bool topology_has_distances(const struct topology *t);
 
-/* Appends the command lines ("smp ...", "numa node,...") that give this topology, in an order that works. */
-void topology_save(const struct topology *t, GString *out);
-/* "smp" alone, which must precede objects; then the rest. */
+/* Append the command lines that give this topology: "smp ...", nothing if it was never entered; then, once the
+ * backends are there, "numa node,..." in the order of creation and "numa dist,..." by rising ids. */
 void topology_save_smp(const struct topology *t, GString *out);
+void topology_save_numa(const struct topology *t, GString *out);
 
 #endif

@@ -1,2 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-libnumon_a_SOURCES += include/topology.h
+libnumon_a_SOURCES += include/topology.h \
+	src/topology/topology-private.h \
+	src/topology/smp.c \
+	src/topology/node.c \
+	src/topology/distance.c \
+	src/topology/cpu.c \
+	src/topology/check.c \
+	src/topology/complete.c \
+	src/topology/save.c

@@ -33,7 +33,11 @@ struct serial;
 /* 'target': "null" (only the ring), "stdio", "file:PATH", "unix:PATH" (listens; 0600; replaces only a dead socket).
  * Bytes leave on the main thread through the mailbox; a reader that is slow or gone never blocks a vCPU. */
 struct serial *serial_new(const char *target, struct mailbox *mailbox, GError **error);
+/* Writes what the target takes at once, then lets go.  Main. */
 void serial_free(struct serial *s);
+/* Told on main, once, when the target refuses output (full disk, reader gone); the guest goes on.  The writer of
+ * standard output must ignore SIGPIPE. */
+void serial_on_failure(struct serial *s, void (*failed)(void *self, const char *text), void *self);
 /* Any thread; never blocks. */
 void serial_put(struct serial *s, uint8_t byte);
 /* The bytes from stream position '*position' on that the ring still has; advances it.  Position 0 is the first byte

@@ -1,0 +1,591 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Bus, serial output, UART, power ports and RTC without a guest. */
+#include "device.h"
+
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { COM1 = 0x3f8 };
+
+/* --- bus --------------------------------------------------------------------------------------------------------- */
+
+struct recorder { uint64_t offset, value; unsigned size, calls; };
+
+static uint64_t
+recorder_read(void *device, uint64_t offset, unsigned size)
+{
+    struct recorder *r = device;
+
+    r->offset = offset;
+    r->size = size;
+    r->calls++;
+    return r->value >> 8 * offset;
+}
+
+static void
+recorder_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct recorder *r = device;
+
+    r->offset = offset;
+    r->size = size;
+    r->calls++;
+    r->value = value;
+}
+
+static const struct bus_ops recorder_ops = { recorder_read, recorder_write };
+
+static void
+test_bus(void)
+{
+    struct bus *bus = bus_new();
+    struct recorder a = { .value = 0x8877665544332211 }, b = { .value = 0xaa };
+    GError *error = NULL;
+
+    g_assert_true(bus_claim(bus, BUS_MMIO, 0xd0000000, 8, "a", &recorder_ops, &a, &error));
+    g_assert_true(bus_claim(bus, BUS_MMIO, 0xd0000008, 1, "b", &recorder_ops, &b, &error));
+    g_assert_true(bus_claim(bus, BUS_PORT, 0xd0000000, 8, "other space", &recorder_ops, &b, &error));
+    g_assert_false(bus_claim(bus, BUS_MMIO, 0xcffffff0, 0x11, "c", &recorder_ops, &b, &error));
+    g_assert_error(error, NUMON_ERROR, NUMON_ERROR_STATE);
+    g_assert_nonnull(strstr(error->message, "to c: a has 0xd0000000 to 0xd0000007"));
+    g_clear_error(&error);
+    g_assert_false(bus_claim(bus, BUS_MMIO, 0xd0000007, 1, "c", &recorder_ops, &b, NULL));
+    g_assert_cmphex(bus_read(bus, BUS_MMIO, 0xd0000000, 8), ==, 0x8877665544332211);
+    g_assert_cmpuint(a.calls, ==, 1);
+    /* Bytes 6 and 7 of a, the one of b, and one that nobody has. */
+    g_assert_cmphex(bus_read(bus, BUS_MMIO, 0xd0000006, 4), ==, 0xffaa8877);
+    g_assert_cmphex(bus_read(bus, BUS_MMIO, 0xcfffffff, 1), ==, 0xff);
+    g_assert_cmphex(bus_read(bus, BUS_PORT, 0x1234, 4), ==, 0xffffffff);
+    bus_write(bus, BUS_MMIO, 0xd0000002, 2, 0xbeef);
+    g_assert_cmphex(a.value, ==, 0xbeef);
+    g_assert_cmpuint(a.offset, ==, 2);
+    bus_write(bus, BUS_MMIO, 0xe0000000, 8, 1);
+    bus_free(bus);
+    bus_free(NULL);
+}
+
+/* --- serial ------------------------------------------------------------------------------------------------------ */
+
+static void
+put_text(struct serial *s, const char *text)
+{
+    while (*text)
+        serial_put(s, (uint8_t)*text++);
+}
+
+static void
+test_ring(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    struct serial *s = serial_new("null", mailbox, NULL);
+    uint64_t position = 0;
+    g_autofree char *first = NULL, *second = NULL;
+    size_t size;
+
+    put_text(s, "hello");
+    first = serial_read(s, &position, &size);
+    g_assert_cmpstr(first, ==, "hello");
+    g_assert_cmpuint(position, ==, 5);
+    for (unsigned i = 0; i < SERIAL_RING_SIZE + 10; i++)
+        serial_put(s, (uint8_t)('a' + i % 23));
+    second = serial_read(s, &position, &size);
+    g_assert_cmpuint(size, ==, SERIAL_RING_SIZE);
+    g_assert_cmpuint(position, ==, serial_total(s));
+    g_assert_cmpint(second[0], ==, 'a' + 10);
+    g_assert_cmpint(second[size - 1], ==, 'a' + (SERIAL_RING_SIZE + 9) % 23);
+    serial_free(s);
+    serial_free(NULL);
+    mailbox_free(mailbox);
+}
+
+static void
+test_targets(void)
+{
+    static const char *const bad[] = { "", "nul", "nullx", "stdio:", "file:", "unix:", "tcp:1", "FILE:x" };
+    g_autofree char *deep = g_strnfill(200, 'x'), *unix_deep = g_strconcat("unix:", deep, NULL);
+    GError *error = NULL;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_assert_false(serial_target_check(bad[i], &error));
+        g_assert_error(error, NUMON_ERROR, NUMON_ERROR_ARGUMENT);
+        g_clear_error(&error);
+    }
+    g_assert_false(serial_target_check(unix_deep, NULL));
+    g_assert_true(serial_target_check("null", NULL) && serial_target_check("stdio", NULL));
+    g_assert_true(serial_target_check("file:a b", NULL) && serial_target_check("unix:/x", NULL));
+}
+
+static char *
+scratch_path(const char *name)
+{
+    static const char *directory;       /* made once a process; g_test has no fixture for a whole program */
+
+    if (!directory)
+        directory = g_dir_make_tmp("numon-device-XXXXXX", NULL);
+    return g_build_filename(directory, name, NULL);
+}
+
+static void
+test_file(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    g_autofree char *path = scratch_path("out"), *target = g_strconcat("file:", path, NULL), *text = NULL;
+    struct serial *s = serial_new(target, mailbox, NULL);
+    GError *error = NULL;
+
+    put_text(s, "one\n");
+    mailbox_drain(mailbox);
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    g_assert_cmpstr(text, ==, "one\n");
+    g_clear_pointer(&text, g_free);
+    put_text(s, "two\n");           /* not delivered: serial_free writes it, and the message finds nobody */
+    serial_free(s);
+    mailbox_drain(mailbox);
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    g_assert_cmpstr(text, ==, "one\ntwo\n");
+    g_unlink(path);
+    g_assert_null(serial_new("file:/nowhere/at/all", mailbox, &error));
+    g_assert_error(error, NUMON_ERROR, NUMON_ERROR_HOST);
+    g_clear_error(&error);
+    mailbox_free(mailbox);
+}
+
+static void
+count_failure(void *self, const char *text)
+{
+    g_assert_nonnull(strstr(text, "No space left on device"));
+    ++*(unsigned *)self;
+}
+
+static void
+test_full_disk(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    struct serial *s;
+    unsigned failures = 0;
+
+    if (access("/dev/full", W_OK) < 0) {
+        g_test_skip("no /dev/full");
+        mailbox_free(mailbox);
+        return;
+    }
+    s = serial_new("file:/dev/full", mailbox, NULL);
+    serial_on_failure(s, count_failure, &failures);
+    for (unsigned i = 0; i < 3; i++) {
+        put_text(s, "lost");
+        mailbox_drain(mailbox);
+    }
+    g_assert_cmpuint(failures, ==, 1);
+    g_assert_cmpuint(serial_total(s), ==, 12);
+    serial_free(s);
+    mailbox_free(mailbox);
+}
+
+static int
+connect_to(const char *path)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        close_fd(&fd);
+    return fd;
+}
+
+/* Turns the main loop until 'want' bytes have come. */
+static void
+expect_bytes(int fd, const char *want)
+{
+    char got[256] = "";
+    size_t have = 0;
+
+    while (have < strlen(want)) {
+        ssize_t n = recv(fd, got + have, sizeof(got) - 1 - have, MSG_DONTWAIT);
+
+        g_assert_cmpint(n, !=, 0);
+        if (n > 0)
+            have += n;
+        else
+            g_main_context_iteration(NULL, FALSE);
+    }
+    g_assert_cmpstr(got, ==, want);
+}
+
+static void
+test_unix(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    g_autofree char *path = scratch_path("sock"), *target = g_strconcat("unix:", path, NULL);
+    struct serial *s = serial_new(target, mailbox, NULL);
+    GError *error = NULL;
+    struct stat st;
+    int client;
+
+    g_assert_nonnull(s);
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    g_assert_cmphex(st.st_mode, ==, S_IFSOCK | 0600);
+    g_assert_null(serial_new(target, mailbox, &error));         /* alive */
+    g_assert_error(error, NUMON_ERROR, NUMON_ERROR_HOST);
+    g_clear_error(&error);
+    put_text(s, "before");
+    client = connect_to(path);
+    expect_bytes(client, "before");
+    put_text(s, " after");
+    expect_bytes(client, " after");
+    close_fd(&client);
+    put_text(s, "!");
+    client = connect_to(path);                                  /* the next one gets the ring */
+    expect_bytes(client, "before after!");
+    close_fd(&client);
+    serial_free(s);
+    g_assert_cmpint(access(path, F_OK), <, 0);
+    mailbox_free(mailbox);
+}
+
+/* A client that never reads fills its socket; the guest and main go on, and it gets the rest once it reads. */
+static void
+test_slow_reader(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    g_autofree char *path = scratch_path("slow"), *target = g_strconcat("unix:", path, NULL);
+    struct serial *s = serial_new(target, mailbox, NULL);
+    int client = connect_to(path);
+    uint64_t total = 4 * MIB, got = 0;
+    char bytes[4096], last = 0;
+
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    for (uint64_t i = 0; i < total; i++) {
+        serial_put(s, (uint8_t)(i == total - 1 ? '$' : '.'));
+        if (i % SERIAL_RING_SIZE == 0)
+            while (g_main_context_iteration(NULL, FALSE))
+                ;
+    }
+    while (last != '$') {
+        ssize_t n = recv(client, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+        if (n > 0) {
+            got += n;
+            last = bytes[n - 1];
+        } else {
+            g_main_context_iteration(NULL, FALSE);
+        }
+    }
+    g_assert_cmpuint(got, >=, SERIAL_RING_SIZE);
+    g_assert_cmpuint(got, <, total);                /* the ring went round under it */
+    close_fd(&client);
+    serial_free(s);
+    mailbox_free(mailbox);
+}
+
+static void
+test_socket_files(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    g_autofree char *path = scratch_path("dead"), *target = g_strconcat("unix:", path, NULL);
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct serial *s;
+
+    g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof(address)), ==, 0);
+    close_fd(&fd);
+    s = serial_new(target, mailbox, NULL);          /* a dead one is replaced */
+    g_assert_nonnull(s);
+    serial_free(s);
+    g_assert_true(g_file_set_contents(path, "mine", -1, NULL));
+    g_assert_null(serial_new(target, mailbox, NULL));           /* a file is not */
+    g_assert_cmpint(g_unlink(path), ==, 0);
+    mailbox_free(mailbox);
+}
+
+/* --- uart -------------------------------------------------------------------------------------------------------- */
+
+struct board {
+    struct mailbox *mailbox;
+    struct serial *serial;
+    struct bus *bus;
+    struct uart *uart;
+};
+
+static void
+board_init(struct board *b)
+{
+    b->mailbox = mailbox_new(NULL);
+    b->serial = serial_new("null", b->mailbox, NULL);
+    b->bus = bus_new();
+    b->uart = uart_new(b->serial);
+    g_assert_true(uart_attach(b->uart, b->bus, COM1, NULL));
+}
+
+static void
+board_release(struct board *b)
+{
+    uart_free(b->uart);
+    bus_free(b->bus);
+    serial_free(b->serial);
+    mailbox_free(b->mailbox);
+}
+
+static uint64_t
+in(struct board *b, unsigned reg)
+{
+    return bus_read(b->bus, BUS_PORT, COM1 + reg, 1);
+}
+
+static void
+out(struct board *b, unsigned reg, uint8_t value)
+{
+    bus_write(b->bus, BUS_PORT, COM1 + reg, 1, value);
+}
+
+static void
+test_uart_registers(void)
+{
+    struct board b;
+
+    board_init(&b);
+    g_assert_cmphex(in(&b, 5), ==, 0x60);
+    g_assert_cmphex(in(&b, 6), ==, 0xb0);
+    g_assert_cmphex(in(&b, 2), ==, 0x01);
+    out(&b, 7, 0x5a);
+    g_assert_cmphex(in(&b, 7), ==, 0x5a);
+    out(&b, 3, 0x83);
+    out(&b, 0, 0x01);
+    out(&b, 1, 0x02);
+    g_assert_cmphex(in(&b, 0), ==, 0x01);
+    g_assert_cmphex(in(&b, 1), ==, 0x02);
+    out(&b, 3, 0x03);
+    g_assert_cmphex(in(&b, 1), ==, 0x00);
+    g_assert_cmpuint(serial_total(b.serial), ==, 0);
+    out(&b, 2, 0x01);
+    g_assert_cmphex(in(&b, 2), ==, 0xc1);
+    out(&b, 1, 0x02);
+    g_assert_cmphex(in(&b, 2), ==, 0xc2);       /* told once, and again after a byte */
+    g_assert_cmphex(in(&b, 2), ==, 0xc1);
+    out(&b, 0, 'x');
+    g_assert_cmphex(in(&b, 2), ==, 0xc2);
+    g_assert_cmpuint(serial_total(b.serial), ==, 1);
+    uart_reset(b.uart);
+    g_assert_cmphex(in(&b, 2), ==, 0x01);
+    g_assert_cmphex(in(&b, 7), ==, 0x00);
+    board_release(&b);
+}
+
+/* What Linux's 8250 driver does to tell a 16550A. */
+static void
+test_uart_loopback(void)
+{
+    struct board b;
+
+    board_init(&b);
+    out(&b, 4, 0x1a);
+    g_assert_cmphex(in(&b, 6) & 0xf0, ==, 0x90);
+    out(&b, 2, 0x01);
+    for (unsigned i = 0; i < 17; i++)
+        out(&b, 0, (uint8_t)(0x30 + i));
+    g_assert_cmphex(in(&b, 5), ==, 0x63);       /* data, overrun, empty */
+    g_assert_cmphex(in(&b, 5), ==, 0x61);
+    for (unsigned i = 0; i < 16; i++)
+        g_assert_cmphex(in(&b, 0), ==, 0x30 + i);
+    g_assert_cmphex(in(&b, 5), ==, 0x60);
+    g_assert_cmpuint(serial_total(b.serial), ==, 0);
+    out(&b, 4, 0x00);
+    out(&b, 0, 'y');
+    g_assert_cmpuint(serial_total(b.serial), ==, 1);
+    board_release(&b);
+}
+
+/* --- state ------------------------------------------------------------------------------------------------------- */
+
+struct cursor { const GByteArray *bytes; size_t at; };
+
+static bool
+cursor_read(void *from, void *bytes, size_t size, GError **error)
+{
+    struct cursor *c = from;
+
+    if (size > c->bytes->len - c->at)
+        return fail(error, NUMON_ERROR_PEER, "stream ended");
+    memcpy(bytes, c->bytes->data + c->at, size);
+    c->at += size;
+    return true;
+}
+
+static void
+move_state(const struct state_section *from, const struct state_section *to)
+{
+    GByteArray *bytes = g_byte_array_new();
+    struct cursor c = { .bytes = bytes };
+
+    state_save(from, bytes);
+    g_assert_true(state_load(to, from->version, cursor_read, &c, NULL));
+    g_assert_cmpuint(c.at, ==, bytes->len);
+    g_assert_true(to->after_load(to->object, NULL));
+    g_byte_array_unref(bytes);
+}
+
+static void
+test_uart_state(void)
+{
+    struct board a, b;
+    struct state_section from, to;
+
+    board_init(&a);
+    board_init(&b);
+    out(&a, 7, 0x77);
+    out(&a, 4, 0x10);
+    out(&a, 2, 0x01);
+    out(&a, 0, 'p');
+    out(&a, 0, 'q');
+    from = uart_state(a.uart);
+    to = uart_state(b.uart);
+    move_state(&from, &to);
+    g_assert_cmphex(in(&b, 7), ==, 0x77);
+    g_assert_cmphex(in(&b, 0), ==, 'p');
+    g_assert_cmphex(in(&b, 0), ==, 'q');
+    g_assert_cmphex(in(&b, 5), ==, 0x60);
+    board_release(&a);
+    board_release(&b);
+}
+
+/* --- power and rtc ----------------------------------------------------------------------------------------------- */
+
+struct heard { unsigned resets, exits; uint64_t value; };
+
+static void
+hear(void *self, enum power_event what, uint64_t value)
+{
+    struct heard *h = self;
+
+    *(what == POWER_RESET ? &h->resets : &h->exits) += 1;
+    h->value = value;
+}
+
+static void
+test_power(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    struct serial *debug = serial_new("null", mailbox, NULL);
+    struct bus *bus = bus_new();
+    struct heard h = { 0 };
+    struct power *p = power_new(debug, hear, &h);
+
+    g_assert_true(power_attach(p, bus, NULL));
+    g_assert_cmphex(bus_read(bus, BUS_PORT, 0x64, 1), ==, 0);
+    g_assert_cmphex(bus_read(bus, BUS_PORT, 0xe9, 1), ==, 0xe9);
+    bus_write(bus, BUS_PORT, 0x64, 1, 0xd1);
+    g_assert_cmpuint(h.resets, ==, 0);
+    bus_write(bus, BUS_PORT, 0x64, 1, 0xfe);
+    g_assert_cmpuint(h.resets, ==, 1);
+    bus_write(bus, BUS_PORT, 0xf4, 4, 0x1234567);
+    g_assert_cmpuint(h.exits, ==, 1);
+    g_assert_cmphex(h.value, ==, 0x1234567);
+    bus_write(bus, BUS_PORT, 0xe9, 1, '#');
+    g_assert_cmpuint(serial_total(debug), ==, 1);
+    power_free(p);
+    bus_free(bus);
+    serial_free(debug);
+    mailbox_free(mailbox);
+}
+
+static uint8_t
+cmos(struct bus *bus, uint8_t index)
+{
+    bus_write(bus, BUS_PORT, 0x70, 1, index);
+    return (uint8_t)bus_read(bus, BUS_PORT, 0x71, 1);
+}
+
+static void
+set_cmos(struct bus *bus, uint8_t index, uint8_t value)
+{
+    bus_write(bus, BUS_PORT, 0x70, 1, index);
+    bus_write(bus, BUS_PORT, 0x71, 1, value);
+}
+
+static time_t
+rtc_time(struct bus *bus)
+{
+    struct tm tm = { 0 };
+    int second;
+
+    do {
+        second = cmos(bus, 0);
+        tm.tm_min = cmos(bus, 2);
+        tm.tm_hour = cmos(bus, 4);
+        tm.tm_mday = cmos(bus, 7);
+        tm.tm_mon = cmos(bus, 8) - 1;
+        tm.tm_year = cmos(bus, 9) + cmos(bus, 0x32) * 100 - 1900;
+    } while (second != cmos(bus, 0));
+    tm.tm_sec = second;
+    return timegm(&tm);
+}
+
+static void
+test_rtc(void)
+{
+    struct bus *bus = bus_new(), *other = bus_new();
+    struct rtc *r = rtc_new(), *q = rtc_new();
+    struct state_section from = rtc_state(r), to = rtc_state(q);
+    time_t now;
+
+    g_assert_true(rtc_attach(r, bus, NULL) && rtc_attach(q, other, NULL));
+    g_assert_cmphex(cmos(bus, 10) & 0x80, ==, 0);
+    g_assert_cmphex(cmos(bus, 13), ==, 0x80);
+    set_cmos(bus, 11, 0x06);                    /* binary, 24 hours */
+    now = time(NULL);
+    g_assert_cmpint(rtc_time(bus) - now, <=, 2);
+    g_assert_cmpint(rtc_time(bus) - now, >=, 0);
+    set_cmos(bus, 11, 0x86);                    /* hold, set 2001-02-03 */
+    set_cmos(bus, 9, 1);
+    set_cmos(bus, 0x32, 20);
+    set_cmos(bus, 8, 2);
+    set_cmos(bus, 7, 3);
+    set_cmos(bus, 4, 13);
+    g_assert_cmpuint(cmos(bus, 7), ==, 3);
+    set_cmos(bus, 11, 0x06);
+    g_assert_cmpuint(cmos(bus, 9), ==, 1);
+    g_assert_cmpuint(cmos(bus, 4), ==, 13);
+    set_cmos(bus, 11, 0x04);                    /* 12 hours: 1 pm */
+    g_assert_cmphex(cmos(bus, 4), ==, 0x81);
+    set_cmos(bus, 11, 0x02);                    /* decimal digits */
+    g_assert_cmphex(cmos(bus, 4), ==, 0x13);
+    set_cmos(bus, 0x40, 0xa5);
+    move_state(&from, &to);
+    g_assert_cmphex(cmos(other, 0x40), ==, 0xa5);
+    g_assert_cmphex(cmos(other, 9), ==, 0x01);
+    rtc_free(r);
+    rtc_free(q);
+    bus_free(bus);
+    bus_free(other);
+}
+
+int
+main(int argc, char **argv)
+{
+    main_thread_claim();
+    signal(SIGPIPE, SIG_IGN);
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/device/bus", test_bus);
+    g_test_add_func("/device/serial/ring", test_ring);
+    g_test_add_func("/device/serial/targets", test_targets);
+    g_test_add_func("/device/serial/file", test_file);
+    g_test_add_func("/device/serial/full-disk", test_full_disk);
+    g_test_add_func("/device/serial/unix", test_unix);
+    g_test_add_func("/device/serial/slow-reader", test_slow_reader);
+    g_test_add_func("/device/serial/socket-files", test_socket_files);
+    g_test_add_func("/device/uart/registers", test_uart_registers);
+    g_test_add_func("/device/uart/loopback", test_uart_loopback);
+    g_test_add_func("/device/uart/state", test_uart_state);
+    g_test_add_func("/device/power", test_power);
+    g_test_add_func("/device/rtc", test_rtc);
+    return g_test_run();
+}

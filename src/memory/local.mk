@@ -1,2 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 libnumon_a_SOURCES += include/memory.h
+libnumon_a_SOURCES += src/memory/memory-private.h
+libnumon_a_SOURCES += src/memory/backend.c
+libnumon_a_SOURCES += src/memory/block.c
+libnumon_a_SOURCES += src/memory/hub.c
+libnumon_a_SOURCES += src/memory/map.c
+libnumon_a_SOURCES += src/memory/zero.c
+unit_programs += testsuite/unit/test-memory
+testsuite_unit_test_memory_SOURCES = testsuite/unit/test-memory.c
+unit_programs += testsuite/unit/test-hub
+testsuite_unit_test_hub_SOURCES = testsuite/unit/test-hub.c

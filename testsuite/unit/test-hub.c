@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The dirty hub: nobody takes a page from another, no write is missed whatever its moment, with real threads. */
+#include "memory.h"
+
+enum { PAGES = 256, ROUNDS = 20000 };
+
+/* A log that protects late, as KVM's with manual protection: a page is reported until cleared, and a write to a page
+ * that was not cleared since is not told apart from the earlier one. */
+struct fake_log {
+    bool on;
+    unsigned starts, stops;
+    uint64_t words[WORDS_FOR(PAGES)];
+};
+
+static bool
+fake_start(void *self, GError **error)
+{
+    struct fake_log *log = self;
+
+    log->on = true;
+    log->starts++;
+    bits_clear(log->words, 0, PAGES);
+    return true;
+}
+
+static bool
+fake_collect(void *self, struct block *block, uint64_t *words, GError **error)
+{
+    struct fake_log *log = self;
+
+    for (unsigned i = 0; i < WORDS_FOR(PAGES); i++)
+        words[i] |= log->words[i];
+    return true;
+}
+
+static bool
+fake_clear(void *self, struct block *block, uint64_t first, uint64_t count, GError **error)
+{
+    bits_clear(((struct fake_log *)self)->words, first, count);
+    return true;
+}
+
+static void
+fake_stop(void *self)
+{
+    struct fake_log *log = self;
+
+    log->on = false;
+    log->stops++;
+}
+
+static struct dirty_source
+fake_source(struct fake_log *log)
+{
+    return (struct dirty_source) { fake_start, fake_collect, fake_clear, fake_stop, log };
+}
+
+static struct guest_map *
+small_map(struct block **ret_block)
+{
+    struct guest_map *map = guest_map_new();
+    struct backend_options options;
+
+    backend_options_init_default(&options, "ram", PAGES * PAGE_SIZE);
+    *ret_block = block_new(&options, NULL);
+    g_assert_nonnull(*ret_block);
+    guest_map_take_block(map, *ret_block);
+    guest_map_add(map, &(struct section) { .gpa = 0, .size = PAGES * PAGE_SIZE, .block = *ret_block, .node = -1 });
+    return map;
+}
+
+static uint64_t
+marked(struct subscriber *s, const struct block *b)
+{
+    return bits_count_atomic(subscriber_words(s, b), PAGES);
+}
+
+static uint64_t
+taken(struct hub *hub, struct subscriber *s, struct block *b, uint64_t first, uint64_t count)
+{
+    uint64_t set = UINT64_MAX;
+
+    g_assert_true(hub_clear(hub, s, b, first, count, &set, NULL));
+    return set;
+}
+
+static void
+marks_reach_every_subscriber(void)
+{
+    struct block *b;
+    g_autoptr(guest_map) map = small_map(&b);
+    struct hub *hub = hub_new(map, (struct dirty_source) { 0 });
+    struct subscriber *one, *two;
+
+    hub_mark(hub, b, 0, 3);
+    g_assert_false(hub_active(hub));
+    one = hub_subscribe(hub, "one", NULL);
+    two = hub_subscribe(hub, "two", NULL);
+    g_assert_cmpuint(marked(one, b), ==, 0);
+    hub_mark(hub, b, 60, 10);
+    hub_mark_gpa(hub, 5 * PAGE_SIZE + 4095, 2);
+    hub_mark_gpa(hub, PAGES * PAGE_SIZE - 1, 1 << 20);
+    hub_mark_gpa(hub, UINT64_MAX - 5, 5);
+    g_assert_cmpuint(marked(one, b), ==, 13);
+    g_assert_cmpuint(taken(hub, one, b, 0, PAGES), ==, 13);
+    g_assert_cmpuint(marked(one, b), ==, 0);
+    g_assert_cmpuint(marked(two, b), ==, 13);
+    hub_unsubscribe(hub, one);
+    g_assert_true(hub_active(hub));
+    hub_unsubscribe(hub, two);
+    g_assert_false(hub_active(hub));
+    hub_free(hub);
+}
+
+static void
+slot_used_again_starts_clear(void)
+{
+    struct block *b;
+    g_autoptr(guest_map) map = small_map(&b);
+    struct hub *hub = hub_new(map, (struct dirty_source) { 0 });
+
+    for (unsigned i = 0; i < 40; i++) {
+        struct subscriber *s = hub_subscribe(hub, "again", NULL);
+
+        g_assert_nonnull(s);
+        g_assert_cmpuint(marked(s, b), ==, 0);
+        hub_mark(hub, b, i, 1);
+        hub_unsubscribe(hub, s);
+    }
+    hub_free(hub);
+}
+
+static void
+too_many_subscribers_are_refused(void)
+{
+    struct block *b;
+    g_autoptr(guest_map) map = small_map(&b);
+    struct hub *hub = hub_new(map, (struct dirty_source) { 0 });
+    g_autoptr(GError) error = NULL;
+    unsigned count = 0;
+
+    while (hub_subscribe(hub, "many", &error))
+        count++;
+    g_assert_error(error, NUMON_ERROR, NUMON_ERROR_LIMIT);
+    g_assert_cmpuint(count, ==, 16);
+    hub_free(hub);
+}
+
+static void
+log_runs_while_somebody_watches(void)
+{
+    struct block *b;
+    g_autoptr(guest_map) map = small_map(&b);
+    struct fake_log log = { 0 };
+    struct hub *hub = hub_new(map, fake_source(&log));
+    struct subscriber *one = hub_subscribe(hub, "one", NULL), *two;
+
+    g_assert_true(log.on);
+    bit_set(log.words, 7);
+    g_assert_cmpuint(marked(one, b), ==, 0);
+    g_assert_true(hub_sync(hub, NULL));
+    g_assert_cmpuint(marked(one, b), ==, 1);
+    two = hub_subscribe(hub, "two", NULL);
+    hub_unsubscribe(hub, one);
+    g_assert_true(log.on);
+    hub_unsubscribe(hub, two);
+    g_assert_false(log.on);
+    g_assert_cmpuint(log.starts, ==, 1);
+    g_assert_cmpuint(log.stops, ==, 1);
+    hub_free(hub);
+}
+
+static void
+late_log_is_cleared_only_where_a_page_was_taken(void)
+{
+    struct block *b;
+    g_autoptr(guest_map) map = small_map(&b);
+    struct fake_log log = { 0 };
+    struct hub *hub = hub_new(map, fake_source(&log));
+    struct subscriber *one = hub_subscribe(hub, "one", NULL);
+
+    bits_set(log.words, 62, 4);
+    g_assert_true(hub_sync(hub, NULL));
+    bit_set(log.words, 70);             /* written after the sync: must not be forgotten */
+    g_assert_cmpuint(taken(hub, one, b, 0, PAGES), ==, 4);
+    g_assert_cmpuint(bits_count(log.words, PAGES), ==, 1);
+    g_assert_true(hub_sync(hub, NULL));
+    g_assert_cmpuint(taken(hub, one, b, 0, PAGES), ==, 1);
+    g_assert_cmpuint(bits_count(log.words, PAGES), ==, 0);
+    hub_free(hub);
+}
+
+static void
+late_log_loses_nothing_between_two_subscribers(void)
+{
+    struct block *b;
+    g_autoptr(guest_map) map = small_map(&b);
+    struct fake_log log = { 0 };
+    struct hub *hub = hub_new(map, fake_source(&log));
+    struct subscriber *one = hub_subscribe(hub, "one", NULL), *two;
+
+    bit_set(log.words, 9);
+    g_assert_true(hub_sync(hub, NULL));
+    two = hub_subscribe(hub, "two", NULL);
+    bit_set(log.words, 9);              /* written again, after the second came */
+    g_assert_cmpuint(taken(hub, one, b, 9, 1), ==, 1);
+    g_assert_true(hub_sync(hub, NULL));
+    g_assert_cmpuint(taken(hub, two, b, 9, 1), ==, 1);
+    g_assert_cmpuint(taken(hub, one, b, 9, 1), ==, 1);
+    bit_set(log.words, 9);
+    g_assert_cmpuint(taken(hub, two, b, 9, 1), ==, 0);
+    g_assert_true(hub_sync(hub, NULL));
+    g_assert_cmpuint(marked(one, b), ==, 1);
+    g_assert_cmpuint(marked(two, b), ==, 1);
+    hub_free(hub);
+}
+
+/* --- with threads ------------------------------------------------------------------------------------------------- */
+
+struct race {
+    struct hub *hub;
+    struct block *block;
+    _Atomic bool done;
+    _Atomic uint64_t written[PAGES];        /* last value that a page was given and marked for */
+};
+
+static _Atomic uint64_t *
+content(struct block *b, uint64_t page)
+{
+    return (_Atomic uint64_t *)(b->host + page * PAGE_SIZE);
+}
+
+/* Writes pages, then marks: relaxed, so that only the hub's order makes the content visible. */
+static void *
+write_then_mark(void *data)
+{
+    struct race *r = data;
+
+    for (uint64_t i = 1; !r->done; i++) {
+        uint64_t page = i * 7 % PAGES;
+
+        atomic_store_explicit(content(r->block, page), i, memory_order_relaxed);
+        hub_mark(r->hub, r->block, page, 1);
+    }
+    return NULL;
+}
+
+/* What a copier has in the end must be what the writer wrote last. */
+static void
+copy_marked(struct race *r, struct subscriber *s, uint64_t *copy)
+{
+    _Atomic uint64_t *words = subscriber_words(s, r->block);
+
+    for (uint64_t page = bits_next_atomic(words, PAGES, 0); page < PAGES;
+         page = bits_next_atomic(words, PAGES, page + 1)) {
+        taken(r->hub, s, r->block, page, 1);
+        copy[page] = atomic_load_explicit(content(r->block, page), memory_order_relaxed);
+    }
+}
+
+static void
+check_copy(struct race *r, const uint64_t *copy)
+{
+    for (uint64_t page = 0; page < PAGES; page++)
+        g_assert_cmpuint(copy[page], ==, *content(r->block, page));
+}
+
+/* A copier that subscribes, copies everything, then what is marked, while a second does the same: what each has in
+ * the end is what is there.  The first copies are made right after subscribing, where a missed mark would show. */
+static void
+copier_ends_with_what_was_written(void)
+{
+    struct block *b;
+    g_autoptr(guest_map) map = small_map(&b);
+    struct race r = { .hub = hub_new(map, (struct dirty_source) { 0 }), .block = b };
+    uint64_t copies[2][PAGES];
+    struct thread writer = { 0 };
+
+    for (unsigned round = 0; round < 40; round++) {
+        struct subscriber *s[2];
+
+        r.done = false;
+        g_assert_true(thread_start(&writer, "writer", write_then_mark, &r, NULL));
+        for (unsigned i = 0; i < 2; i++) {
+            s[i] = hub_subscribe(r.hub, "copier", NULL);
+            for (uint64_t page = 0; page < PAGES; page++)
+                copies[i][page] = atomic_load_explicit(content(b, page), memory_order_relaxed);
+        }
+        for (unsigned i = 0; i < 100; i++)
+            copy_marked(&r, s[i % 2], copies[i % 2]);
+        r.done = true;
+        thread_join(&writer);
+        for (unsigned i = 0; i < 2; i++) {
+            copy_marked(&r, s[i], copies[i]);
+            check_copy(&r, copies[i]);
+            hub_unsubscribe(r.hub, s[i]);
+        }
+    }
+    hub_free(r.hub);
+}
+
+/* One write and one subscription at a time, at the same moment: the subscriber sees the content or the mark. */
+struct meeting {
+    struct race *race;
+    _Atomic uint64_t go, met;
+};
+
+static void *
+write_at_meeting(void *data)
+{
+    struct meeting *m = data;
+
+    for (uint64_t i = 1; i <= ROUNDS; i++) {
+        while (atomic_load_explicit(&m->go, memory_order_acquire) < i)
+            ;
+        atomic_store_explicit(content(m->race->block, 3), i, memory_order_relaxed);
+        hub_mark(m->race->hub, m->race->block, 3, 1);
+        atomic_store_explicit(&m->met, i, memory_order_release);
+    }
+    return NULL;
+}
+
+static void
+write_that_meets_a_subscription_is_seen(void)
+{
+    struct block *b;
+    g_autoptr(guest_map) map = small_map(&b);
+    struct race r = { .hub = hub_new(map, (struct dirty_source) { 0 }), .block = b };
+    struct meeting m = { .race = &r };
+    struct thread writer = { 0 };
+    unsigned rounds = g_test_quick() ? ROUNDS / 10 : ROUNDS;
+
+    g_assert_true(thread_start(&writer, "writer", write_at_meeting, &m, NULL));
+    for (uint64_t i = 1; i <= ROUNDS; i++) {
+        struct subscriber *s;
+        uint64_t seen;
+
+        atomic_store_explicit(&m.go, i, memory_order_release);
+        if (i > rounds)
+            continue;
+        s = hub_subscribe(r.hub, "meets", NULL);
+        seen = atomic_load_explicit(content(b, 3), memory_order_relaxed);
+        while (atomic_load_explicit(&m.met, memory_order_acquire) < i)
+            g_thread_yield();
+        g_assert_true(seen == i || bits_count_atomic(subscriber_words(s, b), PAGES) == 1);
+        hub_unsubscribe(r.hub, s);
+    }
+    thread_join(&writer);
+    hub_free(r.hub);
+}
+
+int
+main(int argc, char **argv)
+{
+    main_thread_claim();
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/hub/marks-reach-every-subscriber", marks_reach_every_subscriber);
+    g_test_add_func("/hub/slot-used-again-starts-clear", slot_used_again_starts_clear);
+    g_test_add_func("/hub/too-many-subscribers-are-refused", too_many_subscribers_are_refused);
+    g_test_add_func("/hub/log-runs-while-somebody-watches", log_runs_while_somebody_watches);
+    g_test_add_func("/hub/late-log-is-cleared-only-where-taken", late_log_is_cleared_only_where_a_page_was_taken);
+    g_test_add_func("/hub/late-log-loses-nothing-between-two", late_log_loses_nothing_between_two_subscribers);
+    g_test_add_func("/hub/copier-ends-with-what-was-written", copier_ends_with_what_was_written);
+    g_test_add_func("/hub/write-that-meets-a-subscription", write_that_meets_a_subscription_is_seen);
+    return g_test_run();
+}

@@ -2,10 +2,9 @@
 /* Backends, blocks, zero pages and the guest physical map. */
 #include "memory.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../../src/memory/memory-private.h"

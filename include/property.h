@@ -10,7 +10,8 @@
 enum property_type {
     PROPERTY_END,           /* ends a table */
     PROPERTY_BOOL,          /* on|off (also yes|no, true|false) -> flag */
-    PROPERTY_UINT,          /* whole number within min..max -> number */
+    PROPERTY_UINT,          /* whole number within min..max -> number; with 'choices' also one of these words -> word,
+                             * number is then 0 */
     PROPERTY_SIZE,          /* bytes within min..max -> number; without suffix counts 'unit_size' bytes (0: 1) */
     PROPERTY_WORD,          /* any word -> word */
     PROPERTY_ID,            /* a letter, then letters, digits, '-', '.', '_'; below ID_SIZE -> word */
@@ -34,7 +35,7 @@ struct property {
     uint64_t min, max;              /* inclusive; max 0 means the type's own limit */
     uint64_t unit_size;             /* PROPERTY_SIZE: see there */
     const char *unit;               /* "bytes", "ms", "bytes/second"; NULL if it has none */
-    const char *const *choices;     /* PROPERTY_CHOICE: NULL-terminated */
+    const char *const *choices;     /* PROPERTY_CHOICE, words beside numbers of PROPERTY_UINT: NULL-terminated */
     const char *value_default;      /* as a user would type it; NULL if none */
     bool required, repeatable;
     enum property_complete complete;

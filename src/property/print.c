@@ -4,6 +4,15 @@
 
 #include <string.h>
 
+/* "N", or "N|unlimited" where words stand beside numbers. */
+static char *
+number_shape(const struct property *p)
+{
+    g_autofree char *words = p->choices ? g_strjoinv("|", (char **)p->choices) : NULL;
+
+    return words ? g_strconcat("N|", words, NULL) : g_strdup("N");
+}
+
 char *
 property_shape(const struct property *p)
 {
@@ -11,7 +20,7 @@ property_shape(const struct property *p)
     case PROPERTY_BOOL:
         return g_strdup("on|off");
     case PROPERTY_UINT:
-        return g_strdup("N");
+        return number_shape(p);
     case PROPERTY_SIZE:
         return g_strdup("SIZE");
     case PROPERTY_WORD:

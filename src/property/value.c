@@ -67,21 +67,6 @@ parse_bool(const struct property *p, const char *text, struct value *ret, GError
 }
 
 static bool
-parse_uint(const struct property *p, const char *text, struct value *ret, GError **error)
-{
-    g_autofree char *wanted = NULL;
-    uint64_t number;
-
-    if (number_parse(text, &number, NULL) && in_range(p, number)) {
-        ret->number = number;
-        return true;
-    }
-    wanted = describe_number(p);
-    return fail(error, NUMON_ERROR_ARGUMENT, "Parameter '%s' expects %s%s%s, not '%s'", p->name, wanted,
-                p->unit ? " " : "", p->unit ? p->unit : "", text);
-}
-
-static bool
 parse_size(const struct property *p, const char *text, struct value *ret, GError **error)
 {
     g_autofree char *wanted = NULL;
@@ -103,6 +88,38 @@ take_word(struct value *ret, const char *text)
 {
     g_free(ret->word);
     ret->word = g_strdup(text);
+}
+
+/* The index of the text among the words of 'choices'; -1 if it is none of them or there are none. */
+static int
+find_choice(const struct property *p, const char *text)
+{
+    for (int i = 0; p->choices && p->choices[i]; i++)
+        if (!strcmp(text, p->choices[i]))
+            return i;
+    return -1;
+}
+
+static bool
+parse_uint(const struct property *p, const char *text, struct value *ret, GError **error)
+{
+    g_autofree char *wanted = NULL, *words = NULL;
+    uint64_t number;
+
+    g_clear_pointer(&ret->word, g_free);
+    if (find_choice(p, text) >= 0) {
+        ret->number = 0;
+        take_word(ret, text);
+        return true;
+    }
+    if (number_parse(text, &number, NULL) && in_range(p, number)) {
+        ret->number = number;
+        return true;
+    }
+    wanted = describe_number(p);
+    words = p->choices ? describe_choices(p) : NULL;
+    return fail(error, NUMON_ERROR_ARGUMENT, "Parameter '%s' expects %s%s%s%s%s, not '%s'", p->name, wanted,
+                p->unit ? " " : "", p->unit ? p->unit : "", words ? ", or " : "", words ? words : "", text);
 }
 
 static bool
@@ -128,13 +145,12 @@ static bool
 parse_choice(const struct property *p, const char *text, struct value *ret, GError **error)
 {
     g_autofree char *wanted = NULL;
+    int found = find_choice(p, text);
 
-    for (unsigned i = 0; p->choices[i]; i++) {
-        if (!strcmp(text, p->choices[i])) {
-            ret->number = i;
-            take_word(ret, text);
-            return true;
-        }
+    if (found >= 0) {
+        ret->number = (unsigned)found;
+        take_word(ret, text);
+        return true;
     }
     wanted = describe_choices(p);
     return fail(error, NUMON_ERROR_ARGUMENT, "Parameter '%s' expects %s, not '%s'", p->name, wanted, text);

@@ -61,6 +61,8 @@ bool machine_reset(struct machine *m, bool force, GError **error);
 struct migrate_parameters *machine_parameters(struct machine *m);       /* live in every state, also preconfig */
 struct migrate_capabilities *machine_capabilities(struct machine *m);
 bool machine_migrate(struct machine *m, const char *uri, GError **error);
+/* True while a migration out is under way. */
+bool machine_switching(const struct machine *m);
 bool machine_migrate_cancel(struct machine *m, GError **error);
 /* The machine must be built and fresh (never run).  'paused': the guest arrives paused. */
 bool machine_incoming(struct machine *m, const char *uri, bool paused, GError **error);

@@ -52,7 +52,8 @@ struct command {
 struct command_group { const char *title; const struct command *commands; };
 /* The explicit list of groups, NULL-terminated (command.c). */
 extern const struct command_group *const command_groups[];
-extern const struct command_group general_group, machine_group, numa_group, run_group, migration_group, guest_group;
+extern const struct command_group general_group, machine_group, numa_group, run_group, migration_group, guest_group,
+    peer_group;
 const struct command *command_find(const char *name);       /* whole names and aliases; '-' equals '_' */
 const struct command *command_by_option(const char *option);    /* "-m"; NULL if none */
 /* The one name in the NULL-terminated list that 'text' begins ('_' equals '-'), or is near to; NULL if none. */
@@ -121,7 +122,8 @@ struct info_item {
 };
 /* NULL-terminated list of tables, each ending with a NULL name (info.c). */
 extern const struct info_item *const info_tables[];
-extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[];
+extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
+    info_peer_items[];
 const struct info_item *info_find(const char *name);
 
 /* --- inputs: where lines come from and text goes to ------------------------------------------------------------------- */
@@ -284,10 +286,15 @@ void outfile_abandon(struct outfile *f);            /* removes what was written 
 /* --- peers (peer.c) ------------------------------------------------------------------------------------------------------- */
 
 struct peer *peer_find(struct monitor *m, const char *name);
-/* Resolves "peer:NAME" to a URI that the machine can connect to, having made the peer listen; 'done' on main. */
-void peer_prepare(struct monitor *m, const char *name, void (*done)(void *self, const char *uri, const GError *error),
-                  void *self);
-/* True if a peer holds the only running copy of this machine's guest. */
+/* Makes the peer listen for this machine's guest; 'done' on main, never from within, with the call and the URI.
+ * False with an error if there is no such peer or it is busy. */
+bool peer_prepare(struct call *call, const char *name, void (*done)(void *self, const char *uri, const GError *error),
+                  GError **error);
+/* Nobody waits for a reply to 'self' any more. */
+void peer_forget(struct monitor *m, void *self);
+/* True if the guest was migrated there: it holds the only running copy. */
 bool peer_holds_guest(const struct peer *p);
+/* Ends the child and waits for it; NULL is fine.  m->peers frees its elements with it. */
+void peer_free(struct peer *p);
 
 #endif

@@ -95,7 +95,5 @@ void machine_writes_end(struct machine *m) CHECKED(release_capability(m->writes)
 void machine_free_sessions(struct machine *m);
 /* A way out is under way, or its outcome unknown. */
 bool machine_out_lives(const struct machine *m);
-/* A way out is under way. */
-bool machine_switching(const struct machine *m);
 
 #endif

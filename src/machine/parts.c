@@ -122,6 +122,7 @@ make_accel(struct parts *p, struct machine *m, GError **error)
     struct accel_setup setup = {
         .cpu_count = p->cpu_count, .apic_ids = p->apic_ids, .map = p->map, .bus = p->bus,
         .mailbox = m->mailbox, .cpu_nodes = p->cpu_nodes, .node_count = p->topology.node_count,
+        .topology = &p->topology,
     };
     struct dirty_source none = { 0 };
 
@@ -140,6 +141,15 @@ make_accel(struct parts *p, struct machine *m, GError **error)
 
 /* --- devices --------------------------------------------------------------------------------------------------------- */
 
+static void
+output_failed(void *self, const char *text)
+{
+    struct machine *m = self;
+
+    if (m->events.guest)
+        m->events.guest(m->events.self, text);
+}
+
 static bool
 make_devices(struct parts *p, struct machine *m, GError **error)
 {
@@ -147,6 +157,7 @@ make_devices(struct parts *p, struct machine *m, GError **error)
     p->serial = serial_new(m->definition->serial, m->mailbox, error);
     if (!p->serial)
         return false;
+    serial_on_failure(p->serial, output_failed, m);
     p->uart = uart_new(p->serial);
     p->rtc = rtc_new();
     p->power = power_new(p->serial, machine_power_event, m);
@@ -263,21 +274,6 @@ parts_workload(const struct definition *d, struct control_parameters *ret, GErro
     return true;
 }
 
-/* The workload guest finds its parameters and the clock's frequency where numon put them. */
-static bool
-tell_workload(struct parts *p, const struct definition *d, GError **error)
-{
-    struct control_parameters parameters;
-    uint64_t khz = p->class->tsc_khz(p->accel);
-    struct control_head *head = guest_map_host(p->map, CONTROL_GPA, sizeof *head);
-
-    if (!parts_workload(d, &parameters, error) || !workload_apply(p->map, NULL, &parameters, error))
-        return false;
-    head->tsc_khz = khz;
-    head->flags |= CONTROL_FLAG_PARAMETERS;
-    return true;
-}
-
 static bool
 reset_cpus(struct parts *p, GError **error)
 {
@@ -289,21 +285,28 @@ reset_cpus(struct parts *p, GError **error)
     return true;
 }
 
+/* The control pages alone, for an accelerator that emulates no CPU. */
+static bool
+lay_out(struct parts *p, const struct control_parameters *parameters, GError **error)
+{
+    return workload_lay_out(p->map, p->cpu_nodes, p->cpu_count, p->topology.node_count, error) &&
+           workload_apply(p->map, NULL, parameters, error);
+}
+
 bool
 parts_load(struct parts *p, const struct definition *d, GError **error)
 {
+    struct control_parameters parameters;
+    bool workload = parts_is_workload(d);
     struct boot_setup setup = {
         .map = p->map, .topology = &p->topology, .kernel = d->kernel, .command_line = d->append,
-        .cpu_count = p->cpu_count, .direct_cpus = parts_is_workload(d),
+        .cpu_count = p->cpu_count, .direct_cpus = workload, .workload = workload ? &parameters : NULL,
+        .tsc_khz = p->class->tsc_khz(p->accel),
     };
 
-    if (p->class->lays_out_workload) {
-        if (!workload_lay_out(p->map, p->cpu_nodes, p->cpu_count, p->topology.node_count, error))
-            return false;
-    } else if (!boot_load(&setup, p->starts, error)) {
+    if (workload && !parts_workload(d, &parameters, error))
         return false;
-    }
-    if (parts_is_workload(d) && !tell_workload(p, d, error))
+    if (p->class->lays_out_workload ? !lay_out(p, &parameters, error) : !boot_load(&setup, p->starts, error))
         return false;
     return reset_cpus(p, error);
 }

@@ -242,6 +242,10 @@ machine_vcpu_event(void *self, const struct run_event *e)
         return;
     }
     m->shut_down = e->what == VCPU_SHUTDOWN;
+    if (m->shut_down) {
+        run_hold(m->parts->run, STOP_ERROR);
+        run_release(m->parts->run, STOP_CHANGE, NULL);
+    }
     text = e->what == VCPU_SHUTDOWN ? g_strdup("the guest ended itself")
                                     : g_strdup_printf("vCPU %u stopped: %s", e->cpu, e->text ? e->text : "no reason given");
     tell(m, text);

@@ -8,3 +8,5 @@ libnumon_a_SOURCES += src/base/lock.c
 libnumon_a_SOURCES += src/base/mailbox.c
 libnumon_a_SOURCES += src/base/size.c
 libnumon_a_SOURCES += src/base/thread.c
+unit_programs += testsuite/unit/test-base
+testsuite_unit_test_base_SOURCES = testsuite/unit/test-base.c

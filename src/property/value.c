@@ -100,26 +100,31 @@ find_choice(const struct property *p, const char *text)
     return -1;
 }
 
+/* Sets the error for a number that is none, or too small, or too large; always false. */
+static bool
+fail_uint(const struct property *p, const char *text, GError **error)
+{
+    g_autofree char *wanted = describe_number(p);
+    g_autofree char *unit = p->unit ? g_strdup_printf(" (%s)", p->unit) : g_strdup("");
+    g_autofree char *words = p->choices ? describe_choices(p) : NULL;
+
+    return fail(error, NUMON_ERROR_ARGUMENT, "Parameter '%s' expects %s%s%s%s, not '%s'", p->name, wanted, unit,
+                words ? ", or " : "", words ? words : "", text);
+}
+
 static bool
 parse_uint(const struct property *p, const char *text, struct value *ret, GError **error)
 {
-    g_autofree char *wanted = NULL, *words = NULL;
-    uint64_t number;
+    uint64_t number = 0;
 
-    g_clear_pointer(&ret->word, g_free);
-    if (find_choice(p, text) >= 0) {
-        ret->number = 0;
+    if (find_choice(p, text) >= 0)
         take_word(ret, text);
-        return true;
-    }
-    if (number_parse(text, &number, NULL) && in_range(p, number)) {
-        ret->number = number;
-        return true;
-    }
-    wanted = describe_number(p);
-    words = p->choices ? describe_choices(p) : NULL;
-    return fail(error, NUMON_ERROR_ARGUMENT, "Parameter '%s' expects %s%s%s%s%s, not '%s'", p->name, wanted,
-                p->unit ? " " : "", p->unit ? p->unit : "", words ? ", or " : "", words ? words : "", text);
+    else if (number_parse(text, &number, NULL) && in_range(p, number))
+        g_clear_pointer(&ret->word, g_free);
+    else
+        return fail_uint(p, text, error);
+    ret->number = number;
+    return true;
 }
 
 static bool

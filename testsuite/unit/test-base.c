@@ -1,0 +1,708 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Errors, sizes, lists, bits, locks, threads, the mailbox and jobs. */
+#include "base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- errors ------------------------------------------------------------------------------------------------------- */
+
+static void
+each_code_has_its_word(void)
+{
+    static const char *const words[] = { "argument", "state", "host", "peer", "limit" };
+
+    for (int code = NUMON_ERROR_ARGUMENT; code <= NUMON_ERROR_LIMIT; code++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_false(fail(&error, code, "size %d", 4));
+        g_assert_error(error, NUMON_ERROR, code);
+        g_assert_cmpstr(error->message, ==, "size 4");
+        g_assert_cmpstr(error_word(error), ==, words[code]);
+    }
+    g_assert_cmpstr(error_word(NULL), ==, "ok");
+}
+
+static void
+a_foreign_error_is_just_an_error(void)
+{
+    g_autoptr(GError) error = g_error_new_literal(G_FILE_ERROR, G_FILE_ERROR_NOENT, "none");
+
+    g_assert_cmpstr(error_word(error), ==, "error");
+}
+
+static void
+a_host_error_ends_with_its_reason(void)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(fail_host(&error, ENOENT, "cannot open '%s'", "x"));
+    g_assert_error(error, NUMON_ERROR, NUMON_ERROR_HOST);
+    g_assert_cmpstr(error->message, ==, "cannot open 'x': No such file or directory");
+    g_assert_false(fail(NULL, NUMON_ERROR_STATE, "nobody listens"));
+    g_assert_false(fail_host(NULL, ENOENT, "nobody listens"));
+}
+
+/* --- sizes ---------------------------------------------------------------------------------------------------------- */
+
+static void
+sizes_are_read(void)
+{
+    static const struct { const char *text; uint64_t unit, want; } cases[] = {
+        { "0", 1, 0 }, { "1", 1, 1 }, { "128", MIB, 128 * MIB }, { "7b", MIB, 7 }, { "7B", MIB, 7 },
+        { "1k", 1, KIB }, { "1K", 1, KIB }, { "2m", 1, 2 * MIB }, { "2M", 1, 2 * MIB }, { "3G", 1, 3 * GIB },
+        { "3g", 1, 3 * GIB }, { "4T", 1, 4 * TIB }, { "5P", 1, 5 * 1024 * TIB }, { "15E", 1, 15 * 1024 * 1024 * TIB },
+        { "1GiB", 1, GIB }, { "1gib", 1, GIB }, { "1GB", 1, GIB }, { "1KB", 1, KIB }, { "1.5G", 1, 3 * GIB / 2 },
+        { "0.5k", 1, 512 }, { "1.0M", 1, MIB }, { "1.000000000000000000000000k", 1, KIB }, { "0.125E", 1, TIB * 131072 },
+        { "0x10", 1, 16 }, { "0X1f", MIB, 31 * MIB }, { "0x10M", 1, 16 * MIB }, { "0x1b", 1, 27 }, { "0x1E", 1, 30 },
+        { "18446744073709551615", 1, UINT64_MAX }, { "0xffffffffffffffff", 1, UINT64_MAX },
+        { "00012", 1, 12 },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        uint64_t got = 77;
+
+        g_test_message("%s", cases[i].text);
+        g_assert_true(size_parse(cases[i].text, cases[i].unit, &got, &error));
+        g_assert_no_error(error);
+        g_assert_cmpuint(got, ==, cases[i].want);
+    }
+}
+
+static void
+bad_sizes_are_refused(void)
+{
+    static const struct { const char *text, *why; } cases[] = {
+        { "", "a number" }, { " ", "a number" }, { "k", "a number" }, { "-1", "a number" }, { "+1", "a number" },
+        { " 1", "a number" }, { "1 ", "a number" }, { "1 M", "a number" }, { "1X", "a number" }, { "1kk", "a number" },
+        { "1MiBs", "a number" }, { "1Mi", "a number" }, { "1bB", "a number" }, { "1biB", "a number" },
+        { "0x", "a number" }, { "0xg", "a number" }, { "0x1.8k", "a number" }, { "1.", "a number" },
+        { "1.k", "a number" }, { ".5k", "a number" }, { "1.5", "a number" }, { "1,5k", "a number" },
+        { "1.1k", "whole number" }, { "0.5b", "whole number" }, { "0.0000000000000000001E", "whole number" },
+        { "18446744073709551616", "64 bits" }, { "16E", "64 bits" }, { "0x10000000000000000", "64 bits" },
+        { "17179869184G", "64 bits" }, { "999999999999999999999999999999999999", "64 bits" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *quoted = g_strdup_printf("invalid size '%s'", cases[i].text);
+        uint64_t got = 77;
+
+        g_test_message("%s", cases[i].text);
+        g_assert_false(size_parse(cases[i].text, 1, &got, &error));
+        g_assert_error(error, NUMON_ERROR, NUMON_ERROR_ARGUMENT);
+        g_assert_true(g_str_has_prefix(error->message, quoted));
+        g_assert_nonnull(strstr(error->message, cases[i].why));
+        g_assert_cmpuint(got, ==, 77);
+    }
+    g_assert_false(size_parse("17592186044416", MIB, &(uint64_t){ 0 }, NULL));
+}
+
+static void
+sizes_are_shown_exactly(void)
+{
+    static const struct { uint64_t bytes; const char *format, *spell; } cases[] = {
+        { 0, "0 bytes", "0b" }, { 1, "1 byte", "1b" }, { 100, "100 bytes", "100b" }, { 1024, "1 KiB", "1k" },
+        { 1025, "1025 bytes", "1025b" }, { 1536 * MIB, "1536 MiB", "1536M" }, { 2 * GIB, "2 GiB", "2G" },
+        { 4 * TIB, "4 TiB", "4T" }, { 5 * 1024 * TIB, "5 PiB", "5P" }, { UINT64_C(1) << 63, "8 EiB", "8E" },
+        { UINT64_MAX, "18446744073709551615 bytes", "18446744073709551615b" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *format = size_format(cases[i].bytes), *spell = size_spell(cases[i].bytes);
+        uint64_t back;
+
+        g_assert_cmpstr(format, ==, cases[i].format);
+        g_assert_cmpstr(spell, ==, cases[i].spell);
+        g_assert_true(size_parse(spell, MIB, &back, NULL));
+        g_assert_cmpuint(back, ==, cases[i].bytes);
+    }
+}
+
+static void
+numbers_are_whole_and_plain(void)
+{
+    static const char *const bad[] = { "", "-1", "+1", "1k", "1.0", " 1", "1 ", "x", "0x", "18446744073709551616" };
+    uint64_t got;
+
+    g_assert_true(number_parse("255", &got, NULL));
+    g_assert_cmpuint(got, ==, 255);
+    g_assert_true(number_parse("0xfF", &got, NULL));
+    g_assert_cmpuint(got, ==, 255);
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_false(number_parse(bad[i], &got, &error));
+        g_assert_error(error, NUMON_ERROR, NUMON_ERROR_ARGUMENT);
+        g_assert_cmpuint(got, ==, 255);
+    }
+}
+
+/* --- lists ---------------------------------------------------------------------------------------------------------- */
+
+static void
+lists_come_back_in_ranges(void)
+{
+    static const struct { const char *text, *want; } cases[] = {
+        { "0", "0" }, { "0-3,8", "0-3,8" }, { "8,0-3", "0-3,8" }, { "0,1,2", "0-2" }, { "63-64", "63-64" },
+        { "0-127", "0-127" }, { "5-5", "5" }, { "1-2,2-3", "1-3" }, { "127", "127" },
+    };
+    g_autofree char *none = NULL;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        uint64_t words[2] = { 0 };
+        g_autofree char *text = NULL;
+
+        g_assert_true(list_parse(cases[i].text, 128, words, NULL));
+        text = list_format(words, 128);
+        g_assert_cmpstr(text, ==, cases[i].want);
+    }
+    none = list_format((uint64_t[1]){ 0 }, 64);
+    g_assert_cmpstr(none, ==, "");
+}
+
+static void
+bad_lists_change_nothing(void)
+{
+    static const char *const bad[] = {
+        "", ",", "1,", ",1", "1,,2", "a", "1-", "-1", "3-1", "1-2-3", "128", "0-128", "1 ", "0x1", "1;2",
+        "99999999999999999999", "0-18446744073709551616", "4294967296", "0-3,x",
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        uint64_t words[2] = { 0x10, 0 };
+        g_autoptr(GError) error = NULL;
+
+        g_test_message("%s", bad[i]);
+        g_assert_false(list_parse(bad[i], 128, words, &error));
+        g_assert_error(error, NUMON_ERROR, NUMON_ERROR_ARGUMENT);
+        g_assert_nonnull(strstr(error->message, bad[i]));
+        g_assert_cmpuint(words[0], ==, 0x10);
+        g_assert_cmpuint(words[1], ==, 0);
+    }
+}
+
+/* --- bits ------------------------------------------------------------------------------------------------------------- */
+
+enum { BITS = 200 };        /* over three words and a part */
+
+static void
+random_words(uint64_t *words)
+{
+    bool sparse = g_test_rand_bit();
+
+    for (unsigned i = 0; i < WORDS_FOR(BITS); i++) {
+        words[i] = (uint64_t)(uint32_t)g_test_rand_int() << 32 | (uint32_t)g_test_rand_int();
+        if (sparse)
+            words[i] &= words[i] >> 7 & words[i] << 11;
+    }
+}
+
+static uint64_t
+naive_next(const uint64_t *words, uint64_t bits, uint64_t from, bool want)
+{
+    while (from < bits && bit_test(words, from) != want)
+        from++;
+    return MIN(from, bits);
+}
+
+/* Sets or clears bit by bit. */
+static void
+naive_change(uint64_t *words, uint64_t first, uint64_t count, bool set)
+{
+    for (uint64_t i = first; i < first + count; i++) {
+        if (set)
+            bit_set(words, i);
+        else
+            bit_clear(words, i);
+    }
+}
+
+static void
+bits_agree_with_naive_loops(void)
+{
+    for (unsigned round = 0; round < 3000; round++) {
+        uint64_t words[WORDS_FOR(BITS)], want[WORDS_FOR(BITS)], taken = 0, size = sizeof words;
+        _Atomic uint64_t shared[WORDS_FOR(BITS)];
+        uint64_t first = (uint64_t)g_test_rand_int_range(0, BITS + 1);
+        uint64_t count = (uint64_t)g_test_rand_int_range(0, (gint32)(BITS + 1 - first));
+
+        random_words(words);
+        memcpy(want, words, size);
+        g_assert_cmpuint(bits_next(words, BITS, first), ==, naive_next(words, BITS, first, true));
+        g_assert_cmpuint(bits_next_clear(words, BITS, first), ==, naive_next(words, BITS, first, false));
+        for (uint64_t i = first; i < first + count; i++)
+            taken += bit_test(words, i);
+        for (unsigned i = 0; i < WORDS_FOR(BITS); i++)
+            shared[i] = words[i];
+        g_assert_cmpuint(bits_next_atomic(shared, BITS, first), ==, naive_next(words, BITS, first, true));
+        g_assert_cmpuint(bits_count_atomic(shared, BITS), ==, bits_count(words, BITS));
+        g_assert_cmpuint(bits_take_atomic(shared, first, count), ==, taken);
+        bits_clear(words, first, count);
+        naive_change(want, first, count, false);
+        g_assert_cmpmem(words, size, want, size);
+        g_assert_cmpmem((void *)shared, size, want, size);
+        bits_set(words, first, count);
+        bits_set_atomic(shared, first, count);
+        naive_change(want, first, count, true);
+        g_assert_cmpmem(words, size, want, size);
+        g_assert_cmpmem((void *)shared, size, want, size);
+    }
+}
+
+static void
+counting_stops_at_the_last_bit(void)
+{
+    uint64_t words[2] = { UINT64_MAX, UINT64_MAX };
+
+    for (unsigned bits = 0; bits <= 128; bits++)
+        g_assert_cmpuint(bits_count(words, bits), ==, bits);
+    g_assert_cmpuint(bits_next(words, 0, 0), ==, 0);
+    g_assert_cmpuint(bits_next(words, 100, 500), ==, 100);
+    g_assert_cmpuint(bits_next_clear(words, 100, 0), ==, 100);
+}
+
+/* --- locks and threads --------------------------------------------------------------------------------------------------- */
+
+static void
+take_downward(void)
+{
+    struct lock low, high;
+
+    lock_init(&low, 10, "low");
+    lock_init(&high, 20, "high");
+    lock_take(&high);
+    lock_take(&low);
+}
+
+static void
+the_wrong_order_aborts(void)
+{
+#ifdef NDEBUG
+    g_test_skip("ranks are not checked with NDEBUG");
+    return;
+#endif
+    if (g_test_subprocess()) {
+        take_downward();
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_failed();
+    g_test_trap_assert_stderr("*lock 'low' (rank 10) wanted while 'high' (rank 20) is held*");
+}
+
+static void
+the_right_order_passes(void)
+{
+    struct lock low, high;
+
+    lock_init(&low, 10, "low");
+    lock_init(&high, 20, "high");
+    for (unsigned i = 0; i < 3; i++) {
+        lock_take(&low);
+        lock_take(&high);
+        lock_drop(&low);
+        lock_drop(&high);
+    }
+    lock_release(&low);
+    lock_release(&high);
+}
+
+static void *
+call_on_main_thread(void *data)
+{
+    on_main_thread();
+    return NULL;
+}
+
+static void
+another_thread_is_not_main(void)
+{
+    struct thread t = { 0 };
+
+    on_main_thread();
+    if (g_test_subprocess()) {
+        thread_start(&t, "other", call_on_main_thread, NULL, NULL);
+        thread_join(&t);
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_failed();
+    g_test_trap_assert_stderr("*another thread*");
+}
+
+struct handshake {
+    struct lock lock;
+    struct condition changed;
+    int turn GUARDED;
+};
+
+static void *
+take_turns(void *data)
+{
+    struct handshake *h = data;
+
+    lock_take(&h->lock);
+    for (int i = 0; i < 100; i++) {
+        while (h->turn != 1)
+            condition_wait(&h->changed, &h->lock);
+        h->turn = 0;
+        condition_broadcast(&h->changed);
+    }
+    lock_drop(&h->lock);
+    return NULL;
+}
+
+static void
+threads_take_turns(void)
+{
+    struct handshake h = { 0 };
+    struct thread t = { 0 };
+
+    lock_init(&h.lock, 10, "handshake");
+    condition_init(&h.changed);
+    g_assert_true(thread_start(&t, "a-name-that-is-too-long", take_turns, &h, NULL));
+    lock_take(&h.lock);
+    for (int i = 0; i < 100; i++) {
+        h.turn = 1;
+        condition_signal(&h.changed);
+        while (h.turn != 0)
+            g_assert_true(condition_wait_until(&h.changed, &h.lock, g_get_monotonic_time() + 20 * G_USEC_PER_SEC));
+    }
+    lock_drop(&h.lock);
+    thread_join(&t);
+    thread_join(&t);
+    condition_release(&h.changed);
+    lock_release(&h.lock);
+}
+
+static void
+a_deadline_passes(void)
+{
+    struct handshake h = { 0 };
+    int64_t begin = g_get_monotonic_time(), deadline = begin + 20000;
+
+    lock_init(&h.lock, 10, "handshake");
+    condition_init(&h.changed);
+    lock_take(&h.lock);
+    while (condition_wait_until(&h.changed, &h.lock, deadline))
+        continue;
+    g_assert_false(condition_wait_until(&h.changed, &h.lock, 0));
+    lock_drop(&h.lock);
+    g_assert_cmpint(g_get_monotonic_time(), >=, deadline);
+    condition_release(&h.changed);
+    lock_release(&h.lock);
+}
+
+static void *
+read_mask(void *data)
+{
+    pthread_sigmask(SIG_SETMASK, NULL, data);
+    return NULL;
+}
+
+static void
+a_thread_takes_only_the_kick(void)
+{
+    struct thread t = { 0 };
+    sigset_t mask, before, after;
+
+    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    g_assert_true(thread_start(&t, "mask", read_mask, &mask, NULL));
+    thread_join(&t);
+    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    g_assert_true(sigismember(&mask, SIGINT) && sigismember(&mask, SIGTERM) && sigismember(&mask, SIGCHLD));
+    g_assert_false(sigismember(&mask, SIGUSR1));
+    g_assert_cmpint(sigismember(&before, SIGINT), ==, sigismember(&after, SIGINT));
+}
+
+/* --- the mailbox ----------------------------------------------------------------------------------------------------------- */
+
+enum { POSTERS = 4, LETTERS = 500 };
+
+struct poster {
+    struct thread thread;
+    struct mailbox *mailbox;
+    unsigned number;
+    unsigned *next;             /* by poster: the letter that must come next */
+    unsigned *total;
+};
+
+struct message { struct poster *from; unsigned number; };
+
+static void
+receive(void *data)
+{
+    struct message *m = data;
+
+    on_main_thread();
+    g_assert_cmpuint(m->number, ==, m->from->next[m->from->number]);
+    m->from->next[m->from->number]++;
+    ++*m->from->total;
+}
+
+static void *
+post_all(void *data)
+{
+    struct poster *p = data;
+
+    for (unsigned i = 0; i < LETTERS; i++) {
+        struct message *m = g_new(struct message, 1);
+
+        *m = (struct message){ p, i };
+        mailbox_post(p->mailbox, receive, m, g_free);
+    }
+    return NULL;
+}
+
+static void
+letters_of_each_thread_arrive_in_order(void)
+{
+    g_autoptr(GMainContext) context = g_main_context_new();
+    struct mailbox *mailbox = mailbox_new(context);
+    struct poster posters[POSTERS];
+    unsigned next[POSTERS] = { 0 }, total = 0;
+
+    for (unsigned i = 0; i < POSTERS; i++) {
+        posters[i] = (struct poster){ .mailbox = mailbox, .number = i, .next = next, .total = &total };
+        g_assert_true(thread_start(&posters[i].thread, "poster", post_all, &posters[i], NULL));
+    }
+    while (total < POSTERS * LETTERS)
+        g_main_context_iteration(context, TRUE);
+    for (unsigned i = 0; i < POSTERS; i++)
+        thread_join(&posters[i].thread);
+    g_assert_false(g_main_context_iteration(context, FALSE));
+    mailbox_free(mailbox);
+}
+
+static void
+add_one(void *data)
+{
+    ++*(int *)data;
+}
+
+static void
+never_delivered(void *data)
+{
+    g_assert_not_reached();
+}
+
+static void
+freeing_releases_what_was_not_delivered(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    int released = 0;
+
+    mailbox_post(mailbox, never_delivered, &released, add_one);
+    mailbox_post(mailbox, never_delivered, &released, NULL);
+    mailbox_post(mailbox, never_delivered, &released, add_one);
+    mailbox_free(mailbox);
+    g_assert_cmpint(released, ==, 2);
+    mailbox_free(NULL);
+}
+
+struct chain { struct mailbox *mailbox; int left; };
+
+static void
+post_again(void *data)
+{
+    struct chain *c = data;
+
+    if (--c->left > 0)
+        mailbox_post(c->mailbox, post_again, c, NULL);
+}
+
+static void
+a_delivery_may_post(void)
+{
+    g_autoptr(GMainContext) context = g_main_context_new();
+    struct mailbox *mailbox = mailbox_new(context);
+    struct chain chain = { mailbox, 3 };
+
+    mailbox_post(mailbox, post_again, &chain, NULL);
+    g_main_context_iteration(context, TRUE);
+    g_assert_cmpint(chain.left, ==, 2);         /* one turn delivers only what waited when it began */
+    g_main_context_iteration(context, TRUE);
+    g_main_context_iteration(context, TRUE);
+    g_assert_cmpint(chain.left, ==, 0);
+    chain.left = 3;
+    mailbox_post(mailbox, post_again, &chain, NULL);
+    mailbox_drain(mailbox);
+    g_assert_cmpint(chain.left, ==, 0);
+    mailbox_free(mailbox);
+}
+
+/* --- jobs ------------------------------------------------------------------------------------------------------------------- */
+
+struct task { _Atomic bool began, gate; bool worked, done, was_cancelled; };
+
+static void
+work_through(struct job *job, void *data)
+{
+    ((struct task *)data)->worked = true;
+}
+
+static void
+work_until_cancelled(struct job *job, void *data)
+{
+    struct task *t = data;
+
+    t->worked = true;
+    atomic_store(&t->began, true);
+    while (!job_cancelled(job))
+        g_usleep(100);
+}
+
+static void
+note_done(struct job *job, void *data)
+{
+    struct task *t = data;
+
+    on_main_thread();
+    g_assert_false(t->done);
+    t->done = true;
+    t->was_cancelled = job_cancelled(job);
+}
+
+static void
+every_job_is_done_once(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    struct jobs *jobs = jobs_new(mailbox, 3);
+    struct task tasks[50] = { 0 };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(tasks); i++)
+        job_start(jobs, work_through, note_done, &tasks[i]);
+    for (unsigned i = 0; i < G_N_ELEMENTS(tasks); i++) {
+        while (!tasks[i].done)
+            g_main_context_iteration(NULL, TRUE);
+        g_assert_true(tasks[i].worked);
+        g_assert_false(tasks[i].was_cancelled);
+    }
+    jobs_free(jobs);
+    mailbox_free(mailbox);
+}
+
+static void
+a_cancelled_job_ends_early(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    struct jobs *jobs = jobs_new(mailbox, 1);
+    struct task running = { 0 }, waiting = { 0 };
+    struct job *first = job_start(jobs, work_until_cancelled, note_done, &running);
+    struct job *second = job_start(jobs, work_until_cancelled, note_done, &waiting);
+
+    job_cancel(second);
+    job_cancel(first);
+    while (!running.done || !waiting.done)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_true(running.was_cancelled && waiting.was_cancelled);
+    g_assert_false(waiting.worked);
+    jobs_free(jobs);
+    mailbox_free(mailbox);
+}
+
+static void
+freeing_ends_all_jobs(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    struct jobs *jobs = jobs_new(mailbox, 2);
+    struct task tasks[5] = { 0 };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(tasks); i++)
+        job_start(jobs, work_until_cancelled, i ? note_done : NULL, &tasks[i]);
+    while (!atomic_load(&tasks[0].began))
+        g_usleep(100);
+    jobs_free(jobs);
+    for (unsigned i = 1; i < G_N_ELEMENTS(tasks); i++)
+        g_assert_true(tasks[i].done && tasks[i].was_cancelled);
+    mailbox_drain(mailbox);
+    mailbox_free(mailbox);
+    jobs_free(NULL);
+}
+
+/* --- descriptors --------------------------------------------------------------------------------------------------------------- */
+
+static void *
+read_all(void *data)
+{
+    int fd = *(int *)data;
+    size_t total = 0;
+    char part[1000];
+    ssize_t n;
+
+    while ((n = read(fd, part, sizeof part)) > 0)
+        total += (size_t)n;
+    return GSIZE_TO_POINTER(total);
+}
+
+static void
+write_all_waits_for_room(void)
+{
+    enum { SIZE = 1 << 20 };
+    g_autofree char *data = g_malloc0(SIZE);
+    int fds[2];
+    pthread_t reader;
+    void *total;
+
+    g_assert_cmpint(pipe2(fds, O_CLOEXEC), ==, 0);
+    g_assert_cmpint(fcntl(fds[1], F_SETFL, O_NONBLOCK), ==, 0);
+    g_assert_cmpint(pthread_create(&reader, NULL, read_all, &fds[0]), ==, 0);
+    g_assert_true(write_all(fds[1], data, SIZE));
+    close_fd(&fds[1]);
+    pthread_join(reader, &total);
+    g_assert_cmpuint(GPOINTER_TO_SIZE(total), ==, SIZE);
+    close_fd(&fds[0]);
+    g_assert_cmpint(fds[0], ==, -1);
+    close_fd(&fds[0]);
+    g_assert_false(write_all(-1, data, 1));
+    g_assert_cmpint(errno, ==, EBADF);
+}
+
+static void
+add_text_tests(void)
+{
+    g_test_add_func("/base/each-code-has-its-word", each_code_has_its_word);
+    g_test_add_func("/base/a-foreign-error-is-just-an-error", a_foreign_error_is_just_an_error);
+    g_test_add_func("/base/a-host-error-ends-with-its-reason", a_host_error_ends_with_its_reason);
+    g_test_add_func("/base/sizes-are-read", sizes_are_read);
+    g_test_add_func("/base/bad-sizes-are-refused", bad_sizes_are_refused);
+    g_test_add_func("/base/sizes-are-shown-exactly", sizes_are_shown_exactly);
+    g_test_add_func("/base/numbers-are-whole-and-plain", numbers_are_whole_and_plain);
+    g_test_add_func("/base/lists-come-back-in-ranges", lists_come_back_in_ranges);
+    g_test_add_func("/base/bad-lists-change-nothing", bad_lists_change_nothing);
+    g_test_add_func("/base/bits-agree-with-naive-loops", bits_agree_with_naive_loops);
+    g_test_add_func("/base/counting-stops-at-the-last-bit", counting_stops_at_the_last_bit);
+}
+
+static void
+add_thread_tests(void)
+{
+    g_test_add_func("/base/the-wrong-order-aborts", the_wrong_order_aborts);
+    g_test_add_func("/base/the-right-order-passes", the_right_order_passes);
+    g_test_add_func("/base/another-thread-is-not-main", another_thread_is_not_main);
+    g_test_add_func("/base/threads-take-turns", threads_take_turns);
+    g_test_add_func("/base/a-deadline-passes", a_deadline_passes);
+    g_test_add_func("/base/a-thread-takes-only-the-kick", a_thread_takes_only_the_kick);
+    g_test_add_func("/base/letters-of-each-thread-arrive-in-order", letters_of_each_thread_arrive_in_order);
+    g_test_add_func("/base/freeing-releases-what-was-not-delivered", freeing_releases_what_was_not_delivered);
+    g_test_add_func("/base/a-delivery-may-post", a_delivery_may_post);
+    g_test_add_func("/base/every-job-is-done-once", every_job_is_done_once);
+    g_test_add_func("/base/a-cancelled-job-ends-early", a_cancelled_job_ends_early);
+    g_test_add_func("/base/freeing-ends-all-jobs", freeing_ends_all_jobs);
+    g_test_add_func("/base/write-all-waits-for-room", write_all_waits_for_room);
+}
+
+int
+main(int argc, char **argv)
+{
+    main_thread_claim();
+    g_test_init(&argc, &argv, NULL);
+    add_text_tests();
+    add_thread_tests();
+    return g_test_run();
+}

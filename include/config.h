@@ -11,7 +11,8 @@
 #include "workload.h"
 
 #define RAM_DEFAULT (128 * MIB)
-#define RAM_MIN     (16 * MIB)
+#define RAM_MIN     (16 * MIB)      /* for the workload guest */
+#define RAM_MAX     (64 * TIB)      /* of one backend and of memory */
 
 struct memory_options {
     bool entered;
@@ -56,7 +57,8 @@ bool definition_add_node(struct definition *d, const struct values *v, GError **
 bool definition_set_distance(struct definition *d, const struct values *v, GError **error);
 bool definition_map_cpu(struct definition *d, const struct values *v, GError **error);
 bool definition_set_workload(struct definition *d, const struct values *v, GError **error);
-/* Kernel, append, name, serial are plain strings: */
+/* Kernel, append, name, serial are plain strings.  In append and name each control character becomes a blank and
+ * blanks at both ends go, so that save and re-entry give the same; NULL or "" unsets. */
 bool definition_set_kernel(struct definition *d, const char *kernel, GError **error);
 void definition_set_append(struct definition *d, const char *text);
 void definition_set_name(struct definition *d, const char *name);

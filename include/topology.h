@@ -57,6 +57,8 @@ void problem_add(GPtrArray *problems, char *remedy_taken, const char *format, ..
 
 void topology_init(struct topology *t);             /* no node, 1 CPU, nothing mapped */
 
+bool topology_equal(const struct topology *a, const struct topology *b);
+
 /* Option tables, each with the enum of its indices. */
 enum { SMP_P_CPUS, SMP_P_SOCKETS, SMP_P_DIES, SMP_P_CORES, SMP_P_THREADS, SMP_P_MAXCPUS };
 extern const struct property smp_properties[];      /* implied: cpus */

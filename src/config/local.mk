@@ -1,2 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-libnumon_a_SOURCES += include/config.h
+libnumon_a_SOURCES += include/config.h \
+	src/config/config-private.h \
+	src/config/definition.c \
+	src/config/memory-options.c \
+	src/config/backends.c \
+	src/config/check.c \
+	src/config/save.c

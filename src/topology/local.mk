@@ -8,3 +8,6 @@ libnumon_a_SOURCES += include/topology.h \
 	src/topology/check.c \
 	src/topology/complete.c \
 	src/topology/save.c
+
+unit_programs += testsuite/unit/test-topology
+testsuite_unit_test_topology_SOURCES = testsuite/unit/test-topology.c

@@ -29,6 +29,27 @@ topology_init(struct topology *t)
         t->cpu_node[i] = -1;
 }
 
+static bool
+node_equal(const struct node *a, const struct node *b)
+{
+    return a->present == b->present && a->has_mem == b->has_mem && a->mem == b->mem
+        && strcmp(a->memdev, b->memdev) == 0;
+}
+
+/* Member by member: padding bytes are nobody's. */
+bool
+topology_equal(const struct topology *a, const struct topology *b)
+{
+    for (unsigned i = 0; i < TOPOLOGY_NODES; i++) {
+        if (!node_equal(&a->nodes[i], &b->nodes[i]))
+            return false;
+    }
+    return a->node_count == b->node_count && memcmp(&a->smp, &b->smp, sizeof a->smp) == 0
+        && memcmp(a->node_order, b->node_order, sizeof a->node_order) == 0
+        && memcmp(a->distance, b->distance, sizeof a->distance) == 0
+        && memcmp(a->cpu_node, b->cpu_node, sizeof a->cpu_node) == 0;
+}
+
 uint64_t
 node_bytes(const struct node *n, struct backend_lookup backends)
 {

@@ -44,7 +44,7 @@ append_cpus(const struct topology *t, unsigned id, GString *out)
     }
 }
 
-void
+static void
 node_save(const struct topology *t, unsigned id, GString *out)
 {
     const struct node *n = &t->nodes[id];

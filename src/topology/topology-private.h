@@ -9,8 +9,6 @@
 struct smp topology_smp(const struct topology *t);
 /* The node's size in bytes; 0 if it has none (or its backend is gone). */
 uint64_t node_bytes(const struct node *n, struct backend_lookup backends);
-/* Appends "numa node,nodeid=..." for a present node, with its CPUs, without a line end. */
-void node_save(const struct topology *t, unsigned id, GString *out);
 /* Appends the "numa dist,..." lines. */
 void distance_save(const struct topology *t, GString *out);
 /* True if some CPU has an explicit node. */

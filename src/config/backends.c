@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* `object_add` and `object_del`: the list of memory backends, by id. */
+#include "config.h"
+
+#include <string.h>
+
+#include "config-private.h"
+
+/* The block that is all RAM when no node has a backend. */
+#define RAM_BLOCK "numon.ram"
+
+static const struct backend_options *
+backend_at(const struct definition *d, guint i)
+{
+    return &((const struct backend_options *)d->backends->data)[i];
+}
+
+const struct backend_options *
+definition_backend(const struct definition *d, const char *id)
+{
+    for (guint i = 0; i < d->backends->len; i++) {
+        if (strcmp(backend_at(d, i)->id, id) == 0)
+            return backend_at(d, i);
+    }
+    return NULL;
+}
+
+int
+definition_backend_user(const struct definition *d, const char *id)
+{
+    const struct topology *t = &d->topology;
+
+    for (unsigned i = 0; i < t->node_count; i++) {
+        if (strcmp(t->nodes[t->node_order[i]].memdev, id) == 0)
+            return t->node_order[i];
+    }
+    return -1;
+}
+
+static bool
+backend_size(const void *self, const char *id, uint64_t *ret_bytes)
+{
+    const struct backend_options *o = definition_backend(self, id);
+
+    if (o)
+        *ret_bytes = o->size;
+    return o != NULL;
+}
+
+struct backend_lookup
+definition_backends(const struct definition *d)
+{
+    return (struct backend_lookup) { .size = backend_size, .self = d };
+}
+
+bool
+definition_add_backend(struct definition *d, enum backend_kind kind, const struct values *v, GError **error)
+{
+    struct backend_options o;
+
+    if (!backend_options_read(kind, v, &o, error))
+        return false;
+    if (definition_backend(d, o.id))
+        return fail(error, NUMON_ERROR_STATE, "Duplicate ID '%s' for object", o.id);
+    if (strcmp(o.id, RAM_BLOCK) == 0)
+        return fail(error, NUMON_ERROR_ARGUMENT, "the id '" RAM_BLOCK "' is that of RAM without backends");
+    if (o.size > RAM_MAX) {
+        g_autofree char *size = size_format(o.size), *most = size_format(RAM_MAX);
+        return fail(error, NUMON_ERROR_LIMIT, "cannot make backend '%s' of %s: at most %s", o.id, size, most);
+    }
+    g_array_append_val(d->backends, o);
+    return true;
+}
+
+bool
+definition_delete_backend(struct definition *d, const char *id, GError **error)
+{
+    const struct backend_options *o = definition_backend(d, id);
+    int user = definition_backend_user(d, id);
+
+    if (!o)
+        return fail(error, NUMON_ERROR_ARGUMENT, "object '%s' not found", id);
+    if (user >= 0)
+        return fail(error, NUMON_ERROR_STATE, "object '%s' is in use, can not be deleted: it is the memory of node %d",
+                    id, user);
+    g_array_remove_index(d->backends, (guint)(o - backend_at(d, 0)));
+    return true;
+}
+
+static const struct property *
+table_of(enum backend_kind kind)
+{
+    return kind == BACKEND_MEMFD ? backend_memfd_properties : backend_ram_properties;
+}
+
+static void
+append_bool(GString *out, const struct property *p, bool flag)
+{
+    struct value standard = { 0 };
+
+    if (p->value_default && property_parse_value(p, p->value_default, &standard, NULL) && standard.flag == flag)
+        return;
+    g_string_append_printf(out, ",%s=%s", p->name, flag ? "on" : "off");
+}
+
+void
+backend_save(const struct backend_options *o, GString *out)
+{
+    const struct property *table = table_of(o->kind);
+    g_autofree char *size = size_spell(o->size);
+
+    g_string_append_printf(out, "object_add %s,id=", backend_kind_names[o->kind]);
+    property_append_word(out, o->id);
+    g_string_append_printf(out, ",size=%s", size);
+    append_bool(out, &table[BACKEND_P_SHARE], o->share);
+    append_bool(out, &table[BACKEND_P_PREALLOC], o->prealloc);
+    append_bool(out, &table[BACKEND_P_MERGE], o->merge);
+    append_bool(out, &table[BACKEND_P_DUMP], o->dump);
+}

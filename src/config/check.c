@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Whether the definition can be built: every problem with the commands that mend it.
+ *
+ * Two rules meet in the amount of memory: RAM must be enough for the workload guest, and the nodes must hold exactly
+ * RAM.  So both remedies work towards one amount ("wanted"): what the nodes hold, if that is enough, else what RAM
+ * should be.  They have a part that changes the nodes and a part that changes RAM; entering both parts, in either
+ * order, mends both. */
+#include "config.h"
+
+#include <string.h>
+
+#include "config-private.h"
+
+struct amounts {
+    uint64_t ram, sum, least, wanted;       /* bytes */
+    bool backends;                          /* the nodes' memory is backends */
+};
+
+static bool
+nodes_have_backends(const struct topology *t)
+{
+    for (unsigned i = 0; i < t->node_count; i++) {
+        if (t->nodes[t->node_order[i]].memdev[0])
+            return true;
+    }
+    return false;
+}
+
+static struct amounts
+reckon(const struct definition *d)
+{
+    struct amounts a = {
+        .ram = definition_ram(d),
+        .least = strcmp(d->kernel, KERNEL_DEFAULT) == 0 ? RAM_MIN : PAGE_SIZE,
+        .backends = nodes_have_backends(&d->topology),
+    };
+
+    a.sum = d->topology.node_count ? topology_memory(&d->topology, definition_backends(d)) : a.ram;
+    a.wanted = a.sum >= a.least ? a.sum : MAX(a.ram, a.least);
+    return a;
+}
+
+/* RAM as it was entered but with another size; slots only where there is still room for them. */
+static char *
+memory_commands(const struct definition *d, const struct amounts *a)
+{
+    struct memory_options m = d->memory;
+    GString *out = g_string_new(NULL);
+
+    /* RAM that was never entered follows the backends. */
+    if (a->wanted != a->ram && (m.entered || !a->backends)) {
+        m.size = a->wanted;
+        if (m.maxmem <= m.size)
+            m.maxmem = m.slots = 0;
+        memory_save(&m, out);
+    }
+    return g_string_free(out, FALSE);
+}
+
+/* The id that the next node may have without leaving a gap, or with filling one; TOPOLOGY_NODES if all are taken. */
+static unsigned
+next_node(const struct topology *t)
+{
+    unsigned above = TOPOLOGY_NODES, gap = 0;
+
+    while (above > 0 && !t->nodes[above - 1].present)
+        above--;
+    while (gap < TOPOLOGY_NODES && t->nodes[gap].present)
+        gap++;
+    return above < TOPOLOGY_NODES ? above : gap;
+}
+
+/* One more node with a backend of its own for what is missing. */
+static char *
+add_backend_commands(const struct definition *d, uint64_t bytes)
+{
+    unsigned node = next_node(&d->topology), number = node;
+    g_autofree char *size = size_spell(bytes), *id = g_strdup_printf("m%u", number);
+
+    if (node == TOPOLOGY_NODES)
+        return g_strdup_printf("numa_del node %u", TOPOLOGY_NODES - 1);
+    while (definition_backend(d, id)) {
+        g_free(id);
+        id = g_strdup_printf("m%u", ++number);
+    }
+    return g_strdup_printf("object_add %s,id=%s,size=%s\nnuma node,nodeid=%u,memdev=%s",
+                           backend_kind_names[BACKEND_RAM], id, size, node, id);
+}
+
+static char *
+node_commands(const struct definition *d, const struct amounts *a)
+{
+    if (!d->topology.node_count || a->sum == a->wanted)
+        return g_strdup("");
+    if (a->backends)
+        return add_backend_commands(d, a->wanted - a->sum);
+    return topology_resize_commands(&d->topology, a->wanted);
+}
+
+static char *
+join(const char *first, const char *second)
+{
+    return g_strconcat(first, *first && *second ? "\n" : "", second, NULL);
+}
+
+static void
+check_least(const struct amounts *a, const char *remedy, GPtrArray *problems)
+{
+    g_autofree char *ram = size_format(a->ram), *least = size_format(a->least);
+
+    problem_add(problems, g_strdup(remedy), "RAM size (%s) is less than the %s that the workload guest needs", ram,
+                least);
+}
+
+GPtrArray *
+definition_check(const struct definition *d)
+{
+    GPtrArray *problems = g_ptr_array_new_with_free_func((GDestroyNotify)problem_free);
+    struct amounts a = reckon(d);
+    g_autofree char *memory = memory_commands(d, &a), *nodes = node_commands(d, &a), *both = join(nodes, memory);
+    bool too_little = a.ram < a.least, divided = too_little && a.sum != a.ram;
+
+    if (too_little)
+        check_least(&a, divided ? memory : both, problems);
+    topology_check(&d->topology, a.ram, !divided ? both : *nodes ? nodes : memory, definition_backends(d), problems);
+    return problems;
+}
+
+static void
+append_count(GString *out, unsigned count, const char *what)
+{
+    g_string_append_printf(out, "%u %s%s, ", count, what, count == 1 ? "" : "s");
+}
+
+char *
+definition_summary(const struct definition *d)
+{
+    g_autofree char *ram = size_format(definition_ram(d));
+    GString *out = g_string_new("complete: ");
+    struct smp smp;
+    bool derived = smp_derive(&d->topology.smp, &smp, NULL);
+
+    g_assert(derived);
+    append_count(out, d->topology.node_count, "node");
+    append_count(out, smp.cpus, "CPU");
+    g_string_append(out, ram);
+    return g_string_free(out, FALSE);
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What the files of src/config share. */
+#ifndef CONFIG_PRIVATE_H
+#define CONFIG_PRIVATE_H
+
+#include "config.h"
+
+#define KERNEL_DEFAULT "builtin:workload"
+#define SERIAL_DEFAULT "null"
+
+/* Appends "memory SIZE[,slots=N][,maxmem=SIZE]", without a line end. */
+void memory_save(const struct memory_options *m, GString *out);
+/* Appends "object_add KIND,id=ID,..." with what is not its kind's default, without a line end. */
+void backend_save(const struct backend_options *o, GString *out);
+
+#endif

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The definition as a value: made, copied, compared, edited.  A plain struct but for five strings and the list of
+ * backends, so that a copy for each command costs little. */
+#include "config.h"
+
+#include <string.h>
+
+#include "config-private.h"
+#include "device.h"
+
+const char *const accel_choice_names[] = {
+    [ACCEL_AUTO] = "auto", [ACCEL_KVM] = "kvm", [ACCEL_SYNTHETIC] = "synthetic", NULL
+};
+
+const struct property accel_properties[] = {
+    [ACCEL_P_ACCEL] = { "accel", PROPERTY_CHOICE, .choices = accel_choice_names, .required = true,
+                        .help = "what runs the guest's CPUs; auto: the first that works here" },
+    { 0 }
+};
+
+struct definition *
+definition_new(void)
+{
+    struct definition *d = g_new0(struct definition, 1);
+
+    topology_init(&d->topology);
+    workload_parameters_init(&d->workload);
+    d->backends = g_array_new(FALSE, TRUE, sizeof(struct backend_options));
+    d->kernel = g_strdup(KERNEL_DEFAULT);
+    d->serial = g_strdup(SERIAL_DEFAULT);
+    return d;
+}
+
+struct definition *
+definition_copy(const struct definition *d)
+{
+    struct definition *copy = g_new(struct definition, 1);
+
+    *copy = *d;
+    copy->name = g_strdup(d->name);
+    copy->backends = g_array_copy(d->backends);
+    copy->kernel = g_strdup(d->kernel);
+    copy->append = g_strdup(d->append);
+    copy->serial = g_strdup(d->serial);
+    return copy;
+}
+
+void
+definition_free(struct definition *d)
+{
+    if (!d)
+        return;
+    g_free(d->name);
+    g_array_unref(d->backends);
+    g_free(d->kernel);
+    g_free(d->append);
+    g_free(d->serial);
+    g_free(d);
+}
+
+static bool
+memory_equal(const struct memory_options *a, const struct memory_options *b)
+{
+    return a->entered == b->entered && a->size == b->size && a->maxmem == b->maxmem && a->slots == b->slots;
+}
+
+static bool
+backend_equal(const struct backend_options *a, const struct backend_options *b)
+{
+    return a->kind == b->kind && strcmp(a->id, b->id) == 0 && a->size == b->size && a->share == b->share
+        && a->prealloc == b->prealloc && a->merge == b->merge && a->dump == b->dump;
+}
+
+static bool
+backends_equal(const GArray *a, const GArray *b)
+{
+    for (guint i = 0; a->len == b->len && i < a->len; i++) {
+        if (!backend_equal(&((struct backend_options *)a->data)[i], &((struct backend_options *)b->data)[i]))
+            return false;
+    }
+    return a->len == b->len;
+}
+
+bool
+definition_equal(const struct definition *a, const struct definition *b)
+{
+    return memory_equal(&a->memory, &b->memory) && topology_equal(&a->topology, &b->topology)
+        && backends_equal(a->backends, b->backends) && a->accel == b->accel
+        && g_strcmp0(a->name, b->name) == 0 && strcmp(a->kernel, b->kernel) == 0
+        && g_strcmp0(a->append, b->append) == 0 && strcmp(a->serial, b->serial) == 0
+        && memcmp(&a->workload, &b->workload, sizeof a->workload) == 0;
+}
+
+/* --- what the topology decides ------------------------------------------------------------------------------------- */
+
+bool
+definition_set_smp(struct definition *d, const struct values *v, GError **error)
+{
+    return topology_set_smp(&d->topology, v, error);
+}
+
+bool
+definition_add_node(struct definition *d, const struct values *v, GError **error)
+{
+    return topology_add_node(&d->topology, v, definition_backends(d), error);
+}
+
+bool
+definition_set_distance(struct definition *d, const struct values *v, GError **error)
+{
+    return topology_set_distance(&d->topology, v, error);
+}
+
+bool
+definition_map_cpu(struct definition *d, const struct values *v, GError **error)
+{
+    return topology_map_cpu(&d->topology, v, error);
+}
+
+/* --- the rest ------------------------------------------------------------------------------------------------------- */
+
+bool
+definition_set_accel(struct definition *d, const struct values *v, GError **error)
+{
+    d->accel = (enum accel_choice)v->at[ACCEL_P_ACCEL].number;
+    return true;
+}
+
+bool
+definition_set_workload(struct definition *d, const struct values *v, GError **error)
+{
+    return workload_parameters_read(&d->workload, v, error);
+}
+
+static void
+replace_text(char **member, const char *text)
+{
+    char *copy = g_strdup(text);
+
+    g_free(*member);
+    *member = copy;
+}
+
+/* A line of a script can hold no other text than this. */
+static bool
+fits_a_line(const char *what, const char *text, GError **error)
+{
+    if (!*text)
+        return fail(error, NUMON_ERROR_ARGUMENT, "%s must not be empty", what);
+    for (const char *c = text; *c; c++) {
+        if (g_ascii_iscntrl(*c))
+            return fail(error, NUMON_ERROR_ARGUMENT, "%s must not have the control character 0x%02x", what,
+                        (unsigned char)*c);
+    }
+    return true;
+}
+
+bool
+definition_set_kernel(struct definition *d, const char *kernel, GError **error)
+{
+    if (!fits_a_line("kernel", kernel, error))
+        return false;
+    if (g_str_has_prefix(kernel, "builtin:") && strcmp(kernel, KERNEL_DEFAULT) != 0)
+        return fail(error, NUMON_ERROR_ARGUMENT, "kernel '%s' does not exist; the one built in is '" KERNEL_DEFAULT "'",
+                    kernel);
+    replace_text(&d->kernel, kernel);
+    return true;
+}
+
+bool
+definition_set_serial(struct definition *d, const char *target, GError **error)
+{
+    if (!fits_a_line("serial target", target, error) || !serial_target_check(target, error))
+        return false;
+    replace_text(&d->serial, target);
+    return true;
+}
+
+/* One line without blanks at its ends; NULL if nothing is left. */
+static char *
+as_line(const char *text)
+{
+    char *line = g_strdup(text ? text : "");
+
+    for (char *c = line; *c; c++) {
+        if (g_ascii_iscntrl(*c))
+            *c = ' ';
+    }
+    g_strstrip(line);
+    if (!*line)
+        g_clear_pointer(&line, g_free);
+    return line;
+}
+
+void
+definition_set_append(struct definition *d, const char *text)
+{
+    g_autofree char *line = as_line(text);
+
+    replace_text(&d->append, line);
+}
+
+void
+definition_set_name(struct definition *d, const char *name)
+{
+    g_autofree char *line = as_line(name);
+
+    replace_text(&d->name, line);
+}

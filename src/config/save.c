@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The definition as a script: only what differs from an empty definition, in an order that works. */
+#include "config.h"
+
+#include <string.h>
+
+#include "config-private.h"
+
+/* A word as property_parse_words reads it back. */
+static void
+append_quoted(GString *out, const char *word)
+{
+    if (!strpbrk(word, " \"\\")) {
+        g_string_append(out, word);
+        return;
+    }
+    g_string_append_c(out, '"');
+    for (const char *c = word; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            g_string_append_c(out, '\\');
+        g_string_append_c(out, *c);
+    }
+    g_string_append_c(out, '"');
+}
+
+static void
+save_word(GString *out, const char *command, const char *word, const char *standard)
+{
+    if (strcmp(word, standard) == 0)
+        return;
+    g_string_append_printf(out, "%s ", command);
+    append_quoted(out, word);
+    g_string_append_c(out, '\n');
+}
+
+static void
+save_memory(const struct definition *d, GString *out)
+{
+    if (!d->memory.entered)
+        return;
+    memory_save(&d->memory, out);
+    g_string_append_c(out, '\n');
+}
+
+static void
+save_backends(const struct definition *d, GString *out)
+{
+    for (guint i = 0; i < d->backends->len; i++) {
+        backend_save(&((const struct backend_options *)d->backends->data)[i], out);
+        g_string_append_c(out, '\n');
+    }
+}
+
+static void
+save_workload(const struct definition *d, GString *out)
+{
+    g_autofree char *pairs = workload_parameters_format(&d->workload, true);
+
+    if (*pairs)
+        g_string_append_printf(out, "workload %s\n", pairs);
+}
+
+char *
+definition_save(const struct definition *d)
+{
+    GString *out = g_string_new(NULL);
+
+    if (d->name)
+        g_string_append_printf(out, "name %s\n", d->name);
+    save_memory(d, out);
+    topology_save_smp(&d->topology, out);
+    if (d->accel != ACCEL_AUTO)
+        g_string_append_printf(out, "accel %s\n", accel_choice_names[d->accel]);
+    save_word(out, "kernel", d->kernel, KERNEL_DEFAULT);
+    if (d->append)
+        g_string_append_printf(out, "append %s\n", d->append);
+    save_word(out, "serial_target", d->serial, SERIAL_DEFAULT);
+    save_backends(d, out);
+    topology_save_numa(&d->topology, out);
+    save_workload(d, out);
+    return g_string_free(out, FALSE);
+}

@@ -3,3 +3,17 @@
 # Unit programs are check_PROGRAMS named testsuite/unit/test-NAME, each declared in the fragment of the folder that
 # it tests; testsuite/numon.unit/unit.exp runs all of them.
 check_PROGRAMS += $(unit_programs)
+
+# DejaGnu: suites are testsuite/numon.AREA/*.exp.  Each area lists its files in EXTRA_DIST, one by one: naming the
+# folder would ship whatever lies there.
+DEJATOOL = numon
+RUNTESTDEFAULTFLAGS = --tool $$tool --srcdir "$$srcdir/testsuite" NUMON="$(abs_builddir)/numon$(EXEEXT)" \
+	UNITDIR="$(abs_builddir)/testsuite/unit" UNITS="$(unit_programs)"
+
+EXTRA_DIST += testsuite/config/unix.exp
+EXTRA_DIST += testsuite/lib/numon.exp
+EXTRA_DIST += testsuite/layers.awk
+EXTRA_DIST += testsuite/numon.unit/layers.exp
+EXTRA_DIST += testsuite/numon.unit/unit.exp
+CLEANFILES += numon.log numon.sum
+DISTCLEANFILES += site.exp site.bak

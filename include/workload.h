@@ -24,6 +24,9 @@ char *workload_parameters_format(const struct control_parameters *p, bool only_c
 
 /* True if guest memory holds a workload guest (magic and version). */
 bool workload_present(const struct guest_map *map);
+/* The area of a CPU in a node as the control pages have it; false if there is none or if it is not RAM (guest memory
+ * may hold anything).  The table and the pages are then each contiguous in the host. */
+bool workload_area(const struct guest_map *map, unsigned cpu, unsigned node, struct control_area *ret);
 /* Replaces the parameters in guest memory and marks the page dirty; any run state. 'hub' may be NULL. */
 bool workload_apply(const struct guest_map *map, struct hub *hub, const struct control_parameters *p, GError **error);
 /* Reads what guest memory says; consistent, also while the guest runs. */

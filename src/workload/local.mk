@@ -1,3 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 libnumon_a_SOURCES += include/workload.h
 libnumon_a_SOURCES += include/control-page.h
+libnumon_a_SOURCES += src/workload/control.c
+libnumon_a_SOURCES += src/workload/layout.c
+libnumon_a_SOURCES += src/workload/parameters.c
+libnumon_a_SOURCES += src/workload/verify.c
+libnumon_a_SOURCES += src/workload/workload-private.h
+unit_programs += testsuite/unit/test-workload
+testsuite_unit_test_workload_SOURCES = testsuite/unit/test-workload.c

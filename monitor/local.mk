@@ -1,3 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-numon_SOURCES += monitor/monitor-private.h
-numon_SOURCES += monitor/main.c
+numon_SOURCES += monitor/monitor-private.h monitor/general.h
+numon_SOURCES += monitor/main.c monitor/options.c monitor/monitor.c
+numon_SOURCES += monitor/input.c monitor/terminal.c monitor/stream.c
+numon_SOURCES += monitor/command.c monitor/call.c monitor/complete.c monitor/help.c monitor/dump.c
+numon_SOURCES += monitor/general-commands.c monitor/script.c monitor/watch.c monitor/info.c monitor/history.c
+numon_SOURCES += monitor/not-landed.c
+# Until every part has landed.
+numon_LDFLAGS = $(AM_LDFLAGS) -no-pie -Wl,--unresolved-symbols=ignore-all -Wl,-z,now

@@ -63,6 +63,8 @@ GPtrArray *command_names(unsigned when);
 /* True if the names are equal ('_' equals '-'); the second: if 'name' starts with the 'size' bytes of 'prefix'. */
 bool name_equal(const char *a, const char *b);
 bool name_has_prefix(const char *name, const char *prefix, size_t size);
+/* The only name of 'names' that begins with 'word'; NULL if none, with ARGUMENT listing them if several. */
+const char *name_expand(GPtrArray *names, const char *word, GError **error);
 /* "memory SIZE[,slots=N][,maxmem=SIZE]"; one line a variant, or only 'variant' if not NULL.  Caller frees. */
 char *command_usage(const struct command *c, const struct command_variant *variant);
 /* False with STATE if the command or item 'name' is not allowed now. */
@@ -125,6 +127,8 @@ extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
     info_peer_items[];
 const struct info_item *info_find(const char *name);
+GPtrArray *info_names(unsigned when);                       /* as command_names */
+char *info_usage(const struct info_item *i);                /* "info NAME ARGUMENTS"; caller frees */
 
 /* --- inputs: where lines come from and text goes to ------------------------------------------------------------------- */
 
@@ -133,6 +137,7 @@ struct input_class {
     void (*write)(struct input *in, const char *text, size_t size);
     void (*event)(struct input *in, const char *text);      /* one line without its newline */
     void (*redraw)(struct input *in, const char *text);     /* NULL: cannot */
+    void (*ask)(struct input *in, const char *question);    /* whether to quit: the next line answers.  NULL: cannot */
     void (*prompt)(struct input *in);       /* no command runs: ask for the next line; calls input_line() later */
     void (*busy)(struct input *in);         /* the command goes on: stop reading.  May be NULL */
     /* A line failed: forgets what else was pasted with it, as whole lines.  NULL if nothing can be.  Caller frees. */
@@ -158,8 +163,8 @@ struct input {
     bool batch;                             /* the first error ends the session */
     bool startup_failed;                    /* an option or -x script failed */
     bool option_failed;
+    bool stdin_wanted;                      /* false: ends after what is queued */
     const char *last;                       /* "ok" or the code of the last error; static */
-    bool confirmed_quit;                    /* the question of quit was answered with yes */
 };
 
 void input_init(struct input *in, const struct input_class *class, struct monitor *m);
@@ -167,6 +172,7 @@ void input_free(struct input *in);
 void input_start(struct input *in);                                     /* runs what is queued, then prompts */
 void input_queue(struct input *in, struct input_line *line);            /* taken */
 struct input_line *input_line_new(const char *text, const char *origin, unsigned number);
+void input_line_free(struct input_line *line);
 void input_line(struct input *in, struct input_line *line);             /* from the class, when prompted; taken */
 void input_end(struct input *in);                                       /* no more lines: acts as quit */
 void input_ended(struct input *in, struct call *call, const GError *error);     /* from call.c */
@@ -201,6 +207,7 @@ struct monitor {
     int exit_status;
     GPtrArray *watchers;                    /* struct watcher *: pending waits look at every change */
     unsigned changed_id;                    /* idle source that runs them; 0 if none */
+    bool looking;                           /* a watcher's check runs */
     struct workload_sample sample;          /* what `info workload` reckons rates from (info-workload.c) */
     struct watcher *sampler;                /* refreshes it when the guest starts or stops (build.c) */
 };
@@ -286,6 +293,7 @@ void outfile_abandon(struct outfile *f);            /* removes what was written 
 /* --- peers (peer.c) ------------------------------------------------------------------------------------------------------- */
 
 struct peer *peer_find(struct monitor *m, const char *name);
+const char *peer_name(const struct peer *p);
 /* Makes the peer listen for this machine's guest; 'done' on main, never from within, with the call and the URI.
  * False with an error if there is no such peer or it is busy. */
 bool peer_prepare(struct call *call, const char *name, void (*done)(void *self, const char *uri, const GError *error),

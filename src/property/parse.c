@@ -295,11 +295,11 @@ property_parse_pairs(const struct property *table, const char *text, GError **er
     return complete(v, error) ? g_steal_pointer(&v) : NULL;
 }
 
-/* The property that the next positional word fills: the first from 'from' that is no flag. */
+/* The property that the next positional word fills: the first from 'from' that is named by no dash. */
 static unsigned
 next_positional(const struct values *v, unsigned from)
 {
-    while (from < v->count && v->table[from].type == PROPERTY_FLAG)
+    while (from < v->count && v->table[from].name[0] == '-')
         from++;
     return from;
 }
@@ -309,7 +309,7 @@ find_flag(const struct values *v, const char *word)
 {
     int index = *word == '-' ? property_find(v->table, word) : -1;
 
-    return index >= 0 && v->table[index].type == PROPERTY_FLAG ? index : -1;
+    return index >= 0 && v->table[index].name[0] == '-' ? index : -1;
 }
 
 /* True for "-x" where the table has flags, but not this one. */
@@ -319,19 +319,35 @@ unknown_flag(const struct values *v, const char *word)
     bool has_flags = false;
 
     for (unsigned i = 0; i < v->count; i++)
-        has_flags |= v->table[i].type == PROPERTY_FLAG;
+        has_flags |= v->table[i].name[0] == '-';
     return has_flags && word[0] == '-' && g_ascii_isalpha(word[1]);
 }
 
-/* Stores one word; '*position' is the property that the next one fills. */
+/* A flag, or a "-n" whose value is the next word of '*text'. */
 static bool
-store_word(struct values *v, unsigned *position, const char *word, GError **error)
+store_dashed(struct values *v, unsigned index, const char **text, const char *word, GError **error)
+{
+    g_autofree char *value = NULL;
+
+    if (v->table[index].type == PROPERTY_FLAG)
+        return store(v, index, word, error);
+    if (!next_word(text, &value, error))
+        return false;
+    if (!value)
+        return fail(error, NUMON_ERROR_ARGUMENT, "Parameter '%s' needs a value", word);
+    return store(v, index, value, error);
+}
+
+/* Stores one word, taking its value from '*text' where it needs one; '*position' is the property that the next one
+ * fills. */
+static bool
+store_word(struct values *v, unsigned *position, const char **text, const char *word, GError **error)
 {
     unsigned index = *position;
     int flag = find_flag(v, word);
 
     if (flag >= 0)
-        return store(v, (unsigned)flag, word, error);
+        return store_dashed(v, (unsigned)flag, text, word, error);
     if (unknown_flag(v, word))
         return fail_unknown(v->table, word, error);
     if (index >= v->count)
@@ -370,7 +386,7 @@ store_words(struct values *v, const char *text, GError **error)
             return false;
         if (!word)
             return true;
-        if (!store_word(v, &position, word, error))
+        if (!store_word(v, &position, &text, word, error))
             return false;
     }
 }

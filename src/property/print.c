@@ -49,6 +49,11 @@ positional_shape(const struct property *p)
 
     if (p->type == PROPERTY_FLAG || p->type == PROPERTY_CHOICE || p->type == PROPERTY_BOOL)
         return property_shape(p);
+    if (p->name[0] == '-') {
+        g_autofree char *shape = property_shape(p);
+
+        return g_strconcat(p->name, " ", shape, NULL);
+    }
     name = g_ascii_strup(p->name, -1);
     return g_strconcat(name, p->type == PROPERTY_REST || p->repeatable ? "..." : "", NULL);
 }
@@ -158,7 +163,8 @@ help_head(const struct property *p)
 {
     g_autofree char *shape = property_shape(p);
 
-    return p->type == PROPERTY_FLAG ? g_strdup(p->name) : g_strconcat(p->name, "=", shape, NULL);
+    return p->type == PROPERTY_FLAG ? g_strdup(p->name)
+                                    : g_strconcat(p->name, p->name[0] == '-' ? " " : "=", shape, NULL);
 }
 
 void

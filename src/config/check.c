@@ -70,21 +70,33 @@ next_node(const struct topology *t)
     return above < TOPOLOGY_NODES ? above : gap;
 }
 
-/* One more node with a backend of its own for what is missing. */
 static char *
-add_backend_commands(const struct definition *d, uint64_t bytes)
+free_backend_id(const struct definition *d, unsigned number)
 {
-    unsigned node = next_node(&d->topology), number = node;
-    g_autofree char *size = size_spell(bytes), *id = g_strdup_printf("m%u", number);
+    char *id = g_strdup_printf("m%u", number);
 
-    if (node == TOPOLOGY_NODES)
-        return g_strdup_printf("numa_del node %u", TOPOLOGY_NODES - 1);
     while (definition_backend(d, id)) {
         g_free(id);
         id = g_strdup_printf("m%u", ++number);
     }
-    return g_strdup_printf("object_add %s,id=%s,size=%s\nnuma node,nodeid=%u,memdev=%s",
+    return id;
+}
+
+/* One more node with a backend of its own for what is missing; with distances if others have some. */
+static char *
+add_backend_commands(const struct definition *d, uint64_t bytes)
+{
+    const struct topology *t = &d->topology;
+    unsigned node = next_node(t);
+    g_autofree char *size = size_spell(bytes), *id = free_backend_id(d, node);
+    GString *out = g_string_new(NULL);
+
+    g_string_append_printf(out, "object_add %s,id=%s,size=%s\nnuma node,nodeid=%u,memdev=%s",
                            backend_kind_names[BACKEND_RAM], id, size, node, id);
+    for (unsigned i = 0; topology_has_distances(t) && i < t->node_count; i++)
+        g_string_append_printf(out, "\nnuma dist,src=%u,dst=%u,val=20\nnuma dist,src=%u,dst=%u,val=20", node,
+                               t->node_order[i], t->node_order[i], node);
+    return g_string_free(out, FALSE);
 }
 
 static char *
@@ -92,6 +104,8 @@ node_commands(const struct definition *d, const struct amounts *a)
 {
     if (!d->topology.node_count || a->sum == a->wanted)
         return g_strdup("");
+    if (a->backends && next_node(&d->topology) == TOPOLOGY_NODES)
+        return g_strdup_printf("numa_del node %d", TOPOLOGY_NODES - 1);
     if (a->backends)
         return add_backend_commands(d, a->wanted - a->sum);
     return topology_resize_commands(&d->topology, a->wanted);

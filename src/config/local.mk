@@ -6,3 +6,6 @@ libnumon_a_SOURCES += include/config.h \
 	src/config/backends.c \
 	src/config/check.c \
 	src/config/save.c
+
+unit_programs += testsuite/unit/test-config
+testsuite_unit_test_config_SOURCES = testsuite/unit/test-config.c

@@ -140,8 +140,9 @@ topology_check(const struct topology *t, uint64_t ram_bytes, const char *ram_rem
         return;
 
     bool distances = topology_has_distances(t), both_ways = distances && asymmetric(t);
-    check_ids(t, distances, both_ways, problems);
+    /* First: nodes of a new size lose the distances that the remedies below give them. */
     check_memory(t, ram_bytes, ram_remedy, backends, problems);
+    check_ids(t, distances, both_ways, problems);
     if (distances)
         check_distances(t, both_ways, problems);
 }

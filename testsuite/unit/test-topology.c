@@ -256,9 +256,9 @@ check_lists_every_problem(void)
     expect_problems("", 128 * MIB, "");
     expect_problems("node mem=64M\nnode mem=64M", 128 * MIB, "");
     expect_problems("node nodeid=3,mem=64M\nnode nodeid=1,mem=64M", 256 * MIB,
+                    "total memory for NUMA nodes (0x8000000) should equal RAM size (0x10000000) -> memory N\n"
                     "numa: Node ID missing: 0 -> numa node,nodeid=0\n"
-                    "numa: Node ID missing: 2 -> numa node,nodeid=2\n"
-                    "total memory for NUMA nodes (0x8000000) should equal RAM size (0x10000000) -> memory N\n");
+                    "numa: Node ID missing: 2 -> numa node,nodeid=2\n");
     expect_problems(THREE "\ndist src=0,dst=1,val=20", 192 * MIB, ONE_DISTANCE(0, 2) ONE_DISTANCE(1, 2));
     expect_problems(THREE "\ndist src=0,dst=1,val=20\ndist src=1,dst=0,val=21\ndist src=2,dst=0,val=30", 192 * MIB,
                     BOTH(0, 2, 30) ONE_DISTANCE(1, 2) BOTH(2, 1, 20));

@@ -82,7 +82,8 @@ free_backend_id(const struct definition *d, unsigned number)
     return id;
 }
 
-/* One more node with a backend of its own for what is missing; with distances if others have some. */
+/* One more node with a backend of its own for what is missing; with distances if others have some.  (To ids that
+ * are missing themselves it can have them only when these are there: that takes a second check.) */
 static char *
 add_backend_commands(const struct definition *d, uint64_t bytes)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What is wrong with the topology as a whole (REFERENCE.md 1.4), every problem with the commands that mend it:
- * entering all of them, in order, leaves no problem. */
+/* What is wrong with the topology as a whole, every problem with the commands that mend it: entering all of them, in
+ * order, leaves no problem. */
 #include "topology.h"
 
 #include <inttypes.h>

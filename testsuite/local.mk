@@ -7,7 +7,7 @@ check_PROGRAMS += $(unit_programs)
 # DejaGnu: suites are testsuite/numon.AREA/*.exp.  Each area lists its files in EXTRA_DIST, one by one: naming the
 # folder would ship whatever lies there.
 DEJATOOL = numon
-RUNTESTDEFAULTFLAGS = --tool $$tool --srcdir "$$srcdir/testsuite" NUMON="$(abs_builddir)/numon$(EXEEXT)" \
+AM_RUNTESTFLAGS = --srcdir "$$srcdir/testsuite" NUMON="$(abs_builddir)/numon$(EXEEXT)" \
 	UNITDIR="$(abs_builddir)/testsuite/unit" UNITS="$(unit_programs)"
 
 EXTRA_DIST += testsuite/config/unix.exp

@@ -188,6 +188,9 @@ struct workload_sample {
 };
 /* Reads the progress now; rates are reckoned from here on. */
 void workload_sample_take(struct monitor *m);
+/* The item `info workload`, which info-run.c lists. */
+GVariant *info_workload_get(struct monitor *m, const struct values *args, GError **error);
+void info_workload_print(GVariant *tree, GString *out);
 
 /* --- the program ------------------------------------------------------------------------------------------------------- */
 
@@ -270,6 +273,9 @@ bool options_parse(struct options *o, int argc, char **argv, GError **error);
 void options_release(struct options *o);
 void options_help(GString *out);
 
+/* Prints each size that was typed without suffix as it was understood (echo.c). */
+void call_echo_sizes(struct call *call);
+
 /* --- building (build.c) ----------------------------------------------------------------------------------------------- */
 
 /* Prints each problem of the definition with the command that mends it; false with an error if there are any. */
@@ -289,6 +295,12 @@ bool outfile_write(struct outfile *f, const void *data, size_t size, GError **er
 /* Puts the file in place and frees 'f', also on error. */
 bool outfile_commit(struct outfile *f, GError **error);
 void outfile_abandon(struct outfile *f);            /* removes what was written and frees; NULL is fine */
+
+/* --- pmemsave (pmemsave.c), which guest-commands.c lists -------------------------------------------------------------- */
+
+extern const struct property pmemsave_args[];
+enum outcome pmemsave_run(struct call *call, GError **error);
+void pmemsave_detach(struct call *call);
 
 /* --- peers (peer.c) ------------------------------------------------------------------------------------------------------- */
 

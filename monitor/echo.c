@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* A size typed without suffix counts MiB in some commands and bytes in others: what was understood is said. */
+#include <string.h>
+
+#include "monitor-private.h"
+
+static bool
+is_bare_number(const char *text)
+{
+    uint64_t number;
+
+    return *text && (strspn(text, "0123456789.") == strlen(text) || number_parse(text, &number, NULL));
+}
+
+/* The property that a "key=text" or a bare "text" names, if it is a size without suffix; else -1. */
+static int
+bare_size(const struct property *table, int implied, char *item)
+{
+    char *equals = strchr(item, '=');
+    int i = implied;
+
+    if (equals) {
+        *equals = '\0';
+        i = property_find(table, item);
+    }
+    if (i < 0 || table[i].type != PROPERTY_SIZE || !is_bare_number(equals ? equals + 1 : item))
+        return -1;
+    return i;
+}
+
+void
+call_echo_sizes(struct call *call)
+{
+    const struct command *c = call->command;
+    const struct property *table = call->args->table;
+    int implied = call->variant ? call->variant->implied : c->form == FORM_OPTIONS ? c->implied : -1;
+    g_auto(GStrv) items = g_strsplit_set(call->line, " \t,", -1);
+
+    for (char **item = items; *item; item++) {
+        int i = bare_size(table, implied, *item);
+
+        if (i < 0 || !call->args->at[i].set)
+            continue;
+        g_autofree char *size = size_format(call->args->at[i].number);
+
+        if (i == implied)
+            call_print(call, "%s\n", size);
+        else
+            call_print(call, "%s: %s\n", table[i].name, size);
+    }
+}

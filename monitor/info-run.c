@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* `info` of the machine as it runs: status, CPUs, accelerator, RAM blocks, serial output.  Layouts are QEMU 7.2's; in
+ * preconfig a line more says what the defaults will be. */
+#include <string.h>
+
+#include "monitor-private.h"
+
+static void
+print_default(GVariant *tree, GString *out)
+{
+    const char *text;
+
+    if (g_variant_lookup(tree, "default", "&s", &text))
+        g_string_append_printf(out, "default: %s\n", text);
+}
+
+/* --- status ----------------------------------------------------------------------------------------------------- */
+
+static GVariant *
+status_get(struct monitor *m, const struct values *args, GError **error)
+{
+    GVariantBuilder tree;
+
+    g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&tree, "{sv}", "running", g_variant_new_boolean(machine_running(m->machine)));
+    g_variant_builder_add(&tree, "{sv}", "status", g_variant_new_string(machine_status(m->machine)));
+    return g_variant_builder_end(&tree);
+}
+
+static void
+status_print(GVariant *tree, GString *out)
+{
+    gboolean running = FALSE;
+    const char *status = "";
+
+    g_variant_lookup(tree, "running", "b", &running);
+    g_variant_lookup(tree, "status", "&s", &status);
+    g_string_append_printf(out, "VM status: %s", running ? "running" : "paused");
+    if (strcmp(status, "running") != 0 && strcmp(status, "paused") != 0)
+        g_string_append_printf(out, " (%s)", status);
+    g_string_append_c(out, '\n');
+}
+
+/* --- cpus ------------------------------------------------------------------------------------------------------- */
+
+/* "4 CPUs as sockets=2,dies=1,cores=2,threads=1": the levels that follow from what was entered; NULL if all were. */
+static char *
+levels_default(const struct smp *entered, const struct smp *derived)
+{
+    static const char *const names[SMP_LEVELS] = { "sockets", "dies", "cores", "threads" };
+    g_autoptr(GString) levels = g_string_new(NULL);
+    bool complete = true;
+
+    for (int i = 0; i < SMP_LEVELS; i++) {
+        g_string_append_printf(levels, "%s%s=%u", i ? "," : "", names[i], derived->levels[i]);
+        complete = complete && entered->levels[i];
+    }
+    if (complete)
+        return NULL;
+    return g_strdup_printf("%u CPU%s as %s", derived->cpus, derived->cpus == 1 ? "" : "s", levels->str);
+}
+
+static GVariant *
+cpu_tree(unsigned index, int thread_id)
+{
+    GVariantBuilder dict;
+
+    g_variant_builder_init(&dict, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&dict, "{sv}", "index", g_variant_new_uint32(index));
+    g_variant_builder_add(&dict, "{sv}", "current", g_variant_new_boolean(index == 0));
+    g_variant_builder_add(&dict, "{sv}", "thread-id", g_variant_new_int32(thread_id));
+    return g_variant_builder_end(&dict);
+}
+
+/* A CPU's thread starts with the guest: until then its id is 0. */
+static GVariant *
+cpus_get(struct monitor *m, const struct values *args, GError **error)
+{
+    const struct topology_final *final = machine_topology(m->machine);
+    const struct smp *entered = &machine_definition(m->machine)->topology.smp;
+    struct run *run = machine_run(m->machine);
+    struct smp smp = final ? final->smp : *entered;
+    GVariantBuilder tree, list;
+
+    g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
+    if (!final && smp_derive(entered, &smp, NULL)) {
+        g_autofree char *levels = levels_default(entered, &smp);
+
+        if (levels)
+            g_variant_builder_add(&tree, "{sv}", "default", g_variant_new_string(levels));
+    }
+    g_variant_builder_init(&list, G_VARIANT_TYPE("aa{sv}"));
+    for (unsigned cpu = 0; cpu < smp.cpus; cpu++)
+        g_variant_builder_add_value(&list, cpu_tree(cpu, run ? run_thread_id(run, cpu) : 0));
+    g_variant_builder_add(&tree, "{sv}", "cpus", g_variant_builder_end(&list));
+    return g_variant_builder_end(&tree);
+}
+
+static void
+cpus_print(GVariant *tree, GString *out)
+{
+    g_autoptr(GVariant) list = g_variant_lookup_value(tree, "cpus", G_VARIANT_TYPE("aa{sv}"));
+    gsize count = g_variant_n_children(list);
+
+    for (gsize i = 0; i < count; i++) {
+        g_autoptr(GVariant) cpu = g_variant_get_child_value(list, i);
+        gboolean current = FALSE;
+        guint32 index = 0;
+        gint32 thread_id = 0;
+
+        g_variant_lookup(cpu, "current", "b", &current);
+        g_variant_lookup(cpu, "index", "u", &index);
+        g_variant_lookup(cpu, "thread-id", "i", &thread_id);
+        g_string_append_printf(out, "%c CPU #%u: thread_id=%d\n", current ? '*' : ' ', index, thread_id);
+    }
+    print_default(tree, out);
+}
+
+/* --- kvm -------------------------------------------------------------------------------------------------------- */
+
+/* In preconfig: what the choice comes to here, by trying it.  '*ret_default' is NULL if it was made by name. */
+static bool
+kvm_would_run(const struct definition *d, char **ret_default)
+{
+    g_autoptr(GError) error = NULL;
+    bool works;
+
+    *ret_default = NULL;
+    if (d->accel == ACCEL_SYNTHETIC)
+        return false;
+    works = accel_kvm.probe(&error);
+    if (d->accel == ACCEL_AUTO)
+        *ret_default = works ? g_strdup("the first accelerator that works: kvm")
+                             : g_strdup_printf("the first accelerator that works: synthetic, as kvm does not: %s",
+                                               error->message);
+    return works;
+}
+
+static GVariant *
+kvm_get(struct monitor *m, const struct values *args, GError **error)
+{
+    const char *accel = machine_accel(m->machine);
+    g_autofree char *by_default = NULL;
+    GVariantBuilder tree;
+    bool enabled;
+
+    if (accel)
+        enabled = strcmp(accel, accel_kvm.name) == 0;
+    else
+        enabled = kvm_would_run(machine_definition(m->machine), &by_default);
+    g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&tree, "{sv}", "enabled", g_variant_new_boolean(enabled));
+    if (by_default)
+        g_variant_builder_add(&tree, "{sv}", "default", g_variant_new_string(by_default));
+    return g_variant_builder_end(&tree);
+}
+
+static void
+kvm_print(GVariant *tree, GString *out)
+{
+    gboolean enabled = FALSE;
+
+    g_variant_lookup(tree, "enabled", "b", &enabled);
+    g_string_append_printf(out, "kvm support: %s\n", enabled ? "enabled" : "disabled");
+    print_default(tree, out);
+}
+
+/* --- ramblock --------------------------------------------------------------------------------------------------- */
+
+static GVariant *
+block_tree(const struct block *b, uint64_t offset)
+{
+    GVariantBuilder dict;
+
+    g_variant_builder_init(&dict, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&dict, "{sv}", "name", g_variant_new_string(b->name));
+    g_variant_builder_add(&dict, "{sv}", "page-size", g_variant_new_uint64(PAGE_SIZE));
+    g_variant_builder_add(&dict, "{sv}", "offset", g_variant_new_uint64(offset));
+    g_variant_builder_add(&dict, "{sv}", "used", g_variant_new_uint64(b->size));
+    g_variant_builder_add(&dict, "{sv}", "total", g_variant_new_uint64(b->size));
+    return g_variant_builder_end(&dict);
+}
+
+/* Offsets count through all blocks, one after the other, as in QEMU's RAM address space. */
+static GVariant *
+ramblock_get(struct monitor *m, const struct values *args, GError **error)
+{
+    const struct guest_map *map = machine_map(m->machine);
+    GVariantBuilder tree, list;
+    uint64_t offset = 0;
+
+    g_variant_builder_init(&list, G_VARIANT_TYPE("aa{sv}"));
+    for (guint i = 0; map && i < map->blocks->len; i++) {
+        const struct block *b = map->blocks->pdata[i];
+
+        g_variant_builder_add_value(&list, block_tree(b, offset));
+        offset += b->size;
+    }
+    g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&tree, "{sv}", "blocks", g_variant_builder_end(&list));
+    return g_variant_builder_end(&tree);
+}
+
+static void
+print_block(GVariant *b, GString *out)
+{
+    guint64 page_size = 0, offset = 0, used = 0, total = 0;
+    g_autofree char *page_text = NULL;
+    const char *name = "";
+
+    g_variant_lookup(b, "name", "&s", &name);
+    g_variant_lookup(b, "page-size", "t", &page_size);
+    g_variant_lookup(b, "offset", "t", &offset);
+    g_variant_lookup(b, "used", "t", &used);
+    g_variant_lookup(b, "total", "t", &total);
+    page_text = size_format(page_size);
+    g_string_append_printf(out, "%24s %8s  0x%016" G_GINT64_MODIFIER "x 0x%016" G_GINT64_MODIFIER "x 0x%016"
+                           G_GINT64_MODIFIER "x\n", name, page_text, offset, used, total);
+}
+
+static void
+ramblock_print(GVariant *tree, GString *out)
+{
+    g_autoptr(GVariant) blocks = g_variant_lookup_value(tree, "blocks", G_VARIANT_TYPE("aa{sv}"));
+    gsize count = g_variant_n_children(blocks);
+
+    g_string_append_printf(out, "%24s %8s  %18s %18s %18s\n", "Block Name", "PSize", "Offset", "Used", "Total");
+    for (gsize i = 0; i < count; i++) {
+        g_autoptr(GVariant) b = g_variant_get_child_value(blocks, i);
+
+        print_block(b, out);
+    }
+}
+
+/* --- serial ----------------------------------------------------------------------------------------------------- */
+
+static GVariant *
+serial_get(struct monitor *m, const struct values *args, GError **error)
+{
+    struct serial *serial = machine_serial(m->machine);
+    uint64_t total = serial ? serial_total(serial) : 0;
+    const char *target = serial ? serial_target(serial) : machine_definition(m->machine)->serial;
+    GVariantBuilder tree;
+
+    g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&tree, "{sv}", "target", g_variant_new_string(target));
+    g_variant_builder_add(&tree, "{sv}", "bytes", g_variant_new_uint64(total));
+    g_variant_builder_add(&tree, "{sv}", "kept", g_variant_new_uint64(MIN(total, SERIAL_RING_SIZE)));
+    return g_variant_builder_end(&tree);
+}
+
+static void
+serial_print(GVariant *tree, GString *out)
+{
+    const char *target = "";
+    guint64 bytes = 0, kept = 0;
+
+    g_variant_lookup(tree, "target", "&s", &target);
+    g_variant_lookup(tree, "bytes", "t", &bytes);
+    g_variant_lookup(tree, "kept", "t", &kept);
+    g_string_append_printf(out, "target: %s\nbytes: %" G_GUINT64_FORMAT "\nkept: %" G_GUINT64_FORMAT " of %d\n", target,
+                           bytes, kept, SERIAL_RING_SIZE);
+}
+
+const struct info_item info_run_items[] = {
+    { "status", "show whether the guest runs", WHEN_ALWAYS, NULL, status_get, status_print },
+    { "cpus", "show the CPUs and their threads", WHEN_ALWAYS, NULL, cpus_get, cpus_print },
+    { "kvm", "show whether KVM runs the guest", WHEN_ALWAYS, NULL, kvm_get, kvm_print },
+    { "ramblock", "show the blocks that RAM is made of", WHEN_ALWAYS, NULL, ramblock_get, ramblock_print },
+    { "workload", "show what the workload guest has done", WHEN_ALWAYS, NULL, info_workload_get,
+      info_workload_print },
+    { "serial", "show where serial output goes and how much came", WHEN_ALWAYS, NULL, serial_get, serial_print },
+    { 0 }
+};

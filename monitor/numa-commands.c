@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* NUMA at the prompt: `numa node|dist|cpu` adds to the definition's topology, `numa_del` takes back.  The rules and
+ * their wordings are the topology's. */
+#include "monitor-private.h"
+
+typedef bool edit_function(struct definition *d, const struct values *v, GError **error);
+
+enum { NUMA_NODE, NUMA_DIST, NUMA_CPU, NUMA_KINDS };
+
+static const struct command_variant numa_variants[] = {
+    [NUMA_NODE] = { "node", node_properties, -1, .summary = "declare a node, its CPUs and its memory" },
+    [NUMA_DIST] = { "dist", dist_properties, -1, .summary = "set the distance from a node to a node" },
+    [NUMA_CPU]  = { "cpu", cpu_properties, -1, .summary = "put CPUs, by their place in the levels, into a node" },
+    [NUMA_KINDS] = { NULL }
+};
+
+static enum outcome
+edit_by_variant(struct call *call, edit_function *const *edits, const struct command_variant *variants,
+                GError **error)
+{
+    if (!monitor_edit(call->monitor, edits[call->variant - variants], call->args, error))
+        return COMMAND_FAILED;
+    call_echo_sizes(call);
+    return COMMAND_DONE;
+}
+
+static enum outcome
+run_numa(struct call *call, GError **error)
+{
+    static edit_function *const edits[NUMA_KINDS] = {
+        [NUMA_NODE] = definition_add_node, [NUMA_DIST] = definition_set_distance, [NUMA_CPU] = definition_map_cpu,
+    };
+
+    return edit_by_variant(call, edits, numa_variants, error);
+}
+
+enum { DEL_NODE };
+static const struct property del_node_args[] = {
+    [DEL_NODE] = { "node", PROPERTY_UINT, .max = TOPOLOGY_NODES - 1, .required = true, .complete = COMPLETE_NODE,
+                   .help = "node to take away, with its distances and its CPUs' mapping" },
+    { 0 }
+};
+
+enum { DEL_SRC, DEL_DST };
+static const struct property del_dist_args[] = {
+    [DEL_SRC] = { "src", PROPERTY_UINT, .max = TOPOLOGY_NODES - 1, .required = true, .complete = COMPLETE_NODE,
+                  .help = "node that the distance is from" },
+    [DEL_DST] = { "dst", PROPERTY_UINT, .max = TOPOLOGY_NODES - 1, .required = true, .complete = COMPLETE_NODE,
+                  .help = "node that the distance is to" },
+    { 0 }
+};
+
+static const struct command_variant numa_del_variants[] = {
+    [NUMA_NODE] = { "node", del_node_args, -1, .by_words = true, .summary = "take a node away" },
+    [NUMA_DIST] = { "dist", del_dist_args, -1, .by_words = true, .summary = "take a distance back" },
+    [NUMA_CPU]  = { "cpu", cpu_properties, -1, .summary = "take CPUs out of their node" },
+    [NUMA_KINDS] = { NULL }
+};
+
+static bool
+edit_delete_node(struct definition *d, const struct values *v, GError **error)
+{
+    return topology_delete_node(&d->topology, (unsigned)v->at[DEL_NODE].number, error);
+}
+
+static bool
+edit_delete_distance(struct definition *d, const struct values *v, GError **error)
+{
+    return topology_delete_distance(&d->topology, (unsigned)v->at[DEL_SRC].number, (unsigned)v->at[DEL_DST].number,
+                                    error);
+}
+
+static bool
+edit_unmap_cpu(struct definition *d, const struct values *v, GError **error)
+{
+    return topology_unmap_cpu(&d->topology, v, error);
+}
+
+static enum outcome
+run_numa_del(struct call *call, GError **error)
+{
+    static edit_function *const edits[NUMA_KINDS] = {
+        [NUMA_NODE] = edit_delete_node, [NUMA_DIST] = edit_delete_distance, [NUMA_CPU] = edit_unmap_cpu,
+    };
+
+    return edit_by_variant(call, edits, numa_del_variants, error);
+}
+
+static const struct command numa_commands[] = {
+    { .name = "numa", .summary = "define nodes, distances and CPU placement", .form = FORM_VARIANTS,
+      .variants = numa_variants, .option = "-numa", .when = WHEN_PRECONFIG, .run = run_numa,
+      .details = "By default there is no node.  CPUs that no node names are divided by sockets over the nodes, or go "
+                 "to node 0 if any CPU was placed." },
+    { .name = "numa_del", .summary = "take back a node, a distance or a CPU's placement", .form = FORM_VARIANTS,
+      .variants = numa_del_variants, .when = WHEN_PRECONFIG, .run = run_numa_del },
+    { 0 }
+};
+
+const struct command_group numa_group = { .title = "NUMA", .commands = numa_commands };

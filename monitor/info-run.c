@@ -258,8 +258,8 @@ serial_print(GVariant *tree, GString *out)
     g_variant_lookup(tree, "target", "&s", &target);
     g_variant_lookup(tree, "bytes", "t", &bytes);
     g_variant_lookup(tree, "kept", "t", &kept);
-    g_string_append_printf(out, "target: %s\nbytes: %" G_GUINT64_FORMAT "\nkept: %" G_GUINT64_FORMAT " of %d\n", target,
-                           bytes, kept, SERIAL_RING_SIZE);
+    g_string_append_printf(out, "target: %s\nbytes: %" G_GUINT64_FORMAT "\nkept: %" G_GUINT64_FORMAT " of %d\n",
+                           target, bytes, kept, SERIAL_RING_SIZE);
 }
 
 const struct info_item info_run_items[] = {

@@ -40,7 +40,8 @@ enum { TEXT_VALUE };
 
 static const struct property kernel_args[] = {
     [TEXT_VALUE] = { "file", PROPERTY_WORD, .required = true, .value_default = "builtin:workload",
-                     .complete = COMPLETE_KERNEL, .help = "Linux bzImage, PVH or Multiboot ELF, or builtin:workload" },
+                     .complete = COMPLETE_KERNEL,
+                     .help = "Linux bzImage, PVH or Multiboot ELF, or builtin:workload" },
     { 0 }
 };
 static const struct property append_args[] = {
@@ -113,8 +114,8 @@ static enum outcome
 run_serial_target(struct call *call, GError **error)
 {
     if (strcmp(call->args->at[TEXT_VALUE].word, "stdio") == 0 && !call->input->batch) {
-        fail(error, NUMON_ERROR_ARGUMENT, "serial output to 'stdio' would mix with the prompt: use --batch, or file:PATH "
-             "and the command serial");
+        fail(error, NUMON_ERROR_ARGUMENT, "serial output to 'stdio' would mix with the prompt: use --batch, or "
+             "file:PATH, or the command serial");
         return COMMAND_FAILED;
     }
     return edit(call, edit_serial_target, error);

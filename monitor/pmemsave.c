@@ -67,12 +67,12 @@ check_range(const struct guest_map *map, uint64_t gpa, uint64_t size, GError **e
     uint64_t hole;
 
     if (size > UINT64_MAX - gpa)
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot save %" G_GUINT64_FORMAT " bytes from 0x%" G_GINT64_MODIFIER "x: "
-                    "they reach beyond the end of the address space", size, gpa);
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot save %" G_GUINT64_FORMAT " bytes from 0x%" G_GINT64_MODIFIER
+                    "x: they reach beyond the end of the address space", size, gpa);
     if (!find_hole(map, gpa, size, &hole))
         return true;
-    return fail(error, NUMON_ERROR_ARGUMENT, "cannot save %" G_GUINT64_FORMAT " bytes from 0x%" G_GINT64_MODIFIER "x: "
-                "there is no RAM at 0x%" G_GINT64_MODIFIER "x", size, gpa, hole);
+    return fail(error, NUMON_ERROR_ARGUMENT, "cannot save %" G_GUINT64_FORMAT " bytes from 0x%" G_GINT64_MODIFIER
+                "x: there is no RAM at 0x%" G_GINT64_MODIFIER "x", size, gpa, hole);
 }
 
 static void

@@ -73,9 +73,12 @@ struct wait_condition {
 enum { WAIT_MIGRATION, WAIT_ROUND, WAIT_RUNNING, WAIT_TICKS, WAIT_CONDITIONS };
 
 enum { MIGRATION_STATUS, MIGRATION_SECONDS };
+static const char *const wait_states[] = {
+    "setup", "active", "device", "completed", "failed", "cancelling", "cancelled", NULL
+};
 static const struct property wait_migration_args[] = {
-    [MIGRATION_STATUS] = { "status", PROPERTY_WORD,
-                           .help = "setup, active, device, completed, failed or cancelled; without it, its good end" },
+    [MIGRATION_STATUS] = { "status", PROPERTY_UINT, .max = 86400, .choices = wait_states,
+                           .help = "status to come to, without it a good end; or the timeout" },
     [MIGRATION_SECONDS] = { "seconds", PROPERTY_UINT, .max = 86400, .unit = "s", .value_default = "30",
                             .help = "give up after so long" },
     { 0 }
@@ -304,37 +307,30 @@ wait_detach(struct call *call)
     w->watcher = NULL;
 }
 
-static bool
-parse_state(const char *name, enum migrate_state *ret, GError **error)
+static enum migrate_state
+state_of(const char *name)
 {
-    g_autoptr(GString) known = g_string_new(NULL);
-
     for (int s = MIGRATE_NONE + 1; s < MIGRATE_STATES; s++) {
-        if (strcmp(migrate_state_name((enum migrate_state)s), name) == 0) {
-            *ret = (enum migrate_state)s;
-            return true;
-        }
-        g_string_append_printf(known, "%s%s", known->len ? ", " : "", migrate_state_name((enum migrate_state)s));
+        if (strcmp(migrate_state_name((enum migrate_state)s), name) == 0)
+            return (enum migrate_state)s;
     }
-    return fail(error, NUMON_ERROR_ARGUMENT, "unknown migration status '%s': it is one of %s", name, known->str);
+    return MIGRATE_NONE;
 }
 
 /* A number last on the line is the timeout, also where a status may stand. */
 static bool
 read_migration(struct wait *w, const struct values *v, GError **error)
 {
-    const struct value *status = &v->at[MIGRATION_STATUS];
-    struct value seconds = { 0 };
+    const struct value *status = &v->at[MIGRATION_STATUS], *seconds = &v->at[MIGRATION_SECONDS];
 
-    if (v->at[MIGRATION_SECONDS].set)
-        w->seconds = (unsigned)v->at[MIGRATION_SECONDS].number;
-    if (!status->set)
-        return true;
-    if (v->at[MIGRATION_SECONDS].set || !g_ascii_isdigit(status->word[0]))
-        return parse_state(status->word, &w->state, error);
-    if (!property_parse_value(&wait_migration_args[MIGRATION_SECONDS], status->word, &seconds, error))
-        return false;
-    w->seconds = (unsigned)seconds.number;
+    if (status->set && status->word)
+        w->state = state_of(status->word);
+    else if (status->set && seconds->set)
+        return fail(error, NUMON_ERROR_ARGUMENT, "'%" G_GUINT64_FORMAT "' is no migration status", status->number);
+    else if (status->set)
+        w->seconds = (unsigned)status->number;
+    if (seconds->set)
+        w->seconds = (unsigned)seconds->number;
     return true;
 }
 

@@ -3,14 +3,8 @@
 #include "monitor-private.h"
 
 static const struct command none[] = { { 0 } };
-__attribute__((weak)) const struct command_group machine_group = { "The machine", none };
-__attribute__((weak)) const struct command_group numa_group = { "NUMA", none };
-__attribute__((weak)) const struct command_group run_group = { "Run control", none };
-__attribute__((weak)) const struct command_group guest_group = { "The guest", none };
 __attribute__((weak)) const struct command_group migration_group = { "Live migration", none };
 __attribute__((weak)) const struct command_group peer_group = { "Peers", none };
-__attribute__((weak)) const struct info_item info_config_items[] = { { 0 } };
-__attribute__((weak)) const struct info_item info_run_items[] = { { 0 } };
 __attribute__((weak)) const struct info_item info_migrate_items[] = { { 0 } };
 __attribute__((weak)) void peer_free(struct peer *p) { }
 __attribute__((weak)) const char *peer_name(const struct peer *p) { return ""; }
@@ -18,6 +12,4 @@ __attribute__((weak)) bool peer_holds_guest(const struct peer *p) { return false
 __attribute__((weak)) void migrate_parameters_init(struct migrate_parameters *p) { }
 __attribute__((weak)) const struct property migrate_parameter_properties[] = { { 0 } };
 __attribute__((weak)) const struct migrate_capability_info migrate_capability_info[] = { { 0 } };
-__attribute__((weak)) void workload_parameters_init(struct control_parameters *p) { }
-__attribute__((weak)) const struct property workload_properties[] = { { 0 } };
 __attribute__((weak)) void session_free(struct session *s) { }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The guest's NUMA topology as the user has entered it: CPU levels, nodes, distances, CPU placement, with QEMU's
- * rules and wordings (REFERENCE.md 1).  A plain value without pointers: copy it by assignment.
+ * rules and wordings.  A plain value without pointers: copy it by assignment.
  * Any thread may read a copy; nothing here locks or keeps state. */
 #ifndef TOPOLOGY_H
 #define TOPOLOGY_H

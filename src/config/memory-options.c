@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* `memory SIZE[,slots=N][,maxmem=SIZE]` and its rules, QEMU's -m (REFERENCE.md 1.7). */
+/* `memory SIZE[,slots=N][,maxmem=SIZE]` and its rules, QEMU's -m. */
 #include "config.h"
 
 #include <inttypes.h>

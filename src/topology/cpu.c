@@ -29,7 +29,7 @@ matches(const struct smp *smp, unsigned cpu, const struct values *v)
         && (!v->at[CPU_P_THREAD].set || v->at[CPU_P_THREAD].number == p.thread);
 }
 
-/* Dies are a level of the machine only if a socket has more than one (REFERENCE.md 1.5). */
+/* Dies are a level of the machine only if a socket has more than one. */
 static bool
 keys_supported(const struct smp *smp, const struct values *v, GError **error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* `numa node`: which nodes there are, what memory and which CPUs they have.  A node's size is its 'mem' or that of
- * its backend; a topology uses the one or the other.  QEMU's wordings (REFERENCE.md 1.2). */
+ * its backend; a topology uses the one or the other.  QEMU's wordings. */
 #include "topology.h"
 
 #include <inttypes.h>

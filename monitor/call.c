@@ -330,6 +330,7 @@ call_abandon(struct call *call)
             return false;
     }
     abandon_chain(call);
+    call->interrupted = true;
     fail(&error, NUMON_ERROR_STATE, "interrupted");
     call_end(call, error);
     return true;

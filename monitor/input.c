@@ -103,7 +103,7 @@ input_line(struct input *in, struct input_line *line)
         return;
     }
     if (!line->option && !line->script && !line->start)
-        history_add(in->monitor, line->text);
+        history_add(in->monitor, g_strchomp(line->text));
     call_begin(in, line->text);
 }
 
@@ -184,7 +184,8 @@ input_ended(struct input *in, struct call *call, const GError *error)
     if (!said_nothing)
         in->last = error_word(error);
     if (error) {
-        show_error(in, call, error);
+        if (!(call->interrupted && (in->class->interactive || in->monitor->quitting)))
+            show_error(in, call, error);
         note_failure(in);
     }
     if (!in->monitor->quitting)
@@ -194,8 +195,11 @@ input_ended(struct input *in, struct call *call, const GError *error)
 void
 input_interrupt(struct input *in)
 {
-    if (in->call)
-        call_abandon(in->call);
-    else
+    if (!in->call) {
         in->class->interrupt(in);
+        return;
+    }
+    if (in->class->interactive)
+        in->class->write(in, "\n", 1);
+    call_abandon(in->call);
 }

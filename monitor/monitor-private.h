@@ -91,6 +91,7 @@ struct call {
     char *usage;                            /* to show after a usage error; owned */
     bool located;                           /* the error already names FILE:LINE */
     bool abbreviates;                       /* typed at the interactive prompt */
+    bool interrupted;                       /* abandoned by the user, who need not be told */
 };
 
 /* Adds to the command's output. */

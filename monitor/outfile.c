@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Files that a user names as the target of a command.  A regular file is written under a temporary name in the same
  * directory, flushed to disk and renamed over the old one, so that a full disk or a refused write leaves what was
- * there.  A symbolic link is followed: the file it leads to is replaced, the link stays. */
+ * there.  A symbolic link is followed: the file it leads to is replaced, the link stays.  Devices are written
+ * directly. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -41,13 +42,17 @@ follow_links(const char *path)
     return target;
 }
 
+/* /dev/stdout, /proc/self/fd/3: what is open there already is meant, not a file to replace. */
 static bool
-open_direct(struct outfile *f, mode_t mode, GError **error)
+is_descriptor(const char *path)
 {
-    if (!S_ISCHR(mode))
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot write '%s': it is neither a regular file nor a character "
-                    "device", f->path);
-    f->fd = open(f->target, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    return g_str_has_prefix(path, "/dev/") || g_str_has_prefix(path, "/proc/");
+}
+
+static bool
+open_direct(struct outfile *f, GError **error)
+{
+    f->fd = open(f->path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY);
     return f->fd >= 0 || fail_host(error, errno, "cannot write '%s'", f->path);
 }
 
@@ -75,8 +80,11 @@ outfile_open(const char *path, GError **error)
 
     *f = (struct outfile) { .path = g_strdup(path), .target = follow_links(path), .fd = -1 };
     there = stat(f->target, &st) == 0;
-    if (there && !S_ISREG(st.st_mode))
-        ok = open_direct(f, st.st_mode, error);
+    if (is_descriptor(path) || (there && S_ISCHR(st.st_mode)))
+        ok = open_direct(f, error);
+    else if (there && !S_ISREG(st.st_mode))
+        ok = fail(error, NUMON_ERROR_ARGUMENT, "cannot write '%s': it is neither a regular file nor a character device",
+                  path);
     else
         ok = open_temporary(f, there ? &st : NULL, error);
     if (!ok)

@@ -227,7 +227,7 @@ look_running(struct wait *w, GError **error)
 static char *
 describe_running(struct wait *w)
 {
-    return g_strdup_printf("for the guest to run: it is %s", machine_status(w->call->monitor->machine));
+    return g_strdup_printf("for the guest to run: its status is %s", machine_status(w->call->monitor->machine));
 }
 
 /* Counts on: after a reset the guest's own count begins at 0 again. */
@@ -265,7 +265,7 @@ look_ticks(struct wait *w, GError **error)
 static char *
 describe_ticks(struct wait *w)
 {
-    return g_strdup_printf("for %" G_GUINT64_FORMAT " ticks: %" G_GUINT64_FORMAT " came, the guest is %s", w->number,
+    return g_strdup_printf("for %" G_GUINT64_FORMAT " ticks: %" G_GUINT64_FORMAT " came, the guest's status is %s", w->number,
                            w->ticks_seen, machine_status(w->call->monitor->machine));
 }
 

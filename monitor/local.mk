@@ -10,3 +10,6 @@ numon_LDFLAGS = $(AM_LDFLAGS) -no-pie -Wl,--unresolved-symbols=ignore-all -Wl,-z
 numon_SOURCES += monitor/machine-commands.c monitor/numa-commands.c monitor/run-commands.c monitor/guest-commands.c
 numon_SOURCES += monitor/build.c monitor/echo.c monitor/outfile.c monitor/pmemsave.c
 numon_SOURCES += monitor/info-config.c monitor/info-run.c monitor/info-workload.c
+
+unit_programs += testsuite/unit/test-outfile
+testsuite_unit_test_outfile_SOURCES = testsuite/unit/test-outfile.c monitor/outfile.c

@@ -55,7 +55,7 @@ add_pending_nodes(GVariantBuilder *nodes, const struct definition *d)
     for (unsigned i = 0; i < t->node_count; i++) {
         struct shown_node n = { t->node_order[i], pending_size(d, &t->nodes[t->node_order[i]]) };
 
-        g_variant_builder_add_value(nodes, node_tree(&n, cpu_node, smp.maxcpus));
+        g_variant_builder_add_value(nodes, node_tree(&n, cpu_node, smp.cpus));
     }
 }
 

@@ -13,6 +13,8 @@ AM_RUNTESTFLAGS = --srcdir "$$srcdir/testsuite" NUMON="$(abs_builddir)/numon$(EX
 EXTRA_DIST += testsuite/config/unix.exp
 EXTRA_DIST += testsuite/lib/numon.exp
 EXTRA_DIST += testsuite/layers.awk
+EXTRA_DIST += testsuite/lsan.supp
+EXTRA_DIST += testsuite/tsan.supp
 EXTRA_DIST += testsuite/numon.unit/layers.exp
 EXTRA_DIST += testsuite/numon.unit/unit.exp
 CLEANFILES += numon.log numon.sum

@@ -12,12 +12,12 @@ GUEST_FLAGS = -std=gnu11 -O2 -ffreestanding -fno-pic -fno-pie -m64 -march=x86-64
 	-mgeneral-regs-only -ffixed-r15 -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables \
 	-fno-builtin -fno-tree-loop-distribute-patterns -fno-strict-aliasing -Wall -Wextra \
 	-iquote $(top_srcdir)/include -iquote $(top_srcdir)/src/guest
-GUEST_LDFLAGS = -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
+GUEST_LINK_FLAGS = -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
 	-Wl,-T,$(top_srcdir)/$(guest_script)
 
 guest_images = src/guest/numon-workload.elf src/guest/numon-workload-pvh.elf
 guest_inputs = $(guest_sources) $(guest_headers) $(guest_script) include/control-page.h
-GUEST_LINK = $(MKDIR_P) src/guest && $(GUEST_CC) $(GUEST_FLAGS) $(GUEST_LDFLAGS)
+GUEST_LINK = $(MKDIR_P) src/guest && $(GUEST_CC) $(GUEST_FLAGS) $(GUEST_LINK_FLAGS)
 GUEST_CONVERT = $(OBJCOPY) -O elf32-i386
 
 src/guest/numon-workload.elf: $(guest_inputs)

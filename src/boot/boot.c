@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The order of loading, the workload guest's control page, and where its image lies as a file. */
+#include "boot-private.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* Fills the control page if the kernel just loaded has one; '*ret' is then true and '*head' what it says. */
+static bool
+fill_control_page(const struct boot_setup *setup, struct control_head *head, bool *ret, GError **error)
+{
+    *ret = guest_map_read(setup->map, CONTROL_GPA, head, sizeof *head) && head->magic == CONTROL_MAGIC;
+    if (!*ret)
+        return true;
+    if (head->version != CONTROL_VERSION)
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "cannot load kernel '%s': its control page has version %" PRIu64 ", this numon knows %d",
+                    setup->kernel, head->version, CONTROL_VERSION);
+    head->flags = CONTROL_FLAG_NAP | (setup->direct_cpus ? CONTROL_FLAG_DIRECT : 0);
+    head->tsc_khz = setup->tsc_khz;
+    if (setup->workload) {
+        head->parameters = *setup->workload;
+        head->flags |= CONTROL_FLAG_PARAMETERS;
+    }
+    return put(setup->map, CONTROL_GPA, head, sizeof *head, "control page", error);
+}
+
+static bool
+load(const struct boot_setup *setup, const struct kernel *k, struct cpu_start *starts, GError **error)
+{
+    const char *command_line = setup->command_line ? setup->command_line : "";
+    struct control_head head;
+    bool workload;
+
+    if (strlen(command_line) >= BOOT_COMMAND_SIZE)
+        return fail(error, NUMON_ERROR_LIMIT, "cannot pass a command line of %zu characters to the kernel, the limit "
+                    "is %d", strlen(command_line), BOOT_COMMAND_SIZE - 1);
+    if (!kernel_load(k, setup->map, error) || !acpi_write(setup->topology, setup->map, error))
+        return false;
+    if (!(k->image.kind == KERNEL_PVH ? pvh_write(setup->map, command_line, BOOT_ACPI_GPA, error)
+                                      : multiboot_write(setup->map, command_line, error)))
+        return false;
+    if (!fill_control_page(setup, &head, &workload, error))
+        return false;
+    start_protected(k->image.kind, k->image.entry, &starts[0]);
+    for (unsigned i = 1; i < setup->cpu_count; i++)
+        if (workload && setup->direct_cpus)
+            start_direct(&head, i, &starts[i]);
+        else
+            start_waiting(&starts[i]);
+    return true;
+}
+
+bool
+boot_load(const struct boot_setup *setup, struct cpu_start *starts, GError **error)
+{
+    struct kernel k;
+    bool ok = kernel_open(setup->kernel, &k, error) && load(setup, &k, starts, error);
+
+    kernel_release(&k);
+    return ok;
+}
+
+bool
+boot_check(const char *kernel, uint64_t ram_bytes, GError **error)
+{
+    struct kernel k;
+    bool ok = kernel_open(kernel, &k, error);
+
+    if (ok && k.image.end > ram_bytes) {
+        g_autofree char *ram = size_format(ram_bytes);
+
+        ok = fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': it reaches to 0x%" PRIx64 ", RAM is %s", kernel,
+                  k.image.end, ram);
+    }
+    kernel_release(&k);
+    return ok;
+}
+
+char *
+boot_builtin_path(GError **error)
+{
+    static const char name[] = "numon-workload.elf";
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *folder = g_path_get_dirname(self ? self : "./numon");
+    char *places[] = {
+        /* Beside the program in the build tree, where unit programs lie two folders deeper, or installed. */
+        g_build_filename(folder, "src", "guest", name, NULL),
+        g_build_filename(folder, "..", "..", "src", "guest", name, NULL),
+        g_build_filename(PKGDATADIR, name, NULL),
+        g_build_filename(folder, "..", "share", "numon", name, NULL),
+        NULL,
+    };
+    char *found = NULL;
+
+    for (unsigned i = 0; places[i] && !found; i++)
+        if (access(places[i], R_OK) == 0)
+            found = g_strdup(places[i]);
+    if (!found)
+        fail(error, NUMON_ERROR_HOST, "cannot find the workload guest's image: neither %s nor %s is there", places[0],
+             places[2]);
+    for (unsigned i = 0; places[i]; i++)
+        g_free(places[i]);
+    return found;
+}

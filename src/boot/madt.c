@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* MADT: which CPUs and interrupt controllers there are (ACPI 6.4, 5.2.12). */
+#include "boot-private.h"
+
+struct madt {                           /* table 5-43 */
+    struct acpi_header header;
+    uint32_t local_apic, flags;
+} __attribute__((packed));
+G_STATIC_ASSERT(sizeof(struct madt) == 44);
+
+struct madt_local_apic {                /* table 5-46 */
+    uint8_t type, length, processor, apic_id;
+    uint32_t flags;
+} __attribute__((packed));
+G_STATIC_ASSERT(sizeof(struct madt_local_apic) == 8);
+
+struct madt_io_apic {                   /* table 5-48 */
+    uint8_t type, length, id, reserved;
+    uint32_t address, first_interrupt;
+} __attribute__((packed));
+G_STATIC_ASSERT(sizeof(struct madt_io_apic) == 12);
+
+struct madt_override {                  /* table 5-50 */
+    uint8_t type, length, bus, source;
+    uint32_t interrupt;
+    uint16_t flags;
+} __attribute__((packed));
+G_STATIC_ASSERT(sizeof(struct madt_override) == 10);
+
+struct madt_local_nmi {                 /* table 5-53 */
+    uint8_t type, length, processor;
+    uint16_t flags;
+    uint8_t pin;
+} __attribute__((packed));
+G_STATIC_ASSERT(sizeof(struct madt_local_nmi) == 6);
+
+struct madt_x2apic {                    /* table 5-59 */
+    uint8_t type, length;
+    uint16_t reserved;
+    uint32_t apic_id, flags, processor;
+} __attribute__((packed));
+G_STATIC_ASSERT(sizeof(struct madt_x2apic) == 16);
+
+enum { LOCAL_APIC = 0, IO_APIC = 1, OVERRIDE = 2, LOCAL_NMI = 4, X2APIC = 9 };
+enum { MADT_REVISION = 3, PC_COMPATIBLE = 1, CPU_ENABLED = 1, ALL_PROCESSORS = 0xff, LINT1 = 1 };
+enum { TIMER_SOURCE = 0, TIMER_INTERRUPT = 2 };     /* the PC's timer is wired to the second input */
+
+#define APPEND(table, ...) g_byte_array_append(table, (const uint8_t *)&(__VA_ARGS__), sizeof(__VA_ARGS__))
+
+static void
+add_cpu(GByteArray *table, uint32_t apic_id, uint32_t processor)
+{
+    if (apic_id <= XAPIC_ID_MAX)
+        APPEND(table, (struct madt_local_apic) {
+            LOCAL_APIC, sizeof(struct madt_local_apic), (uint8_t)processor, (uint8_t)apic_id,
+            GUINT32_TO_LE(CPU_ENABLED),
+        });
+    else
+        APPEND(table, (struct madt_x2apic) {
+            X2APIC, sizeof(struct madt_x2apic), 0, GUINT32_TO_LE(apic_id), GUINT32_TO_LE(CPU_ENABLED),
+            GUINT32_TO_LE(processor),
+        });
+}
+
+GByteArray *
+madt_build(const struct topology_final *topology)
+{
+    GByteArray *table = acpi_table_begin("APIC", MADT_REVISION, sizeof(struct madt));
+    struct madt *madt = (struct madt *)table->data;
+
+    madt->local_apic = GUINT32_TO_LE(LOCAL_APIC_GPA);
+    madt->flags = GUINT32_TO_LE(PC_COMPATIBLE);
+    for (unsigned cpu = 0; cpu < topology->smp.cpus; cpu++)
+        add_cpu(table, smp_apic_id(&topology->smp, cpu), cpu);
+    APPEND(table, (struct madt_io_apic) {
+        IO_APIC, sizeof(struct madt_io_apic), 0, 0, GUINT32_TO_LE(IO_APIC_GPA), 0,
+    });
+    APPEND(table, (struct madt_override) {
+        OVERRIDE, sizeof(struct madt_override), 0, TIMER_SOURCE, GUINT32_TO_LE(TIMER_INTERRUPT), 0,
+    });
+    APPEND(table, (struct madt_local_nmi) {
+        LOCAL_NMI, sizeof(struct madt_local_nmi), ALL_PROCESSORS, 0, LINT1,
+    });
+    acpi_table_end(table);
+    return table;
+}

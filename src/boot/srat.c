@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* SRAT: which node each CPU and each piece of RAM belongs to (ACPI 6.4, 5.2.16). */
+#include "boot-private.h"
+
+struct srat {                           /* table 5-65 */
+    struct acpi_header header;
+    uint32_t reserved_1;                /* 1, for backward compatibility */
+    uint64_t reserved_2;
+} __attribute__((packed));
+G_STATIC_ASSERT(sizeof(struct srat) == 48);
+
+struct srat_local_apic {                /* table 5-66 */
+    uint8_t type, length, domain_low, apic_id;
+    uint32_t flags;
+    uint8_t sapic_eid, domain_high[3];
+    uint32_t clock_domain;
+} __attribute__((packed));
+G_STATIC_ASSERT(sizeof(struct srat_local_apic) == 16);
+
+struct srat_memory {                    /* table 5-68 */
+    uint8_t type, length;
+    uint32_t domain;
+    uint16_t reserved_1;
+    uint64_t base, size;
+    uint32_t reserved_2, flags;
+    uint64_t reserved_3;
+} __attribute__((packed));
+G_STATIC_ASSERT(sizeof(struct srat_memory) == 40);
+
+struct srat_x2apic {                    /* table 5-70 */
+    uint8_t type, length;
+    uint16_t reserved_1;
+    uint32_t domain, apic_id, flags, clock_domain, reserved_2;
+} __attribute__((packed));
+G_STATIC_ASSERT(sizeof(struct srat_x2apic) == 24);
+
+enum { SRAT_REVISION = 3, LOCAL_APIC = 0, MEMORY = 1, X2APIC = 2, ENABLED = 1 };
+
+#define APPEND(table, ...) g_byte_array_append(table, (const uint8_t *)&(__VA_ARGS__), sizeof(__VA_ARGS__))
+
+static void
+add_cpu(GByteArray *table, uint32_t apic_id, uint32_t node)
+{
+    if (apic_id <= XAPIC_ID_MAX)
+        APPEND(table, (struct srat_local_apic) {
+            LOCAL_APIC, sizeof(struct srat_local_apic), (uint8_t)node, (uint8_t)apic_id, GUINT32_TO_LE(ENABLED),
+            0, { (uint8_t)(node >> 8), 0, 0 }, 0,
+        });
+    else
+        APPEND(table, (struct srat_x2apic) {
+            X2APIC, sizeof(struct srat_x2apic), 0, GUINT32_TO_LE(node), GUINT32_TO_LE(apic_id),
+            GUINT32_TO_LE(ENABLED), 0, 0,
+        });
+}
+
+static void
+add_memory(GByteArray *table, const struct section *s)
+{
+    APPEND(table, (struct srat_memory) {
+        .type = MEMORY, .length = sizeof(struct srat_memory), .domain = GUINT32_TO_LE((uint32_t)s->node),
+        .base = GUINT64_TO_LE(s->gpa), .size = GUINT64_TO_LE(s->size), .flags = GUINT32_TO_LE(ENABLED),
+    });
+}
+
+GByteArray *
+srat_build(const struct topology_final *topology, const struct guest_map *map)
+{
+    GByteArray *table = acpi_table_begin("SRAT", SRAT_REVISION, sizeof(struct srat));
+
+    ((struct srat *)table->data)->reserved_1 = GUINT32_TO_LE(1);
+    for (unsigned cpu = 0; cpu < topology->smp.cpus; cpu++)
+        add_cpu(table, smp_apic_id(&topology->smp, cpu), topology->cpu_node[cpu]);
+    for (unsigned i = 0; i < map->sections->len; i++) {
+        const struct section *s = &g_array_index(map->sections, struct section, i);
+
+        if (s->node >= 0)
+            add_memory(table, s);
+    }
+    acpi_table_end(table);
+    return table;
+}

@@ -90,8 +90,8 @@ enum stop_reason {
 
 /* Something that vCPUs tell main, delivered through the mailbox. */
 struct run_event {
-    enum vcpu_exit what;            /* RESET, SHUTDOWN or ERROR.  The reason is set already: STOP_ERROR with ERROR,
-                                     * else STOP_CHANGE; all CPUs park, and main takes it away */
+    enum vcpu_exit what;            /* RESET, SHUTDOWN or ERROR.  The reason is set already: STOP_CHANGE with RESET,
+                                     * else STOP_ERROR; all CPUs park, and main takes it away */
     unsigned cpu;
     char *text;
 };

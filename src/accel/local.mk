@@ -1,2 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 libnumon_a_SOURCES += include/accel.h
+libnumon_a_SOURCES += src/accel/classes.c
+libnumon_a_SOURCES += src/accel/run.c
+libnumon_a_SOURCES += src/accel/synthetic/print.c
+libnumon_a_SOURCES += src/accel/synthetic/synthetic-private.h
+libnumon_a_SOURCES += src/accel/synthetic/synthetic.c
+libnumon_a_SOURCES += src/accel/synthetic/work.c
+unit_programs += testsuite/unit/test-run
+testsuite_unit_test_run_SOURCES = testsuite/unit/test-run.c
+unit_programs += testsuite/unit/test-synthetic
+testsuite_unit_test_synthetic_SOURCES = testsuite/unit/test-synthetic.c

@@ -5,6 +5,7 @@
 #include <string.h>
 
 const struct accel_class *const accel_classes[] = {
+    &accel_kvm,
     &accel_synthetic,
     NULL,
 };

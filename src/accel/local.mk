@@ -10,3 +10,9 @@ unit_programs += testsuite/unit/test-run
 testsuite_unit_test_run_SOURCES = testsuite/unit/test-run.c
 unit_programs += testsuite/unit/test-synthetic
 testsuite_unit_test_synthetic_SOURCES = testsuite/unit/test-synthetic.c
+
+libnumon_a_SOURCES += src/accel/kvm/kvm-private.h src/accel/kvm/chips.c src/accel/kvm/cpuid.c \
+	src/accel/kvm/dirty.c src/accel/kvm/fault.c src/accel/kvm/kvm.c src/accel/kvm/msr.c src/accel/kvm/nap.c \
+	src/accel/kvm/reset.c src/accel/kvm/slots.c src/accel/kvm/state.c src/accel/kvm/vcpu.c
+unit_programs += testsuite/unit/test-kvm
+testsuite_unit_test_kvm_SOURCES = testsuite/unit/test-kvm.c

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* One virtual machine of Linux KVM: its descriptors, slots, vCPUs and the state that travels.
+ *
+ * struct accel is this file's struct kvm under another name.  Every vCPU ioctl but KVM_RUN is issued while the vCPU
+ * is parked, from whatever thread: one issued while KVM_RUN goes on would wait for as long as the guest runs. */
+#ifndef KVM_PRIVATE_H
+#define KVM_PRIVATE_H
+
+#include "accel.h"
+
+#include <linux/kvm.h>
+
+enum {
+    KVM_CPUS_MAX = 128,
+    CPUID_ENTRIES_MAX = 32,
+    XSAVE_SIZE_MAX = 65536,         /* a page more than any processor has */
+    MSRS_MAX = 1024,
+};
+
+/* Guest memory as KVM has it: one slot a contiguous piece of a block. */
+struct kvm_slot {
+    uint64_t gpa, size;             /* bytes */
+    struct block *block;            /* borrowed from the map */
+    uint64_t first_page;            /* in the block */
+    uint64_t *log;                  /* what KVM_GET_DIRTY_LOG fills: WORDS_FOR(pages) words; NULL until logging */
+};
+
+/* What a vCPU is made of, as it travels. */
+struct cpu_state {
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+    struct kvm_debugregs debugregs;
+    struct kvm_vcpu_events events;
+    uint64_t xcr0;
+    uint32_t mp_state;
+    uint8_t lapic[KVM_APIC_REG_SIZE];
+    uint8_t *xsave;                 /* owned */
+    uint32_t xsave_size;
+    uint8_t *msrs;                  /* owned: records of be32 index, be64 value */
+    uint32_t msrs_size;             /* bytes */
+};
+
+struct kvm_cpu {
+    /* Fixed. */
+    struct kvm *kvm;
+    unsigned index, apic_id;
+    int fd;
+    struct kvm_run *run;            /* shared with the kernel; its contents belong to the vCPU's thread */
+
+    _Atomic bool kicked;            /* set by kick, taken back by unkick; run->immediate_exit follows it */
+    struct lock lock;               /* rank 12: the nap */
+    struct condition woken;
+
+    /* Owned by the vCPU's thread, or whoever has parked it. */
+    bool exit_left;                 /* KVM_RUN told something while settling; it lies in 'run' */
+    struct cpu_state state;         /* of the last save or load */
+};
+
+/* The in-kernel devices, as they travel. */
+struct chips_state {
+    struct kvm_pic_state pics[2];
+    struct kvm_ioapic_state ioapic;
+    struct kvm_pit_state2 pit;
+    uint64_t clock_ns;
+};
+
+struct kvm {
+    /* Fixed after create. */
+    int system_fd, vm_fd;
+    size_t run_size;
+    struct bus *bus;                /* borrowed */
+    struct kvm_slot *slots;
+    unsigned slot_count;
+    struct kvm_cpu *cpus;
+    unsigned cpu_count;
+    const struct topology_final *topology;      /* borrowed while creating; may be NULL */
+    unsigned physical_bits;         /* of guest physical addresses, as CPUID tells them */
+    uint32_t xsave_size;
+    bool has_xcrs, has_debugregs, has_xsave2;
+    uint32_t *msr_indices;          /* those that travel, in the order of loading */
+    unsigned msr_count;
+    uint64_t tsc_khz;
+    struct kvm_cpuid2 *supported;   /* by this host */
+    struct kvm_cpuid2 *cpuid;       /* what vCPU 0 was given */
+    struct state_section *sections;
+    unsigned section_count;
+    struct cpu_state reset_cpu;     /* as KVM made vCPU 0 */
+    struct chips_state reset_chips;
+
+    struct chips_state chips;       /* of the last save or load; by who has parked the vCPUs */
+};
+
+/* ioctl() that goes on after EINTR; -1 sets errno. */
+int kvm_ioctl(int fd, unsigned long request, void *argument);
+int kvm_ioctl_number(int fd, unsigned long request, unsigned long argument);
+
+/* slots.c */
+bool slots_add(struct kvm *k, const struct guest_map *map, GError **error);
+void slots_free(struct kvm *k);
+/* KVM_SET_USER_MEMORY_REGION of one slot with these flags; false sets errno. */
+bool slot_set(struct kvm *k, unsigned index, uint32_t flags);
+
+/* dirty.c */
+struct dirty_source kvm_dirty_source(struct accel *a);
+
+/* vcpu.c */
+bool vcpu_create(struct kvm *k, unsigned index, unsigned apic_id, GError **error);
+void vcpu_release(struct kvm_cpu *c, size_t run_size);
+enum vcpu_exit kvm_vcpu_run(struct accel *a, unsigned cpu, char **ret_text);
+void kvm_vcpu_settle(struct accel *a, unsigned cpu);
+void kvm_vcpu_kick(struct accel *a, unsigned cpu);
+void kvm_vcpu_unkick(struct accel *a, unsigned cpu);
+
+/* fault.c: what a vCPU that cannot go on says. */
+char *vcpu_fault_text(struct kvm_cpu *c, int run_errno);
+
+/* nap.c: gives up the vCPU for 'us' microseconds or until it is kicked.  On the vCPU's thread. */
+void vcpu_nap(struct kvm_cpu *c, uint64_t us);
+
+/* cpuid.c: gives the vCPU the features of the model "base". */
+bool vcpu_set_cpuid(struct kvm_cpu *c, GError **error);
+
+/* msr.c */
+bool msrs_list(struct kvm *k, GError **error);
+bool msrs_get(struct kvm_cpu *c, struct cpu_state *s, GError **error);
+bool msrs_put(struct kvm_cpu *c, const struct cpu_state *s, GError **error);
+
+/* state.c */
+extern const struct state_field cpu_fields[];
+/* Reads (writes) everything of a parked vCPU, in the order of one table. */
+bool cpu_state_get(struct kvm_cpu *c, struct cpu_state *s, GError **error);
+bool cpu_state_put(struct kvm_cpu *c, struct cpu_state *s, GError **error);
+void cpu_state_release(struct cpu_state *s);
+bool cpu_before_save(void *object, GError **error);
+bool cpu_after_load(void *object, GError **error);
+
+/* chips.c: interrupt controllers, timer, clock. */
+enum { CHIPS_SECTIONS = 3 };
+bool chips_create(struct kvm *k, GError **error);
+bool chips_reset(struct kvm *k, GError **error);
+void chips_sections(struct kvm *k, struct state_section *to);
+
+/* reset.c */
+bool reset_capture(struct kvm *k, GError **error);
+bool kvm_vcpu_reset(struct accel *a, unsigned cpu, const struct cpu_start *start, GError **error);
+
+#endif

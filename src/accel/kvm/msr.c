@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Model specific registers: which of them travel, and how.
+ *
+ * The list is KVM's own, without what cannot be set and what cannot be read.  In a stream each is a record of 12
+ * bytes, be32 index and be64 value, so that a destination with another list can tell what it lacks. */
+#include "kvm-private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+enum {
+    MSR_TSC_DEADLINE      = 0x6e0,
+    MSR_ARCH_CAPABILITIES = 0x10a,  /* the host's: some KVM refuse their own value (QEMU fails on it) */
+    RECORD_SIZE           = 12,
+};
+
+static struct kvm_msrs *
+msrs_new(unsigned count)
+{
+    struct kvm_msrs *m = g_malloc0(sizeof(*m) + count * sizeof(m->entries[0]));
+
+    m->nmsrs = count;
+    return m;
+}
+
+static struct kvm_msr_list *
+ask_list(const struct kvm *k, GError **error)
+{
+    struct kvm_msr_list probe = { 0 };
+    struct kvm_msr_list *list;
+
+    if (kvm_ioctl(k->system_fd, KVM_GET_MSR_INDEX_LIST, &probe) < 0 && errno != E2BIG) {
+        fail_host(error, errno, "cannot learn which MSRs KVM has");
+        return NULL;
+    }
+    if (probe.nmsrs > MSRS_MAX) {
+        fail(error, NUMON_ERROR_LIMIT, "cannot migrate %u MSRs: numon carries at most %d", probe.nmsrs, MSRS_MAX);
+        return NULL;
+    }
+    list = g_malloc0(sizeof(*list) + probe.nmsrs * sizeof(list->indices[0]));
+    list->nmsrs = probe.nmsrs;
+    if (kvm_ioctl(k->system_fd, KVM_GET_MSR_INDEX_LIST, list) == 0)
+        return list;
+    fail_host(error, errno, "cannot learn which MSRs KVM has");
+    g_free(list);
+    return NULL;
+}
+
+static bool
+readable(const struct kvm *k, uint32_t index)
+{
+    g_autofree struct kvm_msrs *one = msrs_new(1);
+
+    one->entries[0].index = index;
+    return kvm_ioctl(k->cpus[0].fd, KVM_GET_MSRS, one) == 1;
+}
+
+bool
+msrs_list(struct kvm *k, GError **error)
+{
+    g_autofree struct kvm_msr_list *list = ask_list(k, error);
+    bool deadline = false;
+
+    if (!list)
+        return false;
+    k->msr_indices = g_new(uint32_t, list->nmsrs + 1);
+    for (unsigned i = 0; i < list->nmsrs; i++) {
+        uint32_t index = list->indices[i];
+
+        if (index == MSR_ARCH_CAPABILITIES || !readable(k, index))
+            continue;
+        if (index == MSR_TSC_DEADLINE)
+            deadline = true;
+        else
+            k->msr_indices[k->msr_count++] = index;
+    }
+    if (deadline)                   /* it counts on the TSC, so that must be there first */
+        k->msr_indices[k->msr_count++] = MSR_TSC_DEADLINE;
+    return true;
+}
+
+bool
+msrs_get(struct kvm_cpu *c, struct cpu_state *s, GError **error)
+{
+    const struct kvm *k = c->kvm;
+    g_autofree struct kvm_msrs *m = msrs_new(k->msr_count);
+    int got;
+
+    for (unsigned i = 0; i < k->msr_count; i++)
+        m->entries[i].index = k->msr_indices[i];
+    got = kvm_ioctl(c->fd, KVM_GET_MSRS, m);
+    if (got < 0)
+        return fail_host(error, errno, "cannot read the MSRs of vCPU %u", c->index);
+    if ((unsigned)got < k->msr_count)
+        return fail(error, NUMON_ERROR_HOST, "cannot read MSR 0x%x of vCPU %u", k->msr_indices[got], c->index);
+    g_free(s->msrs);
+    s->msrs_size = k->msr_count * RECORD_SIZE;
+    s->msrs = g_malloc(s->msrs_size);
+    for (unsigned i = 0; i < k->msr_count; i++) {
+        uint32_t index = GUINT32_TO_BE(m->entries[i].index);
+        uint64_t value = GUINT64_TO_BE(m->entries[i].data);
+
+        memcpy(s->msrs + i * RECORD_SIZE, &index, 4);
+        memcpy(s->msrs + i * RECORD_SIZE + 4, &value, 8);
+    }
+    return true;
+}
+
+/* One that refuses is no loss if it has the value already. */
+static bool
+tolerable(struct kvm_cpu *c, const struct kvm_msr_entry *refused, GError **error)
+{
+    g_autofree struct kvm_msrs *one = msrs_new(1);
+
+    one->entries[0].index = refused->index;
+    if (kvm_ioctl(c->fd, KVM_GET_MSRS, one) != 1)
+        return refused->data == 0 ||
+               fail(error, NUMON_ERROR_HOST, "cannot set MSR 0x%x of vCPU %u to 0x%" PRIx64 ": KVM has none here",
+                    refused->index, c->index, (uint64_t)refused->data);
+    if (one->entries[0].data == refused->data)
+        return true;
+    return fail(error, NUMON_ERROR_HOST, "cannot set MSR 0x%x of vCPU %u to 0x%" PRIx64 ": it stays 0x%" PRIx64,
+                refused->index, c->index, (uint64_t)refused->data, (uint64_t)one->entries[0].data);
+}
+
+bool
+msrs_put(struct kvm_cpu *c, const struct cpu_state *s, GError **error)
+{
+    unsigned count = s->msrs_size / RECORD_SIZE, done = 0;
+    g_autofree struct kvm_msrs *m = msrs_new(count);
+
+    for (unsigned i = 0; i < count; i++) {
+        memcpy(&m->entries[i].index, s->msrs + i * RECORD_SIZE, 4);
+        memcpy(&m->entries[i].data, s->msrs + i * RECORD_SIZE + 4, 8);
+        m->entries[i].index = GUINT32_FROM_BE(m->entries[i].index);
+        m->entries[i].data = GUINT64_FROM_BE(m->entries[i].data);
+    }
+    while (done < count) {
+        int set;
+
+        m->nmsrs = count - done;
+        set = kvm_ioctl(c->fd, KVM_SET_MSRS, m);
+        if (set < 0)
+            return fail_host(error, errno, "cannot set the MSRs of vCPU %u", c->index);
+        done += (unsigned)set;
+        if (done < count && !tolerable(c, &m->entries[set], error))
+            return false;
+        done += done < count;
+        memmove(m->entries, m->entries + MIN((unsigned)set + 1, m->nmsrs), (count - done) * sizeof(m->entries[0]));
+    }
+    return true;
+}

@@ -81,6 +81,7 @@ session(struct options *o)
     g_ptr_array_add(m->inputs, in);
     m->incoming = g_strdup(o->incoming);
     m->start_paused = o->paused;
+    m->is_peer = o->peer;
     in->stdin_wanted = !(o->batch && o->scripts->len && isatty(STDIN_FILENO));
     queue_startup(in, o);
     signal(SIGPIPE, SIG_IGN);

@@ -207,6 +207,7 @@ struct monitor {
     char *history_path;                     /* NULL: not kept */
     char *incoming;                         /* -incoming URI, "defer", or NULL */
     bool start_paused;                      /* -S */
+    bool is_peer;                           /* --peer: a child of another numon */
     bool quitting;
     int exit_status;
     GPtrArray *watchers;                    /* struct watcher *: pending waits look at every change */
@@ -264,7 +265,7 @@ char *text_printable(const char *text);
 /* --- the command line (options.c) ------------------------------------------------------------------------------------- */
 
 struct options {
-    bool plain, batch, start, paused, help, version, self_test, dump;
+    bool plain, batch, start, paused, help, version, self_test, dump, peer;
     char *incoming;
     GPtrArray *scripts;                     /* char *: -x FILE */
     GPtrArray *lines;                       /* struct input_line *: options that are commands, in order of effect */

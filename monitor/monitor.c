@@ -110,9 +110,11 @@ monitor_free(struct monitor *m)
     g_ptr_array_free(m->inputs, TRUE);
     m->inputs = NULL;
     g_ptr_array_free(m->peers, TRUE);
+    /* Jobs work on the machine's memory: they end first, and their last words are heard. */
+    jobs_free(m->jobs);
+    mailbox_drain(m->mailbox);
     machine_free(m->machine);
     free_watchers(m);
-    jobs_free(m->jobs);
     mailbox_free(m->mailbox);
     g_ptr_array_free(m->history, TRUE);
     g_free(m->history_path);

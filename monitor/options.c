@@ -12,7 +12,7 @@ static const char *const effects[] = {
 
 enum program_option {
     OPTION_INCOMING, OPTION_PAUSED, OPTION_PRECONFIG, OPTION_START, OPTION_SCRIPT, OPTION_BATCH, OPTION_PLAIN,
-    OPTION_VERSION, OPTION_HELP, OPTION_DUMP, OPTION_SELF_TEST,
+    OPTION_VERSION, OPTION_HELP, OPTION_DUMP, OPTION_SELF_TEST, OPTION_PEER,
 };
 
 static const struct {
@@ -30,6 +30,7 @@ static const struct {
     [OPTION_HELP] = { "-help", NULL, "show this list" },
     [OPTION_DUMP] = { "-dump-commands", "texinfo", NULL },
     [OPTION_SELF_TEST] = { "-self-test", NULL, NULL },
+    [OPTION_PEER] = { "-peer", NULL, NULL },
 };
 
 /* A file name or a word with blanks in it must come through as one word. */
@@ -102,6 +103,9 @@ apply(struct options *o, enum program_option option, const char *value)
         break;
     case OPTION_SELF_TEST:
         o->self_test = true;
+        break;
+    case OPTION_PEER:
+        o->peer = true;
         break;
     }
 }

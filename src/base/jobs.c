@@ -30,8 +30,7 @@ struct jobs {
     bool ending GUARDED;
 };
 
-/* The last reference: nobody else knows the jobs any more. */
-UNCHECKED static void
+static void
 jobs_unref(void *data)
 {
     struct jobs *jobs = data;
@@ -105,8 +104,7 @@ pool_thread(void *data)
     return NULL;
 }
 
-/* Nobody else knows the jobs yet. */
-UNCHECKED struct jobs *
+struct jobs *
 jobs_new(struct mailbox *mailbox, unsigned threads)
 {
     struct jobs *jobs = g_new0(struct jobs, 1);

@@ -113,8 +113,7 @@ on_ring(int fd, GIOCondition condition, void *data)
     return G_SOURCE_CONTINUE;
 }
 
-/* Nobody else knows the mailbox yet. */
-UNCHECKED struct mailbox *
+struct mailbox *
 mailbox_new(GMainContext *context)
 {
     struct mailbox *m = g_new0(struct mailbox, 1);

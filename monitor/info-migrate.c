@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* info migrate, migrate_parameters, migrate_capabilities.  Layouts: QEMU's of the 4.2 to 9.x generation, without the
+ * globals block (REFERENCE.md 2.3). */
+#include "monitor-private.h"
+
+#include <string.h>
+
+/* --- migrate ---------------------------------------------------------------------------------------------------------------- */
+
+/* The lines of the layout: key in the tree, label, unit; in this order, those in the tree only. */
+static const struct { const char *key, *label, *unit; } migrate_lines[] = {
+    { "total-time", "total time", " ms" },
+    { "expected-downtime", "expected downtime", " ms" },
+    { "downtime", "downtime", " ms" },
+    { "setup-time", "setup", " ms" },
+    { "transferred", "transferred ram", " kbytes" },
+    { "throughput", "throughput", " mbps" },
+    { "remaining", "remaining ram", " kbytes" },
+    { "total", "total ram", " kbytes" },
+    { "duplicate", "duplicate", " pages" },
+    { "skipped", "skipped", " pages" },
+    { "normal", "normal", " pages" },
+    { "normal-bytes", "normal bytes", " kbytes" },
+    { "dirty-sync-count", "dirty sync count", "" },
+    { "page-size", "page size", " kbytes" },
+    { "multifd-bytes", "multifd bytes", " kbytes" },
+    { "pages-per-second", "pages-per-second", "" },
+    { "dirty-pages-rate", "dirty pages rate", " pages" },
+    { "precopy-bytes", "precopy ram", " kbytes" },
+    { "downtime-bytes", "downtime ram", " kbytes" },
+};
+
+static void
+put(GVariantDict *dict, const char *key, uint64_t number)
+{
+    g_variant_dict_insert(dict, key, "t", number);
+}
+
+static void
+put_times(GVariantDict *dict, const struct migrate_info *i)
+{
+    put(dict, "total-time", i->total_ms);
+    put(dict, "setup-time", i->setup_ms);
+    if (i->downtime_known) {
+        put(dict, "downtime", (i->downtime_us + 500) / 1000);
+        put(dict, "downtime-us", i->downtime_us);
+    } else if (i->direction == MIGRATE_OUT) {
+        put(dict, "expected-downtime", i->expected_downtime_ms);
+    }
+}
+
+static void
+put_ram(GVariantDict *dict, const struct migrate_info *i)
+{
+    put(dict, "transferred", i->bytes);
+    g_variant_dict_insert(dict, "throughput", "d", i->mbps);
+    put(dict, "remaining", i->remaining_bytes);
+    put(dict, "total", i->total_bytes);
+    put(dict, "duplicate", i->pages_zero);
+    put(dict, "skipped", 0);
+    put(dict, "normal", i->pages_normal);
+    put(dict, "normal-bytes", i->pages_normal * i->page_size);
+    put(dict, "dirty-sync-count", i->dirty_syncs);
+    put(dict, "page-size", i->page_size);
+    put(dict, "multifd-bytes", 0);
+    put(dict, "pages-per-second", i->pages_per_second);
+    if (i->dirty_pages_rate && !migrate_state_ended(i->state))
+        put(dict, "dirty-pages-rate", i->dirty_pages_rate);
+    if (i->precopy_bytes)
+        put(dict, "precopy-bytes", i->precopy_bytes);
+    if (i->downtime_bytes)
+        put(dict, "downtime-bytes", i->downtime_bytes);
+}
+
+static const char *
+owner_word(const struct migrate_info *i)
+{
+    switch (i->owner) {
+    case OWNER_THERE:
+        return "destination";
+    case OWNER_UNKNOWN:
+        return "unknown (`migrate_outcome` asks)";
+    case OWNER_COPY:
+        return "here, and a copy in the stream";
+    case OWNER_HERE:
+        break;
+    }
+    return "here";
+}
+
+static GVariant *
+get_migrate(struct monitor *m, const struct values *args, GError **error)
+{
+    struct session *s = machine_session(m->machine);
+    struct migrate_info info;
+    GVariantDict dict;
+
+    g_variant_dict_init(&dict, NULL);
+    if (!s)
+        return g_variant_dict_end(&dict);
+    session_info(s, &info);
+    g_variant_dict_insert(&dict, "status", "s", migrate_state_name(info.state));
+    g_variant_dict_insert(&dict, "direction", "s", info.direction == MIGRATE_OUT ? "outgoing" : "incoming");
+    if (info.error)
+        g_variant_dict_insert(&dict, "error-desc", "s", info.error);
+    if (info.direction == MIGRATE_IN && !migrate_state_ended(info.state))
+        g_variant_dict_insert(&dict, "socket-address", "s", info.uri);
+    if (info.direction == MIGRATE_OUT && migrate_state_ended(info.state))
+        g_variant_dict_insert(&dict, "guest", "s", owner_word(&info));
+    put_times(&dict, &info);
+    put_ram(&dict, &info);
+    migrate_info_release(&info);
+    return g_variant_dict_end(&dict);
+}
+
+static void
+print_line(GVariant *tree, const char *key, const char *label, const char *unit, GString *out)
+{
+    g_autoptr(GVariant) v = g_variant_lookup_value(tree, key, NULL);
+
+    if (!v)
+        return;
+    if (g_variant_is_of_type(v, G_VARIANT_TYPE_DOUBLE))
+        g_string_append_printf(out, "%s: %0.2f%s\n", label, g_variant_get_double(v), unit);
+    else
+        g_string_append_printf(out, "%s: %" G_GUINT64_FORMAT "%s\n", label,
+                               g_variant_get_uint64(v) / (strstr(unit, "kbytes") ? 1024 : 1), unit);
+}
+
+static void
+print_migrate(GVariant *tree, GString *out)
+{
+    const char *status, *text;
+
+    if (!g_variant_lookup(tree, "status", "&s", &status))
+        return;
+    g_string_append_printf(out, "Migration status: %s", status);
+    if (g_variant_lookup(tree, "error-desc", "&s", &text))
+        g_string_append_printf(out, " (%s)", text);
+    g_string_append_c(out, '\n');
+    for (size_t i = 0; i < G_N_ELEMENTS(migrate_lines); i++)
+        print_line(tree, migrate_lines[i].key, migrate_lines[i].label, migrate_lines[i].unit, out);
+    if (g_variant_lookup(tree, "socket-address", "&s", &text))
+        g_string_append_printf(out, "socket address: [\n\t%s\n]\n", text);
+    if (g_variant_lookup(tree, "guest", "&s", &text))
+        g_string_append_printf(out, "guest: %s\n", text);
+}
+
+/* --- parameters and capabilities ----------------------------------------------------------------------------------------------- */
+
+static GVariant *
+get_parameters(struct monitor *m, const struct values *args, GError **error)
+{
+    const char *base = (const char *)machine_parameters(m->machine);
+    GVariantBuilder rows;
+
+    g_variant_builder_init(&rows, G_VARIANT_TYPE("a(sts)"));
+    for (size_t i = 0; migrate_parameter_properties[i].name; i++) {
+        const struct property *p = &migrate_parameter_properties[i];
+        const _Atomic uint64_t *at = (const void *)(base + migrate_parameter_offsets[i]);
+
+        g_variant_builder_add(&rows, "(sts)", p->name, counter_read(at), p->unit ? p->unit : "");
+    }
+    return g_variant_builder_end(&rows);
+}
+
+static void
+print_parameters(GVariant *tree, GString *out)
+{
+    GVariantIter iter;
+    const char *name, *unit;
+    guint64 value;
+
+    g_variant_iter_init(&iter, tree);
+    while (g_variant_iter_next(&iter, "(&st&s)", &name, &value, &unit))
+        g_string_append_printf(out, "%s: %" G_GUINT64_FORMAT "%s%s\n", name, value, *unit ? " " : "", unit);
+}
+
+static GVariant *
+get_capabilities(struct monitor *m, const struct values *args, GError **error)
+{
+    const char *base = (const char *)machine_capabilities(m->machine);
+    GVariantBuilder rows;
+
+    g_variant_builder_init(&rows, G_VARIANT_TYPE("a(sb)"));
+    for (const struct migrate_capability_info *c = migrate_capability_info; c->name; c++)
+        g_variant_builder_add(&rows, "(sb)", c->name, (gboolean)atomic_load((const _Atomic bool *)(base + c->offset)));
+    return g_variant_builder_end(&rows);
+}
+
+static void
+print_capabilities(GVariant *tree, GString *out)
+{
+    GVariantIter iter;
+    const char *name;
+    gboolean on;
+
+    g_variant_iter_init(&iter, tree);
+    while (g_variant_iter_next(&iter, "(&sb)", &name, &on))
+        g_string_append_printf(out, "%s: %s\n", name, on ? "on" : "off");
+}
+
+const struct info_item info_migrate_items[] = {
+    { .name = "migrate", .summary = "status and statistics of the current or last migration", .when = WHEN_ALWAYS,
+      .get = get_migrate, .print = print_migrate },
+    { .name = "migrate_parameters", .summary = "migration parameters", .when = WHEN_ALWAYS,
+      .get = get_parameters, .print = print_parameters },
+    { .name = "migrate_capabilities", .summary = "migration capabilities", .when = WHEN_ALWAYS,
+      .get = get_capabilities, .print = print_capabilities },
+    { 0 }
+};

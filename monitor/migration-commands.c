@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Commands of live migration. */
+#include "monitor-private.h"
+
+#include <string.h>
+
+enum { STATUS_PERIOD_MS = 1000 };
+
+/* --- migrate ---------------------------------------------------------------------------------------------------------------- */
+
+enum { MIGRATE_A_DETACH, MIGRATE_A_URI };
+static const struct property migrate_args[] = {
+    [MIGRATE_A_DETACH] = { "-d", PROPERTY_FLAG, .help = "do not wait for the end" },
+    [MIGRATE_A_URI] = { "URI", PROPERTY_REST, .required = true, .complete = COMPLETE_URI,
+                        .help = "unix:PATH, tcp:HOST:PORT, exec:COMMAND or peer:NAME" },
+    { 0 }
+};
+
+/* A migrate command that waits: for its peer first, then for the end. */
+struct follow {
+    struct call *call;          /* NULL: abandoned */
+    struct watcher *watcher;
+    int64_t next_line_us;
+};
+
+static void
+follow_free(void *data)
+{
+    struct follow *f = data;
+
+    if (f->watcher)
+        monitor_unwatch(f->call->monitor, f->watcher);
+    g_free(f);
+}
+
+/* "active: round 3, 512 MiB sent, 12288 KiB left, 950 mbps, 20000 pages/s dirtied, downtime expected 13 ms" */
+static char *
+status_line(const struct migrate_info *i)
+{
+    GString *out = g_string_new(migrate_state_name(i->state));
+
+    g_string_append_printf(out, ": round %" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT
+                           " MiB left, %" G_GUINT64_FORMAT " MiB sent, %.1f mbps, %" G_GUINT64_FORMAT
+                           " pages/s dirtied", i->dirty_syncs, i->remaining_bytes / MIB, i->total_bytes / MIB,
+                           i->bytes / MIB, i->mbps, i->dirty_pages_rate);
+    if (i->downtime_known)
+        g_string_append_printf(out, ", downtime %.1f ms", (double)i->downtime_us / 1000);
+    else
+        g_string_append_printf(out, ", downtime expected %" G_GUINT64_FORMAT " ms", i->expected_downtime_ms);
+    return g_string_free(out, FALSE);
+}
+
+static void
+follow_show(struct follow *f, const struct migrate_info *i)
+{
+    g_autofree char *line = status_line(i);
+    int64_t now = g_get_monotonic_time();
+
+    if (now < f->next_line_us)
+        return;
+    f->next_line_us = now + STATUS_PERIOD_MS * 1000;
+    if (call_redraws(f->call)) {
+        call_redraw(f->call, line);
+    } else {
+        call_print(f->call, "%s\n", line);
+        call_flush(f->call);
+    }
+}
+
+static void
+follow_end(struct follow *f, const struct migrate_info *i)
+{
+    g_autofree char *line = status_line(i);
+    g_autoptr(GError) error = NULL;
+    struct call *call = f->call;
+
+    if (i->state == MIGRATE_COMPLETED)
+        call_print(call, "%s, total %" G_GUINT64_FORMAT " ms\n", line, i->total_ms);
+    else if (i->state == MIGRATE_CANCELLED)
+        fail(&error, NUMON_ERROR_STATE, "the migration was cancelled; the guest stayed here");
+    else
+        fail(&error, NUMON_ERROR_PEER, "migration failed: %s", i->error ? i->error : "no reason known");
+    call_finish(call, error);
+}
+
+/* Watcher: looks at the session after every event and once a second. */
+static bool
+follow_check(void *data)
+{
+    struct follow *f = data;
+    struct session *s = machine_session(f->call->monitor->machine);
+    struct migrate_info info;
+    bool ended;
+
+    if (!s) {
+        g_autoptr(GError) error = NULL;
+
+        f->watcher = NULL;
+        fail(&error, NUMON_ERROR_STATE, "the machine was torn down under the migration");
+        call_finish(f->call, error);
+        return true;
+    }
+    session_info(s, &info);
+    ended = migrate_state_ended(info.state);
+    if (!ended)
+        follow_show(f, &info);
+    if (ended) {
+        f->watcher = NULL;
+        follow_end(f, &info);
+    }
+    migrate_info_release(&info);
+    return ended;
+}
+
+/* The guest is on its way: wait or not, as asked. */
+static enum outcome
+follow_start(struct call *call)
+{
+    struct follow *f = call->data;
+
+    if (call->args->at[MIGRATE_A_DETACH].set)
+        return COMMAND_DONE;
+    f->next_line_us = g_get_monotonic_time() + STATUS_PERIOD_MS * 1000;
+    f->watcher = monitor_watch(call->monitor, STATUS_PERIOD_MS, follow_check, f);
+    return COMMAND_PENDING;
+}
+
+static void
+migrate_to_peer(void *self, const char *uri, const GError *error)
+{
+    struct call *call = self;
+    g_autoptr(GError) failure = NULL;
+
+    if (error || !machine_migrate(call->monitor->machine, uri, &failure))
+        call_finish(call, error ? error : failure);
+    else if (follow_start(call) == COMMAND_DONE)
+        call_finish(call, NULL);
+}
+
+static enum outcome
+run_migrate(struct call *call, GError **error)
+{
+    const char *uri = call->args->at[MIGRATE_A_URI].word;
+    struct follow *f = g_new0(struct follow, 1);
+
+    f->call = call;
+    call->data = f;
+    call->data_free = follow_free;
+    if (g_str_has_prefix(uri, "peer:"))
+        return peer_prepare(call, uri + strlen("peer:"), migrate_to_peer, error) ? COMMAND_PENDING : COMMAND_FAILED;
+    if (!machine_migrate(call->monitor->machine, uri, error))
+        return COMMAND_FAILED;
+    return follow_start(call);
+}
+
+static void
+detach_migrate(struct call *call)
+{
+    peer_forget(call->monitor, call);
+    call_print(call, "the migration goes on (`info migrate` shows it, `migrate_cancel` ends it)\n");
+}
+
+/* --- migrate_cancel, migrate_incoming, migrate_outcome -------------------------------------------------------------------- */
+
+static enum outcome
+run_cancel(struct call *call, GError **error)
+{
+    return machine_migrate_cancel(call->monitor->machine, error) ? COMMAND_DONE : COMMAND_FAILED;
+}
+
+enum { INCOMING_A_URI };
+static const struct property incoming_args[] = {
+    [INCOMING_A_URI] = { "URI", PROPERTY_REST, .required = true, .complete = COMPLETE_URI,
+                         .help = "unix:PATH, tcp:HOST:PORT or exec:COMMAND to take the guest from" },
+    { 0 }
+};
+
+static enum outcome
+listen_now(struct call *call, GError **error)
+{
+    struct monitor *m = call->monitor;
+    const char *uri = call->args->at[INCOMING_A_URI].word;
+    struct migrate_info info;
+
+    if (!machine_incoming(m->machine, uri, m->start_paused, error))
+        return COMMAND_FAILED;
+    session_info(machine_session(m->machine), &info);
+    if (g_strcmp0(info.uri, uri) != 0)
+        call_print(call, "waiting at %s\n", info.uri);
+    migrate_info_release(&info);
+    return COMMAND_DONE;
+}
+
+static void
+built_for_incoming(struct call *call, const GError *error)
+{
+    g_autoptr(GError) failure = NULL;
+
+    if (!error)
+        listen_now(call, &failure);
+    call_finish(call, error ? error : failure);
+}
+
+static enum outcome
+run_incoming(struct call *call, GError **error)
+{
+    if (!migrate_uri_check(call->args->at[INCOMING_A_URI].word, MIGRATE_IN, error))
+        return COMMAND_FAILED;
+    if (machine_built(call->monitor->machine))
+        return listen_now(call, error);
+    return monitor_build(call, built_for_incoming, error) ? COMMAND_PENDING : COMMAND_FAILED;
+}
+
+/* The call of a migrate_outcome; cleared when it is abandoned. */
+struct question { struct call *call; };
+
+static void
+outcome_known(void *self, enum migrate_owner owner, const GError *error)
+{
+    struct question *q = self;
+
+    if (q->call && owner == OWNER_THERE)
+        call_print(q->call, "the guest runs on the destination; here it is a stopped copy\n");
+    if (q->call && owner == OWNER_HERE)
+        call_print(q->call, "the destination does not have the guest; it goes on here\n");
+    if (q->call)
+        call_finish(q->call, error);
+    g_free(q);
+}
+
+static void
+detach_outcome(struct call *call)
+{
+    struct question *q = call->data;
+
+    q->call = NULL;
+}
+
+static enum outcome
+run_outcome(struct call *call, GError **error)
+{
+    struct question *q = g_new(struct question, 1);
+
+    q->call = call;
+    if (!machine_ask_outcome(call->monitor->machine, outcome_known, q, error)) {
+        g_free(q);
+        return COMMAND_FAILED;
+    }
+    call->data = q;
+    return COMMAND_PENDING;
+}
+
+/* --- parameters and capabilities ------------------------------------------------------------------------------------------- */
+
+enum { SET_A_NAME, SET_A_VALUE };
+static const struct property parameter_args[] = {
+    [SET_A_NAME] = { "NAME", PROPERTY_WORD, .required = true, .complete = COMPLETE_PARAMETER, .help = "the parameter" },
+    [SET_A_VALUE] = { "VALUE", PROPERTY_WORD, .required = true,
+                      .help = "its new value; a bandwidth without suffix counts MiB/s" },
+    { 0 }
+};
+
+static enum outcome
+run_set_parameter(struct call *call, GError **error)
+{
+    const struct value *v = call->args->at;
+
+    return migrate_parameter_set(machine_parameters(call->monitor->machine), v[SET_A_NAME].word, v[SET_A_VALUE].word,
+                                 error) ? COMMAND_DONE : COMMAND_FAILED;
+}
+
+static const struct property capability_args[] = {
+    [SET_A_NAME] = { "NAME", PROPERTY_WORD, .required = true, .complete = COMPLETE_CAPABILITY,
+                     .help = "the capability" },
+    [SET_A_VALUE] = { "STATE", PROPERTY_BOOL, .required = true, .help = "on or off" },
+    { 0 }
+};
+
+static enum outcome
+run_set_capability(struct call *call, GError **error)
+{
+    struct monitor *m = call->monitor;
+    const struct value *v = call->args->at;
+
+    if (machine_switching(m->machine)) {
+        fail(error, NUMON_ERROR_STATE, "cannot set capability '%s': a migration is in progress", v[SET_A_NAME].word);
+        return COMMAND_FAILED;
+    }
+    return migrate_capability_set(machine_capabilities(m->machine), v[SET_A_NAME].word, v[SET_A_VALUE].flag, error)
+               ? COMMAND_DONE : COMMAND_FAILED;
+}
+
+/* --- the group ----------------------------------------------------------------------------------------------------------------- */
+
+static const struct command migration_commands[] = {
+    { .name = "migrate", .summary = "send the guest to another numon while it runs",
+      .details = "Waits for the end with a status line a second; Ctrl-C leaves the migration running. Guests do not "
+                 "move between numon and QEMU.",
+      .form = FORM_WORDS, .args = migrate_args, .when = WHEN_BUILT, .run = run_migrate, .detach = detach_migrate },
+    { .name = "migrate_cancel", .summary = "end the migration; the guest stays here",
+      .details = "Refused once the last byte may have been sent: then the destination's answer decides.",
+      .form = FORM_WORDS, .when = WHEN_BUILT, .run = run_cancel },
+    { .name = "migrate_incoming", .summary = "wait for a guest to arrive",
+      .details = "In preconfig it builds the machine first. After a failed load it may be given again; where a guest "
+                 "was migrated away it takes it back.",
+      .form = FORM_WORDS, .args = incoming_args, .when = WHEN_ALWAYS, .run = run_incoming },
+    { .name = "migrate_outcome", .summary = "ask the destination what became of the guest",
+      .details = "For a migration whose link died between the last byte and the answer: the destination says running "
+                 "or discarded, and this side follows. If it cannot be reached nothing changes.",
+      .form = FORM_WORDS, .when = WHEN_BUILT, .run = run_outcome, .detach = detach_outcome },
+    { .name = "migrate_set_parameter", .summary = "change a migration parameter, also while one runs",
+      .form = FORM_WORDS, .args = parameter_args, .when = WHEN_ALWAYS, .run = run_set_parameter },
+    { .name = "migrate_set_capability", .summary = "switch a migration capability on or off",
+      .form = FORM_WORDS, .args = capability_args, .when = WHEN_ALWAYS, .run = run_set_capability },
+    { 0 }
+};
+
+const struct command_group migration_group = { "Live migration", migration_commands };

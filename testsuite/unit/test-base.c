@@ -268,7 +268,7 @@ counting_stops_at_the_last_bit(void)
 
 /* --- locks and threads --------------------------------------------------------------------------------------------------- */
 
-UNCHECKED static void
+static void
 take_downward(void)
 {
     struct lock low, high;

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Two machines in one process: building, running, verifying, and moving a guest from one to the other and back. */
+#include "machine.h"
+
+#include <glib/gstdio.h>
+#include <string.h>
+
+#define DEADLINE_US (20 * G_USEC_PER_SEC)
+
+/* One process with machines a and b and what they told. */
+struct world {
+    GMainContext *context;
+    struct mailbox *mailbox;
+    struct jobs *jobs;
+    struct machine *a, *b;
+    char *directory, *uri;
+};
+
+/* Runs the main loop until the condition holds; fails the test after the deadline. */
+#define loop_until(w, condition)                                                                     \
+    do {                                                                                              \
+        int64_t end_ = g_get_monotonic_time() + DEADLINE_US;                                          \
+        while (!(condition)) {                                                                        \
+            g_assert_cmpint(g_get_monotonic_time(), <, end_);                                         \
+            if (!g_main_context_iteration((w)->context, FALSE))                                       \
+                g_usleep(500);                                                                        \
+        }                                                                                             \
+    } while (0)
+
+static bool
+set_words(struct definition *d, const struct property *table, int implied,
+          bool (*set)(struct definition *, const struct values *, GError **), const char *text)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(values) v = property_parse_options(table, implied, text, &error);
+
+    g_assert_no_error(error);
+    set(d, v, &error);
+    g_assert_no_error(error);
+    return true;
+}
+
+/* Two nodes, four CPUs, a random workload. */
+static struct definition *
+example(const char *accel)
+{
+    struct definition *d = definition_new();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(values) w = NULL;
+
+    set_words(d, memory_properties, MEMORY_P_SIZE, definition_set_memory, "64M");
+    set_words(d, smp_properties, SMP_P_CPUS, definition_set_smp, "4,sockets=2");
+    set_words(d, accel_properties, ACCEL_P_ACCEL, definition_set_accel, accel);
+    set_words(d, node_properties, -1, definition_add_node, "nodeid=0,cpus=0-1,mem=32M");
+    set_words(d, node_properties, -1, definition_add_node, "nodeid=1,cpus=2-3,mem=32M");
+    set_words(d, dist_properties, -1, definition_set_distance, "src=0,dst=1,val=21");
+    w = property_parse_pairs(workload_properties, "pattern=random rate=20000 size=2M interval=20", &error);
+    g_assert_no_error(error);
+    definition_set_workload(d, w, &error);
+    g_assert_no_error(error);
+    return d;
+}
+
+struct built { bool done; char *error; };
+
+static void
+build_done(void *self, const GError *error)
+{
+    struct built *b = self;
+
+    b->done = true;
+    b->error = error ? g_strdup(error->message) : NULL;
+}
+
+static void
+build(struct world *w, struct machine *m)
+{
+    struct built b = { 0 };
+
+    machine_build(m, build_done, &b);
+    g_assert_false(b.done);
+    loop_until(w, b.done);
+    g_assert_cmpstr(b.error, ==, NULL);
+    g_assert_true(machine_built(m));
+}
+
+static struct machine *
+machine_of(struct world *w, const char *accel)
+{
+    struct machine *m = machine_new(w->mailbox, w->jobs, NULL);
+    g_autoptr(GError) error = NULL;
+
+    machine_define(m, example(accel), &error);
+    g_assert_no_error(error);
+    build(w, m);
+    return m;
+}
+
+static void
+world_init(struct world *w)
+{
+    *w = (struct world) { .context = g_main_context_new() };
+    w->mailbox = mailbox_new(w->context);
+    w->jobs = jobs_new(w->mailbox, 2);
+    w->directory = g_dir_make_tmp("numon-test-XXXXXX", NULL);
+    w->uri = g_strdup_printf("unix:%s/socket", w->directory);
+}
+
+static void
+world_release(struct world *w)
+{
+    machine_free(w->a);
+    machine_free(w->b);
+    jobs_free(w->jobs);
+    mailbox_free(w->mailbox);
+    g_main_context_unref(w->context);
+    g_rmdir(w->directory);
+    g_free(w->directory);
+    g_free(w->uri);
+}
+
+static uint64_t
+ticks(struct machine *m)
+{
+    struct workload_status *s = g_new0(struct workload_status, 1);
+    g_autoptr(GError) error = NULL;
+    uint64_t n;
+
+    workload_status(machine_map(m), s, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(s->stage, !=, STAGE_PANIC);
+    n = s->ticks;
+    g_free(s);
+    return n;
+}
+
+struct verified { bool done; uint64_t pages, lost; char *text; };
+
+static void
+verify_done(void *self, const struct workload_verdict *v, const GError *error)
+{
+    struct verified *r = self;
+
+    g_assert_no_error(error);
+    *r = (struct verified) { true, v->pages, v->lost, g_strdup(v->text) };
+}
+
+static void
+assert_nothing_lost(struct world *w, struct machine *m)
+{
+    struct verified r = { 0 };
+    g_autoptr(GError) error = NULL;
+
+    machine_verify(m, verify_done, &r, &error);
+    g_assert_no_error(error);
+    loop_until(w, r.done);
+    g_assert_cmpstr(r.text, ==, NULL);
+    g_assert_cmpuint(r.lost, ==, 0);
+    g_assert_cmpuint(r.pages, >, 0);
+}
+
+static enum migrate_state
+state_of(struct machine *m)
+{
+    struct migrate_info info;
+    enum migrate_state s;
+
+    session_info(machine_session(m), &info);
+    s = info.state;
+    if (info.error)
+        g_test_message("%s: %s", migrate_state_name(s), info.error);
+    migrate_info_release(&info);
+    return s;
+}
+
+/* Moves the running guest and checks what is true on both sides afterwards. */
+static void
+move(struct world *w, struct machine *from, struct machine *to)
+{
+    g_autoptr(GError) error = NULL;
+    uint64_t before;
+
+    machine_incoming(to, w->uri, false, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(machine_status(to), ==, "inmigrate");
+    before = ticks(from);
+    machine_migrate(from, w->uri, &error);
+    g_assert_no_error(error);
+    loop_until(w, migrate_state_ended(state_of(from)));
+    g_assert_cmpstr(migrate_state_name(state_of(from)), ==, "completed");
+    loop_until(w, !machine_awaits_incoming(to));
+    g_assert_cmpstr(machine_status(from), ==, "postmigrate");
+    g_assert_cmpstr(machine_status(to), ==, "running");
+    g_assert_false(machine_cont(from, false, NULL));
+    g_assert_cmpuint(ticks(to), >=, before);
+    loop_until(w, ticks(to) >= before + 5);
+}
+
+static bool
+works(const char *accel)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (accel_find(accel)->probe(&error))
+        return true;
+    g_test_skip(error->message);
+    return false;
+}
+
+/* --- tests --------------------------------------------------------------------------------------------------------------------- */
+
+static void
+guest_runs_stops_and_resets(gconstpointer accel)
+{
+    struct world w;
+    g_autoptr(GError) error = NULL;
+    uint64_t n;
+
+    if (!works(accel))
+        return;
+    world_init(&w);
+    w.a = machine_of(&w, accel);
+    g_assert_cmpstr(machine_status(w.a), ==, "prelaunch");
+    machine_cont(w.a, false, &error);
+    g_assert_no_error(error);
+    loop_until(&w, ticks(w.a) >= 3);
+    machine_stop(w.a, &error);
+    g_assert_cmpstr(machine_status(w.a), ==, "paused");
+    assert_nothing_lost(&w, w.a);
+    n = ticks(w.a);
+    g_usleep(60000);
+    g_assert_cmpuint(ticks(w.a), ==, n);
+    machine_reset(w.a, false, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(ticks(w.a), ==, 0);
+    machine_cont(w.a, false, &error);
+    loop_until(&w, ticks(w.a) >= 3);
+    assert_nothing_lost(&w, w.a);
+    world_release(&w);
+}
+
+static void
+guest_moves_there_and_back(gconstpointer accel)
+{
+    struct world w;
+
+    if (!works(accel))
+        return;
+    world_init(&w);
+    w.a = machine_of(&w, accel);
+    w.b = machine_of(&w, accel);
+    atomic_store(&machine_parameters(w.a)->max_bandwidth, 0);
+    atomic_store(&machine_parameters(w.b)->max_bandwidth, 0);
+    machine_cont(w.a, false, NULL);
+    loop_until(&w, ticks(w.a) >= 5);
+    for (int i = 0; i < 3; i++) {
+        move(&w, w.a, w.b);
+        assert_nothing_lost(&w, w.b);
+        move(&w, w.b, w.a);
+        assert_nothing_lost(&w, w.a);
+    }
+    world_release(&w);
+}
+
+static void
+another_definition_is_refused(gconstpointer accel)
+{
+    struct world w;
+    struct definition *d = example(accel);
+    struct migrate_info info;
+
+    if (!works(accel)) {
+        definition_free(d);
+        return;
+    }
+    world_init(&w);
+    w.a = machine_of(&w, accel);
+    w.b = machine_new(w.mailbox, w.jobs, NULL);
+    set_words(d, dist_properties, -1, definition_set_distance, "src=0,dst=1,val=30");
+    machine_define(w.b, d, NULL);
+    build(&w, w.b);
+    machine_cont(w.a, false, NULL);
+    loop_until(&w, ticks(w.a) >= 2);
+    g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
+    g_assert_true(machine_migrate(w.a, w.uri, NULL));
+    loop_until(&w, migrate_state_ended(state_of(w.a)) && migrate_state_ended(state_of(w.b)));
+    session_info(machine_session(w.a), &info);
+    g_assert_cmpint(info.state, ==, MIGRATE_FAILED);
+    g_assert_nonnull(strstr(info.error, "distances from node 0: source 10 21, here 10 30"));
+    migrate_info_release(&info);
+    g_assert_cmpstr(machine_status(w.a), ==, "running");
+    g_assert_cmpstr(machine_status(w.b), ==, "inmigrate");
+    assert_nothing_lost(&w, w.a);
+    world_release(&w);
+}
+
+static void
+paused_guest_arrives_paused(gconstpointer accel)
+{
+    struct world w;
+
+    if (!works(accel))
+        return;
+    world_init(&w);
+    w.a = machine_of(&w, accel);
+    w.b = machine_of(&w, accel);
+    machine_cont(w.a, false, NULL);
+    loop_until(&w, ticks(w.a) >= 2);
+    machine_stop(w.a, NULL);
+    g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
+    g_assert_true(machine_migrate(w.a, w.uri, NULL));
+    loop_until(&w, migrate_state_ended(state_of(w.a)) && !machine_awaits_incoming(w.b));
+    g_assert_cmpstr(machine_status(w.b), ==, "paused");
+    assert_nothing_lost(&w, w.b);
+    world_release(&w);
+}
+
+int
+main(int argc, char **argv)
+{
+    static const char *const accels[] = { "synthetic", "kvm" };
+
+    g_test_init(&argc, &argv, NULL);
+    main_thread_claim();
+    for (size_t i = 0; i < G_N_ELEMENTS(accels); i++) {
+        g_autofree char *run = g_strdup_printf("/machine/%s/guest-runs-stops-and-resets", accels[i]);
+        g_autofree char *move_ = g_strdup_printf("/machine/%s/guest-moves-there-and-back", accels[i]);
+        g_autofree char *refuse = g_strdup_printf("/machine/%s/another-definition-is-refused", accels[i]);
+        g_autofree char *paused = g_strdup_printf("/machine/%s/paused-guest-arrives-paused", accels[i]);
+
+        g_test_add_data_func(run, accels[i], guest_runs_stops_and_resets);
+        g_test_add_data_func(move_, accels[i], guest_moves_there_and_back);
+        g_test_add_data_func(refuse, accels[i], another_definition_is_refused);
+        g_test_add_data_func(paused, accels[i], paused_guest_arrives_paused);
+    }
+    return g_test_run();
+}

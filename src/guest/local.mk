@@ -30,3 +30,6 @@ src/guest/numon-workload-pvh.elf: $(guest_inputs)
 pkgdata_DATA += $(guest_images)
 CLEANFILES += $(guest_images) $(guest_images:=.64)
 EXTRA_DIST += $(guest_sources) $(guest_headers) $(guest_script)
+
+unit_programs += testsuite/unit/test-guest-kvm
+testsuite_unit_test_guest_kvm_SOURCES = testsuite/unit/test-guest-kvm.c

@@ -33,3 +33,4 @@ EXTRA_DIST += $(guest_sources) $(guest_headers) $(guest_script)
 
 unit_programs += testsuite/unit/test-guest-kvm
 testsuite_unit_test_guest_kvm_SOURCES = testsuite/unit/test-guest-kvm.c
+EXTRA_DIST += testsuite/numon.guest/qemu.exp

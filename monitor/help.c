@@ -9,6 +9,8 @@ variant_usage(const struct command *c, const struct command_variant *v)
 {
     g_autofree char *args = v->by_words ? property_usage_words(v->args) : property_usage_options(v->args, v->implied);
 
+    if (!v->by_words && *args == '[')
+        return g_strdup_printf("%s %s[,%s", c->name, v->name, args + 1);
     return g_strdup_printf("%s %s%s%s", c->name, v->name, *args ? v->by_words ? " " : "," : "", args);
 }
 

@@ -237,13 +237,15 @@ run_new(const struct accel_class *class, struct accel *a, unsigned cpu_count, st
     r->port = g_new0(struct port, 1);
     *r->port = (struct port) { .references = 1, .event = event, .self = self };
     r->cpu_count = cpu_count;
-    r->reasons = STOP_USER;
     r->vcpus = g_new0(struct vcpu, cpu_count);
     for (unsigned i = 0; i < cpu_count; i++)
         r->vcpus[i] = (struct vcpu) { .run = r, .cpu = i, .parked = true };
     lock_init(&r->lock, 10, "run control");
     condition_init(&r->go);
     condition_init(&r->back);
+    lock_take(&r->lock);
+    r->reasons = STOP_USER;
+    lock_drop(&r->lock);
     return r;
 }
 

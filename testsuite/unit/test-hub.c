@@ -221,7 +221,6 @@ struct race {
     struct hub *hub;
     struct block *block;
     _Atomic bool done;
-    _Atomic uint64_t written[PAGES];        /* last value that a page was given and marked for */
 };
 
 static _Atomic uint64_t *
@@ -299,51 +298,108 @@ copier_ends_with_what_was_written(void)
     hub_free(r.hub);
 }
 
-/* One write and one subscription at a time, at the same moment: the subscriber sees the content or the mark. */
+/* One write at a time, met by a reader at the same moment. */
 struct meeting {
     struct race *race;
     _Atomic uint64_t go, met;
+    uint64_t rounds;
 };
+
+static void
+write_and_mark(struct race *r, uint64_t value)
+{
+    atomic_store_explicit(content(r->block, 3), value, memory_order_relaxed);
+    hub_mark(r->hub, r->block, 3, 1);
+}
 
 static void *
 write_at_meeting(void *data)
 {
     struct meeting *m = data;
 
-    for (uint64_t i = 1; i <= ROUNDS; i++) {
+    for (uint64_t i = 1; i <= m->rounds; i++) {
         while (atomic_load_explicit(&m->go, memory_order_acquire) < i)
-            ;
-        atomic_store_explicit(content(m->race->block, 3), i, memory_order_relaxed);
-        hub_mark(m->race->hub, m->race->block, 3, 1);
+            if (i % 64 == 0)
+                g_thread_yield();
+        write_and_mark(m->race, i);
         atomic_store_explicit(&m->met, i, memory_order_release);
     }
     return NULL;
 }
 
+static uint64_t
+read_content(struct race *r)
+{
+    return atomic_load_explicit(content(r->block, 3), memory_order_relaxed);
+}
+
+static void
+clear_and_read(struct race *r, struct subscriber *s, uint64_t *seen)
+{
+    uint64_t set = taken(r->hub, s, r->block, 3, 1);
+
+    if (set)
+        *seen = read_content(r);
+}
+
+static bool
+has_met(struct meeting *m, uint64_t i)
+{
+    return atomic_load_explicit(&m->met, memory_order_acquire) >= i;
+}
+
+static void
+subscribe_at_meeting(struct meeting *m, uint64_t i)
+{
+    struct subscriber *s = hub_subscribe(m->race->hub, "meets", NULL);
+    uint64_t seen = read_content(m->race);
+
+    while (!has_met(m, i))
+        g_thread_yield();
+    g_assert_true(seen == i || marked(s, m->race->block) == 1);
+    hub_unsubscribe(m->race->hub, s);
+}
+
+/* The subscriber has the content or the mark, however the two moments fall. */
 static void
 write_that_meets_a_subscription_is_seen(void)
 {
     struct block *b;
     g_autoptr(guest_map) map = small_map(&b);
     struct race r = { .hub = hub_new(map, (struct dirty_source) { 0 }), .block = b };
-    struct meeting m = { .race = &r };
+    struct meeting m = { .race = &r, .rounds = 3000 };
     struct thread writer = { 0 };
-    unsigned rounds = g_test_quick() ? ROUNDS / 10 : ROUNDS;
 
     g_assert_true(thread_start(&writer, "writer", write_at_meeting, &m, NULL));
-    for (uint64_t i = 1; i <= ROUNDS; i++) {
-        struct subscriber *s;
-        uint64_t seen;
-
+    for (uint64_t i = 1; i <= m.rounds; i++) {
         atomic_store_explicit(&m.go, i, memory_order_release);
-        if (i > rounds)
-            continue;
-        s = hub_subscribe(r.hub, "meets", NULL);
-        seen = atomic_load_explicit(content(b, 3), memory_order_relaxed);
-        while (atomic_load_explicit(&m.met, memory_order_acquire) < i)
-            g_thread_yield();
-        g_assert_true(seen == i || bits_count_atomic(subscriber_words(s, b), PAGES) == 1);
-        hub_unsubscribe(r.hub, s);
+        subscribe_at_meeting(&m, i);
+    }
+    thread_join(&writer);
+    hub_free(r.hub);
+}
+
+/* A reader that clears first and reads then, again and again: in the end it has the content or the mark. */
+static void
+write_that_meets_a_reader_is_seen(void)
+{
+    struct block *b;
+    g_autoptr(guest_map) map = small_map(&b);
+    struct race r = { .hub = hub_new(map, (struct dirty_source) { 0 }), .block = b };
+    struct meeting m = { .race = &r, .rounds = ROUNDS };
+    struct subscriber *s = hub_subscribe(r.hub, "meets", NULL);
+    struct thread writer = { 0 };
+    uint64_t seen = 0;
+
+    g_assert_true(thread_start(&writer, "writer", write_at_meeting, &m, NULL));
+    for (uint64_t i = 1; i <= m.rounds; i++) {
+        atomic_store_explicit(&m.go, i, memory_order_release);
+        for (unsigned turn = 1; !has_met(&m, i); turn++) {
+            clear_and_read(&r, s, &seen);
+            if (turn % 1024 == 0)
+                g_thread_yield();
+        }
+        g_assert_true(seen == i || marked(s, b) == 1);
     }
     thread_join(&writer);
     hub_free(r.hub);
@@ -362,5 +418,6 @@ main(int argc, char **argv)
     g_test_add_func("/hub/late-log-loses-nothing-between-two", late_log_loses_nothing_between_two_subscribers);
     g_test_add_func("/hub/copier-ends-with-what-was-written", copier_ends_with_what_was_written);
     g_test_add_func("/hub/write-that-meets-a-subscription", write_that_meets_a_subscription_is_seen);
+    g_test_add_func("/hub/write-that-meets-a-reader", write_that_meets_a_reader_is_seen);
     return g_test_run();
 }

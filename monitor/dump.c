@@ -208,8 +208,10 @@ command_check(GString *out, GPtrArray *names, const struct command *c)
     if (c->form == FORM_VARIANTS && (!c->variants || c->args))
         return fault(out, c->name, "variants and arguments do not agree");
     good &= properties_check(out, c->name, c->args);
-    for (const struct command_variant *v = c->variants; v && v->name; v++)
-        good &= summary_check(out, v->name, v->summary) & properties_check(out, v->name, v->args);
+    for (const struct command_variant *v = c->variants; v && v->name; v++) {
+        good &= summary_check(out, v->name, v->summary);
+        good &= properties_check(out, v->name, v->args);
+    }
     return good;
 }
 
@@ -225,7 +227,8 @@ tables_check(GString *out)
     }
     for (unsigned t = 0; info_tables[t]; t++) {
         for (const struct info_item *i = info_tables[t]; i->name; i++) {
-            good &= summary_check(out, i->name, i->summary) & name_check(out, items, i->name);
+            good &= summary_check(out, i->name, i->summary);
+            good &= name_check(out, items, i->name);
             if (!i->get || !i->print)
                 good = fault(out, i->name, "nothing to get or to print");
         }

@@ -9,7 +9,7 @@ numon_SOURCES += monitor/not-landed.c
 numon_LDFLAGS = $(AM_LDFLAGS) -no-pie -Wl,--unresolved-symbols=ignore-all -Wl,-z,now
 numon_SOURCES += monitor/machine-commands.c monitor/numa-commands.c monitor/run-commands.c monitor/guest-commands.c
 numon_SOURCES += monitor/migration-commands.c monitor/info-migrate.c monitor/peer.c
-numon_SOURCES += monitor/build.c monitor/echo.c monitor/outfile.c monitor/pmemsave.c
+numon_SOURCES += monitor/build.c monitor/edit.c monitor/outfile.c monitor/pmemsave.c
 numon_SOURCES += monitor/info-config.c monitor/info-run.c monitor/info-workload.c
 
 unit_programs += testsuite/unit/test-outfile

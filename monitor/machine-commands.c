@@ -5,33 +5,22 @@
 
 #include "monitor-private.h"
 
-typedef bool edit_function(struct definition *d, const struct values *v, GError **error);
-
-static enum outcome
-edit(struct call *call, edit_function *function, GError **error)
-{
-    if (!monitor_edit(call->monitor, function, call->args, error))
-        return COMMAND_FAILED;
-    call_echo_sizes(call);
-    return COMMAND_DONE;
-}
-
 static enum outcome
 run_memory(struct call *call, GError **error)
 {
-    return edit(call, definition_set_memory, error);
+    return call_edit(call, definition_set_memory, error);
 }
 
 static enum outcome
 run_smp(struct call *call, GError **error)
 {
-    return edit(call, definition_set_smp, error);
+    return call_edit(call, definition_set_smp, error);
 }
 
 static enum outcome
 run_accel(struct call *call, GError **error)
 {
-    return edit(call, definition_set_accel, error);
+    return call_edit(call, definition_set_accel, error);
 }
 
 /* --- one word of text: kernel, append, name, serial_target ------------------------------------------------------ */
@@ -95,19 +84,19 @@ edit_serial_target(struct definition *d, const struct values *v, GError **error)
 static enum outcome
 run_kernel(struct call *call, GError **error)
 {
-    return edit(call, edit_kernel, error);
+    return call_edit(call, edit_kernel, error);
 }
 
 static enum outcome
 run_append(struct call *call, GError **error)
 {
-    return edit(call, edit_append, error);
+    return call_edit(call, edit_append, error);
 }
 
 static enum outcome
 run_name(struct call *call, GError **error)
 {
-    return edit(call, edit_name, error);
+    return call_edit(call, edit_name, error);
 }
 
 static enum outcome
@@ -118,7 +107,7 @@ run_serial_target(struct call *call, GError **error)
              "file:PATH, or the command serial");
         return COMMAND_FAILED;
     }
-    return edit(call, edit_serial_target, error);
+    return call_edit(call, edit_serial_target, error);
 }
 
 /* --- objects ---------------------------------------------------------------------------------------------------- */
@@ -150,7 +139,7 @@ run_object_add(struct call *call, GError **error)
         [BACKEND_RAM] = edit_add_ram, [BACKEND_MEMFD] = edit_add_memfd,
     };
 
-    return edit(call, edits[call->variant - object_variants], error);
+    return call_edit(call, edits[call->variant - object_variants], error);
 }
 
 enum { OBJECT_DEL_ID };
@@ -169,7 +158,7 @@ edit_object_del(struct definition *d, const struct values *v, GError **error)
 static enum outcome
 run_object_del(struct call *call, GError **error)
 {
-    return edit(call, edit_object_del, error);
+    return call_edit(call, edit_object_del, error);
 }
 
 /* --- from definition to machine and back ------------------------------------------------------------------------ */

@@ -275,8 +275,13 @@ bool options_parse(struct options *o, int argc, char **argv, GError **error);
 void options_release(struct options *o);
 void options_help(GString *out);
 
-/* Prints each size that was typed without suffix as it was understood (echo.c). */
+/* --- editing the definition (edit.c) ------------------------------------------------------------------------------------ */
+
+/* Prints each size that was typed without suffix as it was understood. */
 void call_echo_sizes(struct call *call);
+/* A command that is one edit of the definition with the call's arguments: monitor_edit, then call_echo_sizes. */
+typedef bool edit_function(struct definition *d, const struct values *v, GError **error);
+enum outcome call_edit(struct call *call, edit_function *edit, GError **error);
 
 /* --- building (build.c) ----------------------------------------------------------------------------------------------- */
 

@@ -3,8 +3,6 @@
  * their wordings are the topology's. */
 #include "monitor-private.h"
 
-typedef bool edit_function(struct definition *d, const struct values *v, GError **error);
-
 enum { NUMA_NODE, NUMA_DIST, NUMA_CPU, NUMA_KINDS };
 
 static const struct command_variant numa_variants[] = {
@@ -15,23 +13,13 @@ static const struct command_variant numa_variants[] = {
 };
 
 static enum outcome
-edit_by_variant(struct call *call, edit_function *const *edits, const struct command_variant *variants,
-                GError **error)
-{
-    if (!monitor_edit(call->monitor, edits[call->variant - variants], call->args, error))
-        return COMMAND_FAILED;
-    call_echo_sizes(call);
-    return COMMAND_DONE;
-}
-
-static enum outcome
 run_numa(struct call *call, GError **error)
 {
     static edit_function *const edits[NUMA_KINDS] = {
         [NUMA_NODE] = definition_add_node, [NUMA_DIST] = definition_set_distance, [NUMA_CPU] = definition_map_cpu,
     };
 
-    return edit_by_variant(call, edits, numa_variants, error);
+    return call_edit(call, edits[call->variant - numa_variants], error);
 }
 
 enum { DEL_NODE };
@@ -83,7 +71,7 @@ run_numa_del(struct call *call, GError **error)
         [NUMA_NODE] = edit_delete_node, [NUMA_DIST] = edit_delete_distance, [NUMA_CPU] = edit_unmap_cpu,
     };
 
-    return edit_by_variant(call, edits, numa_del_variants, error);
+    return call_edit(call, edits[call->variant - numa_del_variants], error);
 }
 
 static const struct command numa_commands[] = {

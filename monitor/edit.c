@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A size typed without suffix counts MiB in some commands and bytes in others: what was understood is said. */
+/* Commands that edit the definition.  A size typed without suffix counts MiB in some of them and bytes in others: what
+ * was understood is said. */
 #include <string.h>
 
 #include "monitor-private.h"
@@ -48,4 +49,13 @@ call_echo_sizes(struct call *call)
         else
             call_print(call, "%s: %s\n", table[i].name, size);
     }
+}
+
+enum outcome
+call_edit(struct call *call, edit_function *edit, GError **error)
+{
+    if (!monitor_edit(call->monitor, edit, call->args, error))
+        return COMMAND_FAILED;
+    call_echo_sizes(call);
+    return COMMAND_DONE;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Commands that edit the definition.  A size typed without suffix counts MiB in some of them and bytes in others: what
- * was understood is said. */
+/* Commands that edit the definition.  A size typed without suffix counts MiB in some of them and bytes in others:
+ * what was understood is said. */
 #include <string.h>
 
 #include "monitor-private.h"

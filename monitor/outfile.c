@@ -83,8 +83,8 @@ outfile_open(const char *path, GError **error)
     if (is_descriptor(path) || (there && S_ISCHR(st.st_mode)))
         ok = open_direct(f, error);
     else if (there && !S_ISREG(st.st_mode))
-        ok = fail(error, NUMON_ERROR_ARGUMENT, "cannot write '%s': it is neither a regular file nor a character device",
-                  path);
+        ok = fail(error, NUMON_ERROR_ARGUMENT, "cannot write '%s': it is neither a regular file nor a character "
+                  "device", path);
     else
         ok = open_temporary(f, there ? &st : NULL, error);
     if (!ok)

@@ -265,8 +265,8 @@ look_ticks(struct wait *w, GError **error)
 static char *
 describe_ticks(struct wait *w)
 {
-    return g_strdup_printf("for %" G_GUINT64_FORMAT " ticks: %" G_GUINT64_FORMAT " came, the guest's status is %s", w->number,
-                           w->ticks_seen, machine_status(w->call->monitor->machine));
+    return g_strdup_printf("for %" G_GUINT64_FORMAT " ticks: %" G_GUINT64_FORMAT " came, the guest's status is %s",
+                           w->number, w->ticks_seen, machine_status(w->call->monitor->machine));
 }
 
 static const struct wait_condition wait_conditions[WAIT_CONDITIONS] = {

@@ -28,3 +28,5 @@ EXTRA_DIST += testsuite/numon.unit/layers.exp
 EXTRA_DIST += testsuite/numon.unit/unit.exp
 CLEANFILES += numon.log numon.sum
 DISTCLEANFILES += site.exp site.bak
+
+include testsuite/numon.numa/local.mk

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+EXTRA_DIST += testsuite/lib/numa.exp
+EXTRA_DIST += testsuite/numon.numa/back.exp
+EXTRA_DIST += testsuite/numon.numa/check.exp
+EXTRA_DIST += testsuite/numon.numa/info.exp
+EXTRA_DIST += testsuite/numon.numa/limits.exp
+EXTRA_DIST += testsuite/numon.numa/rules.exp
+EXTRA_DIST += testsuite/numon.numa/save.exp
+EXTRA_DIST += testsuite/numon.numa/session.exp

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 enum { VCPUS = 2, NODE_MIB = 32, UART = 0x3f8, UART_STATUS = 0x3fd, TSS_GPA = 0xfffbd000, RUN_LIMIT_S = 20 };
+enum { CPUID_ENTRIES = 256 };
 
 struct vm;
 
@@ -34,10 +35,10 @@ struct vm {
     struct vcpu vcpus[VCPUS];
     int64_t start_us;
     _Atomic bool stop;
-    struct lock lock;                   /* rank 15 */
-    GString *serial GUARDED;
-    int64_t first_byte_us GUARDED;      /* after the start */
-    char *failure GUARDED;
+    struct lock lock;                   /* rank 15; for what follows, while vCPUs run */
+    GString *serial;
+    int64_t first_byte_us;              /* after the start */
+    char *failure;
 };
 
 /* --- one vCPU -------------------------------------------------------------------------------------------------------- */
@@ -169,20 +170,18 @@ add_node(struct vm *vm, unsigned node)
 static void
 new_vcpu(struct vm *vm, unsigned i)
 {
-    struct {
-        struct kvm_cpuid2 head;
-        struct kvm_cpuid_entry2 entries[256];
-    } cpuid = { .head.nent = 256 };
+    g_autofree struct kvm_cpuid2 *cpuid = g_malloc0(sizeof *cpuid + CPUID_ENTRIES * sizeof cpuid->entries[0]);
     struct vcpu *v = &vm->vcpus[i];
 
+    cpuid->nent = CPUID_ENTRIES;
     v->vm = vm;
     v->fd = ioctl(vm->fd, KVM_CREATE_VCPU, i);
     g_assert_cmpint(v->fd, >=, 0);
     v->run_size = (size_t)ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
     v->run = mmap(NULL, v->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
     g_assert_true(v->run != MAP_FAILED);
-    g_assert_cmpint(ioctl(vm->kvm, KVM_GET_SUPPORTED_CPUID, &cpuid), ==, 0);
-    g_assert_cmpint(ioctl(v->fd, KVM_SET_CPUID2, &cpuid), ==, 0);
+    g_assert_cmpint(ioctl(vm->kvm, KVM_GET_SUPPORTED_CPUID, cpuid), ==, 0);
+    g_assert_cmpint(ioctl(v->fd, KVM_SET_CPUID2, cpuid), ==, 0);
 }
 
 static bool

@@ -82,8 +82,9 @@ int property_find(const struct property *table, const char *name);
 char *property_usage_options(const struct property *table, int implied);
 char *property_usage_pairs(const struct property *table);
 char *property_usage_words(const struct property *table);
-/* One line a property: "  name=TYPE  help (unit, range, default)". */
+/* One line a property: "  name=TYPE  help (unit, range, default)"; the second for positional ones: "  NAME  ...". */
 void property_help(const struct property *table, GString *out);
+void property_help_words(const struct property *table, GString *out);
 /* What a value of this property looks like: "N", "SIZE", "on|off", "a|b|c", "WORD", "LIST".  Caller frees. */
 char *property_shape(const struct property *p);
 /* Appends 'word' so that property_parse_options reads it back (commas doubled). */

@@ -19,13 +19,15 @@ append_escaped(GString *out, const char *text)
     }
 }
 
+/* A positional property is shown by its name in capitals, as the usage line has it. */
 static void
-append_property(GString *out, const struct property *p)
+append_property(GString *out, const struct property *p, bool positional)
 {
     g_autofree char *shape = property_shape(p);
+    g_autofree char *name = positional && p->name[0] != '-' ? g_ascii_strup(p->name, -1) : g_strdup(p->name);
 
     g_string_append_printf(out, "@item @code{");
-    append_escaped(out, p->name);
+    append_escaped(out, name);
     g_string_append(out, "}");
     if (p->type != PROPERTY_FLAG && p->type != PROPERTY_REST) {
         g_string_append(out, " (@code{");
@@ -46,13 +48,13 @@ append_property(GString *out, const struct property *p)
 }
 
 static void
-append_properties(GString *out, const struct property *table)
+append_properties(GString *out, const struct property *table, bool positional)
 {
     if (!table || table->type == PROPERTY_END)
         return;
     g_string_append(out, "@table @asis\n");
     for (; table->type != PROPERTY_END; table++)
-        append_property(out, table);
+        append_property(out, table, positional);
     g_string_append(out, "@end table\n");
 }
 
@@ -78,7 +80,7 @@ append_variants(GString *out, const struct command *c)
         g_string_append(out, "}\n");
         if (v->summary)
             append_sentence(out, v->summary);
-        append_properties(out, v->args);
+        append_properties(out, v->args, v->by_words);
     }
     g_string_append(out, "@end table\n");
 }
@@ -109,7 +111,7 @@ append_command(GString *out, const struct command *c)
     if (c->form == FORM_VARIANTS)
         append_variants(out, c);
     else
-        append_properties(out, c->args);
+        append_properties(out, c->args, c->form == FORM_WORDS);
     g_string_append(out, "\n");
 }
 
@@ -125,7 +127,7 @@ append_items(GString *out)
             append_escaped(out, usage);
             g_string_append(out, "}\n");
             append_sentence(out, i->summary);
-            append_properties(out, i->args);
+            append_properties(out, i->args, true);
         }
     }
     g_string_append(out, "@end table\n");

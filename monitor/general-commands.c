@@ -24,7 +24,7 @@ help_item(struct call *call, const char *name, GError **error)
     usage = info_usage(item);
     call_print(call, "usage: %s\n%s\n", usage, item->summary);
     if (item->args)
-        property_help(item->args, call->output);
+        property_help_words(item->args, call->output);
     return true;
 }
 

@@ -51,13 +51,22 @@ command_usage(const struct command *c, const struct command_variant *variant)
 }
 
 static void
+help_args(const struct property *args, bool positional, GString *out)
+{
+    if (positional)
+        property_help_words(args, out);
+    else
+        property_help(args, out);
+}
+
+static void
 help_variants(const struct command *c, GString *out)
 {
     for (const struct command_variant *v = c->variants; v->name; v++) {
         g_autofree char *usage = variant_usage(c, v);
 
         g_string_append_printf(out, "\n%s\n    %s\n", usage, v->summary ? v->summary : "");
-        property_help(v->args, out);
+        help_args(v->args, v->by_words, out);
     }
 }
 
@@ -92,7 +101,7 @@ help_command(const struct command *c, GString *out)
     if (c->form == FORM_VARIANTS)
         help_variants(c, out);
     else if (c->args)
-        property_help(c->args, out);
+        help_args(c->args, c->form == FORM_WORDS, out);
 }
 
 void

@@ -163,22 +163,21 @@ help_head(const struct property *p)
 {
     g_autofree char *shape = property_shape(p);
 
-    return p->type == PROPERTY_FLAG ? g_strdup(p->name)
-                                    : g_strconcat(p->name, p->name[0] == '-' ? " " : "=", shape, NULL);
+    return g_strconcat(p->name, "=", shape, NULL);
 }
 
-void
-property_help(const struct property *table, GString *out)
+static void
+help_table(const struct property *table, char *(*head_of)(const struct property *p), GString *out)
 {
     size_t width = 0;
 
     for (unsigned i = 0; table[i].type != PROPERTY_END; i++) {
-        g_autofree char *head = help_head(&table[i]);
+        g_autofree char *head = head_of(&table[i]);
 
         width = MAX(width, strlen(head));
     }
     for (unsigned i = 0; table[i].type != PROPERTY_END; i++) {
-        g_autofree char *head = help_head(&table[i]);
+        g_autofree char *head = head_of(&table[i]);
         g_autofree char *notes = describe(&table[i]);
 
         g_string_append_printf(out, "  %-*s  %s", (int)MIN(width, 36), head, table[i].help ? table[i].help : "");
@@ -186,6 +185,18 @@ property_help(const struct property *table, GString *out)
             g_string_append_printf(out, " (%s)", notes);
         g_string_append_c(out, '\n');
     }
+}
+
+void
+property_help(const struct property *table, GString *out)
+{
+    help_table(table, help_head, out);
+}
+
+void
+property_help_words(const struct property *table, GString *out)
+{
+    help_table(table, positional_shape, out);
 }
 
 void

@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The destination's worker: takes the connection, loads, answers, starts the guest.
+ *
+ * Nothing it reads is trusted: every record is checked, and an error says at which byte of the stream.  The guest is
+ * started only after the positive answer was wholly written; if writing fails, it is discarded, and whoever asks is
+ * told so (outcome.c).  The stream is whole only with the last byte of its description, which the source holds back
+ * until it can no longer go on by itself. */
+#include "migrate-private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+/* A refused source is heard out for so long: closing earlier could take our words with it. */
+enum { DRAIN_US = 2 * 1000 * 1000, CHILD_END_US = 1000 * 1000 };
+
+struct in {
+    struct session *session;        /* borrowed */
+    struct channel *channel;
+    struct input input;
+    struct ram_in ram;
+    uint32_t ram_id;
+    bool ram_started, ram_ended;
+    bool back;                      /* the source reads our answers */
+    bool ended;                     /* EOF and description were read */
+    bool have_global_state, paused;
+    bool *loaded;                   /* a section of the guest's table; owned */
+};
+
+/* --- head ------------------------------------------------------------------------------------------------------------- */
+
+static bool
+expect32(struct in *n, uint32_t wanted, const char *what, GError **error)
+{
+    uint32_t found;
+
+    if (!input_take32(&n->input, &found, error))
+        return false;
+    return found == wanted
+        || input_fail(&n->input, error, "%s is 0x%x (0x%x is expected)", what, found, wanted);
+}
+
+static bool
+take_text(struct in *n, uint32_t most, const char *what, char **ret, GError **error)
+{
+    uint32_t size;
+
+    if (!input_take32(&n->input, &size, error))
+        return false;
+    if (size > most)
+        return input_fail(&n->input, error, "%s has %u bytes (at most %u are allowed)", what, size, most);
+    g_autofree char *text = g_try_malloc(size + 1);
+    if (!text)
+        return fail(error, NUMON_ERROR_HOST, "cannot take %s of %u bytes: %s", what, size, g_strerror(ENOMEM));
+    if (!input_read(&n->input, text, size, error))
+        return false;
+    text[size] = '\0';
+    if (!g_utf8_validate_len(text, size, NULL))
+        return input_fail(&n->input, error, "%s is not text", what);
+    *ret = g_steal_pointer(&text);
+    return true;
+}
+
+static bool
+take_machine_type(struct in *n, GError **error)
+{
+    g_autofree char *type = NULL;
+    const char *ours = n->session->guest.machine_type;
+
+    if (!take_text(n, MACHINE_TYPE_MOST, "the machine type", &type, error))
+        return false;
+    return g_str_equal(type, ours)
+        || input_fail(&n->input, error, "the stream is of machine type '%s' and this is '%s'%s", type, ours,
+                      g_str_has_prefix(type, "numon-") ? "" : ": guests do not move between numon and other monitors");
+}
+
+/* The fixed fields of our subsection. */
+static bool
+take_machine_fields(struct in *n, uint64_t *ret_id, GError **error)
+{
+    uint64_t features;
+
+    if (!input_take64(&n->input, ret_id, error) || !input_take64(&n->input, &features, error))
+        return false;
+    if (features)
+        return input_fail(&n->input, error, "the stream needs features that are not known here (0x%" PRIx64 ")",
+                          features);
+    return expect32(n, PAGE_SIZE, "the source's page size", error);
+}
+
+static bool
+take_machine(struct in *n, GError **error)
+{
+    struct session *s = n->session;
+    char name[NAME_MOST + 1];
+    g_autofree char *text = NULL;
+    uint8_t record;
+    uint64_t id;
+
+    if (!input_take8(&n->input, &record, error))
+        return false;
+    if (record != RECORD_SUBSECTION)
+        return input_fail(&n->input, error, "subsection '" MACHINE_SUBSECTION "' is missing");
+    if (!input_take_name(&n->input, name, error))
+        return false;
+    if (!g_str_equal(name, MACHINE_SUBSECTION))
+        return input_fail(&n->input, error, "subsection '%s' is not known", name);
+    if (!expect32(n, MACHINE_SUBSECTION_VERSION, "the version of '" MACHINE_SUBSECTION "'", error)
+        || !take_machine_fields(n, &id, error)
+        || !take_text(n, MACHINE_TEXT_MOST, "the description of the machine", &text, error))
+        return false;
+    outcome_begin(s, id);
+    return s->guest.agree(s->guest.self, text, error);
+}
+
+static bool
+take_head(struct in *n, GError **error)
+{
+    uint8_t record;
+
+    if (!expect32(n, STREAM_MAGIC, "this is no migration stream: its first word", error)
+        || !expect32(n, STREAM_VERSION, "the stream's version", error) || !input_take8(&n->input, &record, error))
+        return false;
+    if (record != RECORD_CONFIGURATION)
+        return input_fail(&n->input, error, "the configuration is missing: record type 0x%02x", record);
+    return take_machine_type(n, error) && take_machine(n, error);
+}
+
+/* --- commands -------------------------------------------------------------------------------------------------------------- */
+
+static bool
+send_return(struct in *n, uint16_t type, const void *data, uint16_t size, GError **error)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    _Atomic uint64_t unused = 0;
+
+    wire_put_return(bytes, type, data, size);
+    struct iovec iov = { bytes->data, bytes->len };
+    return channel_write(n->channel, &iov, 1, counter_read(&n->session->parameters->switchover_timeout), &unused,
+                         error);
+}
+
+static bool
+send_return32(struct in *n, uint16_t type, uint32_t value, GError **error)
+{
+    value = GUINT32_TO_BE(value);
+    return send_return(n, type, &value, sizeof value, error);
+}
+
+static bool
+open_return_path(struct in *n, GError **error)
+{
+    if (!channel_two_way(n->channel))
+        return input_fail(&n->input, error, "the stream wants answers, and this transport has no way back");
+    n->back = true;
+    return true;
+}
+
+static bool
+take_command(struct in *n, GError **error)
+{
+    uint16_t command, size;
+    uint32_t value;
+
+    if (!input_take16(&n->input, &command, error) || !input_take16(&n->input, &size, error))
+        return false;
+    if (command == COMMAND_OPEN_RETURN_PATH && size == 0)
+        return open_return_path(n, error);
+    if (command == COMMAND_SWITCHOVER_START && size == 0)
+        return true;
+    if (command == COMMAND_PING && size == 4) {
+        if (!input_take32(&n->input, &value, error))
+            return false;
+        return n->back ? send_return32(n, RETURN_PONG, value, error)
+             : input_fail(&n->input, error, "the source pings without having opened the way back");
+    }
+    return input_fail(&n->input, error, "command %u with %u bytes is not known", command, size);
+}
+
+/* --- sections ---------------------------------------------------------------------------------------------------------------- */
+
+struct section_head {
+    uint32_t id, instance, version;
+    char name[NAME_MOST + 1];
+};
+
+static bool
+take_section_head(struct in *n, struct section_head *ret, GError **error)
+{
+    return input_take32(&n->input, &ret->id, error) && input_take_name(&n->input, ret->name, error)
+        && input_take32(&n->input, &ret->instance, error) && input_take32(&n->input, &ret->version, error);
+}
+
+static bool
+take_footer(struct in *n, uint32_t id, const char *name, GError **error)
+{
+    uint8_t record;
+    uint32_t found;
+
+    if (!input_take8(&n->input, &record, error) || !input_take32(&n->input, &found, error))
+        return false;
+    return (record == RECORD_FOOTER && found == id)
+        || input_fail(&n->input, error, "section '%s' (%u) does not end with its footer: 0x%02x, %u", name, id, record,
+                      found);
+}
+
+static bool
+take_start(struct in *n, GError **error)
+{
+    struct section_head h;
+
+    if (!take_section_head(n, &h, error))
+        return false;
+    if (!g_str_equal(h.name, "ram") || h.instance != 0 || n->ram_started)
+        return input_fail(&n->input, error, "section '%s' instance %u cannot start here", h.name, h.instance);
+    if (h.version != RAM_VERSION)
+        return input_fail(&n->input, error, "section 'ram' has version %u (%d is expected)", h.version, RAM_VERSION);
+    n->ram_started = true;
+    n->ram_id = h.id;
+    return ram_in_start(&n->ram, error) && take_footer(n, h.id, "ram", error);
+}
+
+static bool
+take_ram(struct in *n, bool end, GError **error)
+{
+    uint32_t id;
+
+    if (!input_take32(&n->input, &id, error))
+        return false;
+    if (!n->ram_started || n->ram_ended || id != n->ram_id)
+        return input_fail(&n->input, error, "section %u goes on and is not open", id);
+    if (end) {
+        n->ram_ended = true;
+        n->ram.counter = &n->session->counters.downtime_bytes;
+        if (!session_enter(n->session, MIGRATE_DEVICE))
+            return session_alive(n->session, error);
+    }
+    return ram_in_pages(&n->ram, error) && take_footer(n, id, "ram", error)
+        && (!end || ram_in_complete(&n->ram, error));
+}
+
+static bool
+take_global_state(struct in *n, const struct section_head *h, GError **error)
+{
+    uint8_t data[GLOBAL_STATE_SIZE];
+
+    if (h->instance != 0 || h->version != 1 || n->have_global_state)
+        return input_fail(&n->input, error, "section 'globalstate' instance %u version %u is not known or is there "
+                          "twice", h->instance, h->version);
+    n->have_global_state = true;
+    return input_read(&n->input, data, sizeof data, error) && wire_global_state_decode(data, &n->paused, error)
+        && take_footer(n, h->id, h->name, error);
+}
+
+static bool
+take_device(struct in *n, const struct section_head *h, unsigned at, GError **error)
+{
+    const struct state_section *section = n->session->guest.sections[at];
+
+    if (n->loaded[at])
+        return input_fail(&n->input, error, "section '%s' instance %u is there twice", h->name, h->instance);
+    n->loaded[at] = true;
+    if (h->version == 0 || h->version > section->version)
+        return input_fail(&n->input, error, "section '%s' instance %u has version %u (1 to %u are known here)", h->name,
+                          h->instance, h->version, section->version);
+    if (!state_load(section, h->version, input_read, &n->input, error) || !take_footer(n, h->id, h->name, error))
+        return false;
+    return !section->after_load || section->after_load(section->object, error);
+}
+
+static bool
+take_full(struct in *n, GError **error)
+{
+    const struct migrate_guest *g = &n->session->guest;
+    struct section_head h;
+
+    if (!take_section_head(n, &h, error))
+        return false;
+    if (!n->ram_ended)
+        return input_fail(&n->input, error, "section '%s' comes before the end of RAM", h.name);
+    if (g_str_equal(h.name, "globalstate"))
+        return take_global_state(n, &h, error);
+    for (unsigned i = 0; i < g->section_count; i++)
+        if (g_str_equal(g->sections[i]->name, h.name) && g->sections[i]->instance == h.instance)
+            return take_device(n, &h, i, error);
+    return input_fail(&n->input, error, "section '%s' instance %u is not known here", h.name, h.instance);
+}
+
+/* --- end ------------------------------------------------------------------------------------------------------------------------ */
+
+static bool
+all_there(struct in *n, GError **error)
+{
+    const struct migrate_guest *g = &n->session->guest;
+
+    if (!n->ram_ended || !n->have_global_state)
+        return input_fail(&n->input, error, "section '%s' is missing", n->ram_ended ? "globalstate" : "ram");
+    for (unsigned i = 0; i < g->section_count; i++)
+        if (!n->loaded[i])
+            return input_fail(&n->input, error, "section '%s' instance %u is missing", g->sections[i]->name,
+                              g->sections[i]->instance);
+    return true;
+}
+
+/* The description must come, and must end as the source ends it. */
+static bool
+take_end(struct in *n, GError **error)
+{
+    g_autofree char *text = NULL, *tail = NULL;
+    uint8_t record;
+
+    if (!all_there(n, error) || !input_take8(&n->input, &record, error))
+        return false;
+    if (record != RECORD_DESCRIPTION)
+        return input_fail(&n->input, error, "the description is missing: record type 0x%02x", record);
+    if (!take_text(n, DESCRIPTION_MOST, "the description", &text, error))
+        return false;
+    tail = wire_description_tail(session_id(n->session));
+    n->ended = g_str_has_suffix(text, tail);
+    return n->ended || input_fail(&n->input, error, "the description does not end with the migration's id");
+}
+
+static bool
+take_record(struct in *n, GError **error)
+{
+    uint8_t record;
+
+    if (!session_alive(n->session, error) || !input_take8(&n->input, &record, error))
+        return false;
+    switch (record) {
+    case RECORD_COMMAND:
+        return take_command(n, error);
+    case RECORD_START:
+        return take_start(n, error);
+    case RECORD_PART:
+    case RECORD_END:
+        return take_ram(n, record == RECORD_END, error);
+    case RECORD_FULL:
+        return take_full(n, error);
+    case RECORD_EOF:
+        return take_end(n, error);
+    default:
+        return input_fail(&n->input, error, "record type 0x%02x is not known", record);
+    }
+}
+
+/* --- the whole -------------------------------------------------------------------------------------------------------------------- */
+
+/* The connection that the server thread accepted. */
+static struct channel *
+take_connection(struct in *n, GError **error)
+{
+    struct session *s = n->session;
+    int fd;
+
+    lock_take(&s->lock);
+    while (s->connection < 0 && s->state == MIGRATE_SETUP && !s->closing)
+        condition_wait(&s->changed, &s->lock);
+    fd = s->connection;
+    s->connection = -1;
+    memcpy(n->input.bytes, s->first, s->first_size);
+    n->input.end = s->first_size;
+    lock_drop(&s->lock);
+    if (fd >= 0)
+        return channel_new_socket(fd, s->wake);
+    session_alive(s, error);
+    return NULL;
+}
+
+static bool
+open_in(struct in *n, GError **error)
+{
+    struct session *s = n->session;
+
+    n->channel = s->address.transport == TRANSPORT_EXEC
+               ? channel_open(&s->address, MIGRATE_IN, s->wake, INT64_MAX, error) : take_connection(n, error);
+    if (!n->channel)
+        return false;
+    n->input.channel = n->channel;
+    n->input.counter = &s->counters.bytes;
+    counter_add(&s->counters.bytes, n->input.end);
+    lock_take(&s->lock);
+    s->begin_us = g_get_monotonic_time();
+    lock_drop(&s->lock);
+    if (!ram_in_init(&n->ram, s, &n->input))
+        return fail(error, NUMON_ERROR_HOST, "cannot keep account of the pages: %s", g_strerror(ENOMEM));
+    return true;
+}
+
+static bool
+load(struct in *n, GError **error)
+{
+    if (!open_in(n, error) || !take_head(n, error))
+        return false;
+    if (!session_enter(n->session, MIGRATE_ACTIVE))
+        return session_alive(n->session, error);
+    while (!n->ended)
+        if (!take_record(n, error))
+            return false;
+    return true;
+}
+
+/* From outcome_answering() on it is only the writing of the answer that decides. */
+static bool
+answer(struct in *n, GError **error)
+{
+    struct session *s = n->session;
+
+    if (!outcome_answering(s)) {
+        session_alive(s, error);
+        return false;
+    }
+    bool running = !n->back || send_return32(n, RETURN_SHUT, 0, error);
+    if (!running)
+        return false;
+    outcome_running(s);
+    s->guest.start(s->guest.self, n->paused);
+    return true;
+}
+
+/* Where the stream came from a command, how that ended says more than that it ended; and a question that discarded the
+ * guest says more than that reading was interrupted. */
+static void
+improve_error(struct in *n, bool asked, GError **error)
+{
+    g_autoptr(GError) better = NULL;
+
+    if (asked) {
+        g_clear_error(error);
+        fail(error, NUMON_ERROR_PEER, "the source asked what became of the guest before all of it was loaded");
+    }
+    if (!n->channel || !n->channel->child || !session_alive(n->session, NULL))
+        return;
+    if (!child_wait(n->channel, g_get_monotonic_time() + CHILD_END_US / 4, &better) && !n->channel->child)
+        g_prefix_error(error, "%s; ", better->message);
+}
+
+static void
+discard(struct in *n, GError **error)
+{
+    struct session *s = n->session;
+
+    bool asked = outcome_discard(s);
+    improve_error(n, asked, error);
+    s->guest.reset(s->guest.self);
+    if (n->channel && channel_two_way(n->channel))
+        refuse(n->channel, (*error)->message, DRAIN_US);
+}
+
+void *
+in_main(void *session)
+{
+    struct session *s = session;
+    struct in *n = g_new0(struct in, 1);
+    GError *error = NULL;
+
+    n->session = s;
+    n->loaded = g_new0(bool, s->guest.section_count + 1);
+    bool running = load(n, &error) && answer(n, &error);
+    if (!running)
+        discard(n, &error);
+    else if (n->channel->child)
+        child_wait(n->channel, g_get_monotonic_time() + CHILD_END_US, NULL);
+    channel_free(n->channel);
+    ram_in_release(&n->ram);
+    g_free(n->loaded);
+    g_free(n);
+    session_end(s, running ? OWNER_HERE : OWNER_THERE, error);
+    return NULL;
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What comes in, buffered, with the offset of each byte in the stream for whoever must say where it went wrong. */
+#include "migrate-private.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+bool
+input_fail(struct input *in, GError **error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    return fail(error, NUMON_ERROR_PEER, "%s (before byte %" PRIu64 " of the stream)", text, in->offset);
+}
+
+static bool
+input_fill(struct input *in, GError **error)
+{
+    ssize_t got = channel_read(in->channel, in->bytes, INPUT_BYTES, INT64_MAX, error);
+
+    if (got < 0)
+        return false;
+    if (got == 0)
+        return input_fail(in, error, "the stream ends too early");
+    in->at = 0;
+    in->end = (size_t)got;
+    counter_add(in->counter, (uint64_t)got);
+    return true;
+}
+
+bool
+input_read(void *input, void *to, size_t size, GError **error)
+{
+    struct input *in = input;
+    uint8_t *at = to;
+
+    while (size > 0) {
+        if (in->at == in->end && !input_fill(in, error))
+            return false;
+        size_t part = MIN(size, in->end - in->at);
+        memcpy(at, in->bytes + in->at, part);
+        in->at += part;
+        in->offset += part;
+        at += part;
+        size -= part;
+    }
+    return true;
+}
+
+bool
+input_take8(struct input *in, uint8_t *ret, GError **error)
+{
+    return input_read(in, ret, 1, error);
+}
+
+bool
+input_take16(struct input *in, uint16_t *ret, GError **error)
+{
+    uint16_t raw;
+
+    if (!input_read(in, &raw, sizeof raw, error))
+        return false;
+    *ret = GUINT16_FROM_BE(raw);
+    return true;
+}
+
+bool
+input_take32(struct input *in, uint32_t *ret, GError **error)
+{
+    uint32_t raw;
+
+    if (!input_read(in, &raw, sizeof raw, error))
+        return false;
+    *ret = GUINT32_FROM_BE(raw);
+    return true;
+}
+
+bool
+input_take64(struct input *in, uint64_t *ret, GError **error)
+{
+    uint64_t raw;
+
+    if (!input_read(in, &raw, sizeof raw, error))
+        return false;
+    *ret = GUINT64_FROM_BE(raw);
+    return true;
+}
+
+bool
+input_take_name(struct input *in, char ret[NAME_MOST + 1], GError **error)
+{
+    uint8_t length;
+
+    if (!input_take8(in, &length, error))
+        return false;
+    if (length == 0 || length > NAME_MOST)
+        return input_fail(in, error, "a name has %u bytes (1 to %d are allowed)", length, NAME_MOST);
+    if (!input_read(in, ret, length, error))
+        return false;
+    ret[length] = '\0';
+    if (!g_utf8_validate_len(ret, length, NULL))
+        return input_fail(in, error, "a name of %u bytes is not text", length);
+    return true;
+}

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What the files of src/migrate share.  wire, scan and pace are pure; channel, listener and child are descriptors;
+ * output and input are buffers over a channel; out, in, return and outcome are the threads; session holds all. */
+#ifndef MIGRATE_PRIVATE_H
+#define MIGRATE_PRIVATE_H
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "migrate.h"
+
+/* --- wire.c: QEMU's file format (REFERENCE.md 3.6 to 3.9), pure --------------------------------------------------- */
+
+enum {
+    STREAM_MAGIC            = 0x5145564d,
+    STREAM_VERSION          = 3,
+
+    RECORD_EOF              = 0x00,
+    RECORD_START            = 0x01,
+    RECORD_PART             = 0x02,
+    RECORD_END              = 0x03,
+    RECORD_FULL             = 0x04,
+    RECORD_SUBSECTION       = 0x05,
+    RECORD_DESCRIPTION      = 0x06,
+    RECORD_CONFIGURATION    = 0x07,
+    RECORD_COMMAND          = 0x08,
+    RECORD_FOOTER           = 0x7e,
+
+    COMMAND_OPEN_RETURN_PATH = 1,
+    COMMAND_PING            = 2,
+    COMMAND_SWITCHOVER_START = 11,
+
+    RAM_VERSION             = 4,
+    RAM_ZERO                = 0x002,
+    RAM_MEM_SIZE            = 0x004,
+    RAM_PAGE                = 0x008,
+    RAM_EOS                 = 0x010,
+    RAM_CONTINUE            = 0x020,
+    RAM_FLAGS               = PAGE_SIZE - 1,
+
+    RETURN_SHUT             = 1,
+    RETURN_PONG             = 2,
+    RETURN_REASON           = 0x4e4d,       /* ours: why the destination refuses, UTF-8 */
+    RETURN_MOST             = 512,          /* bytes of a message's data */
+
+    NAME_MOST               = 127,          /* a length byte that older readers take as signed */
+    RAM_HEADER_MOST         = 8 + 1 + NAME_MOST,
+    GLOBAL_STATE_TEXT       = 100,
+    GLOBAL_STATE_SIZE       = 4 + GLOBAL_STATE_TEXT,
+    MACHINE_TYPE_MOST       = 255,
+    MACHINE_TEXT_MOST       = 4 * 1024 * 1024,
+    DESCRIPTION_MOST        = 10 * 1024 * 1024,
+};
+
+#define MACHINE_SUBSECTION "configuration/numon-machine"
+enum { MACHINE_SUBSECTION_VERSION = 1, MACHINE_SUBSECTION_FIXED = 8 + 8 + 4 + 4 };
+
+void wire_put8(GByteArray *out, uint8_t value);
+void wire_put16(GByteArray *out, uint16_t value);
+void wire_put32(GByteArray *out, uint32_t value);
+void wire_put64(GByteArray *out, uint64_t value);
+/* A length byte and 1 to 127 bytes. */
+void wire_put_name(GByteArray *out, const char *name);
+/* Magic, version, configuration with its subsection: migration id, features needed to read the stream (none yet),
+ * page size, length and text of guest.describe(). */
+void wire_put_head(GByteArray *out, const char *machine_type, uint64_t id, const char *text);
+void wire_put_command(GByteArray *out, uint16_t command, const void *data, uint16_t size);
+void wire_put_ping(GByteArray *out, uint32_t value);
+void wire_put_section(GByteArray *out, uint8_t record, uint32_t id, const char *name, uint32_t instance,
+                      uint32_t version);
+void wire_put_part(GByteArray *out, uint8_t record, uint32_t id);
+void wire_put_footer(GByteArray *out, uint32_t id);
+void wire_put_block_list(GByteArray *out, const struct guest_map *map);
+void wire_put_global_state(GByteArray *out, const char *run_state);
+void wire_put_return(GByteArray *out, uint16_t type, const void *data, uint16_t size);
+/* Header of a ZERO or PAGE record; 'name' NULL means the block of the record before.  Returns its size. */
+size_t wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned flags, const char *name);
+/* The JSON text at the stream's end.  Its last bytes are the tail that wire_description_tail gives, so that no
+ * shortened text passes for a whole one.  Its length avoids what REFERENCE.md 3.9 row 6 forbids. */
+GString *wire_description(const struct migrate_guest *guest, uint64_t id, size_t text_size);
+char *wire_description_tail(uint64_t id);
+bool wire_description_length_safe(uint32_t length);
+
+/* The unread part of bytes that came from a peer. */
+struct cursor { const uint8_t *at, *end; };
+
+bool cursor_take8(struct cursor *in, uint8_t *ret);
+bool cursor_take16(struct cursor *in, uint16_t *ret);
+bool cursor_take32(struct cursor *in, uint32_t *ret);
+bool cursor_take64(struct cursor *in, uint64_t *ret);
+
+struct return_message {
+    uint16_t type;
+    uint32_t value;                 /* SHUT: status; PONG: the ping's value */
+    char text[RETURN_MOST + 1];     /* REASON */
+};
+/* Decodes a message whose header said 'type' and 'size'.  Error: PEER. */
+bool wire_return_decode(uint16_t type, const void *data, size_t size, struct return_message *ret, GError **error);
+/* The 104 bytes of "globalstate".  Error: PEER. */
+bool wire_global_state_decode(const uint8_t data[GLOBAL_STATE_SIZE], bool *ret_paused, GError **error);
+
+/* The question after an outcome, on a connection of its own (outcome.c): be32 magic, be32 version, be64 id; and the
+ * answer: be32 magic, be32 word, be64 id.  The words differ in every byte, so that no damaged byte turns one into
+ * another.  Neither magic is a stream's. */
+enum {
+    QUESTION_MAGIC = 0x4e4d4f51, ANSWER_MAGIC = 0x4e4d4f41, OUTCOME_VERSION = 1, OUTCOME_SIZE = 16,
+    OUTCOME_WORD_RUNNING = 0x72756e73, OUTCOME_WORD_DISCARDED = 0x676f6e65, OUTCOME_WORD_UNKNOWN = 0x3f3f3f3f,
+};
+void wire_question(uint8_t out[OUTCOME_SIZE], uint64_t id);
+bool wire_question_decode(const uint8_t in[OUTCOME_SIZE], uint64_t *ret_id);
+void wire_answer(uint8_t out[OUTCOME_SIZE], uint32_t word, uint64_t id);
+bool wire_answer_decode(const uint8_t in[OUTCOME_SIZE], uint64_t id, uint32_t *ret_word);
+
+/* --- scan.c: dirty words to runs of pages ----------------------------------------------------------------------------- */
+
+/* The first run of set bits at or after 'from', cut after 'most' bits; false if there is none below 'bits'. */
+bool scan_run(const _Atomic uint64_t *words, uint64_t bits, uint64_t from, uint64_t most, uint64_t *ret_first,
+              uint64_t *ret_count);
+
+/* One pass over all blocks, from the first page of the first to the last of the last.  Pages that become dirty
+ * behind it wait for the next pass. */
+struct sweep {
+    const struct guest_map *map;    /* borrowed */
+    struct subscriber *subscriber;  /* borrowed */
+    unsigned block;
+    uint64_t page;
+};
+void sweep_begin(struct sweep *w, const struct guest_map *map, struct subscriber *subscriber);
+/* The next run, which stays set; moves behind it.  False at the end of the pass. */
+bool sweep_next(struct sweep *w, uint64_t most, struct block **ret_block, uint64_t *ret_first, uint64_t *ret_count);
+/* All pages of all blocks become dirty: the start of the first pass. */
+void sweep_fill(const struct guest_map *map, struct subscriber *subscriber);
+uint64_t sweep_remaining(const struct guest_map *map, struct subscriber *subscriber);
+
+/* --- pace.c: how fast may we send, how fast did we (REFERENCE.md 4.5) ------------------------------------------------ */
+
+enum { PACE_WINDOW_US = 100 * 1000, PACE_SLICE_US = 50 * 1000 };
+
+/* Pure: the caller passes the time. */
+struct pace {
+    int64_t begin_us, window_us;    /* of the whole, of this window */
+    uint64_t total;                 /* bytes, of the whole */
+    uint64_t bytes, pages;          /* sent in this window */
+    uint64_t debt;                  /* of the windows before: a page may be larger than a window's budget */
+    double bytes_per_ms;            /* of the last whole window; 0 before there was one */
+    double pages_per_second;
+};
+void pace_init(struct pace *p, int64_t now_us);
+/* Closes the window if it is over.  'max_bandwidth' in bytes per second, 0 is unlimited. */
+void pace_advance(struct pace *p, uint64_t max_bandwidth, int64_t now_us);
+/* Bytes that may still be sent in this window; UINT64_MAX without limit. */
+uint64_t pace_budget(const struct pace *p, uint64_t max_bandwidth);
+void pace_spend(struct pace *p, uint64_t bytes, uint64_t pages);
+int64_t pace_window_end(const struct pace *p);
+/* Bytes per millisecond: the last window's, else of the time so far. */
+double pace_bandwidth(const struct pace *p, uint64_t max_bandwidth, int64_t now_us);
+/* Most bytes that may remain at the switchover. */
+uint64_t pace_threshold(double bytes_per_ms, uint64_t avail_switchover_bandwidth, uint64_t downtime_limit_ms);
+
+/* --- address.c: URIs ----------------------------------------------------------------------------------------------------- */
+
+enum transport { TRANSPORT_UNIX, TRANSPORT_TCP, TRANSPORT_EXEC };
+
+struct address {
+    enum transport transport;
+    char *where;                    /* path, host or command; owned */
+    char *port;                     /* tcp; owned */
+};
+bool address_parse(const char *uri, enum migrate_direction direction, struct address *ret, GError **error);
+void address_release(struct address *a);
+/* Looks a tcp address up; freeaddrinfo() frees the list.  Blocks as long as the resolver does. */
+struct addrinfo;
+bool address_lookup(const struct address *a, bool passive, struct addrinfo **ret, GError **error);
+/* The same without being held by the resolver once 'wake' is readable. */
+bool address_lookup_wakeable(const struct address *a, int wake, struct addrinfo **ret, GError **error);
+
+/* --- channel.c: one connection --------------------------------------------------------------------------------------------- */
+
+struct channel {
+    int in, out;                    /* not blocking; the same for a socket; -1 where there is no such way */
+    int wake;                       /* borrowed eventfd: readable means give up */
+    int alarm;                      /* the same from the return path; -1 if there is none */
+    bool broken;                    /* a write found that nobody reads any more */
+    pid_t child;                    /* exec; 0 if none (any more) */
+    int child_fd;                   /* pidfd */
+};
+
+/* Ready, given up (wake, alarm), or too late. */
+enum channel_wait { CHANNEL_READY, CHANNEL_WOKEN, CHANNEL_LATE };
+enum channel_wait channel_wait(const struct channel *c, int fd, short events, int64_t deadline_us);
+/* Takes the socket. */
+struct channel *channel_new_socket(int fd, int wake);
+/* Connects (until 'deadline_us') or starts the command.  Error: HOST or PEER. */
+struct channel *channel_open(const struct address *a, enum migrate_direction direction, int wake, int64_t deadline_us,
+                             GError **error);
+void channel_free(struct channel *c);       /* ends the command if it still runs */
+static inline bool channel_two_way(const struct channel *c) { return c->in >= 0 && c->in == c->out; }
+/* Writes all; 'iov' is used up.  'stall_ms' without a byte accepted is an error (0: wait for ever).  Each time some
+ * bytes are accepted they are added to 'accepted'. */
+bool channel_write(struct channel *c, struct iovec *iov, unsigned count, uint64_t stall_ms,
+                   _Atomic uint64_t *accepted, GError **error);
+/* At least one byte; 0 at the end, -1 with an error. */
+ssize_t channel_read(struct channel *c, void *to, size_t size, int64_t deadline_us, GError **error);
+/* Our side says no more. */
+void channel_end_output(struct channel *c);
+/* Bytes that the link took and the other side has not (yet acknowledged or read); 0 where that cannot be told. */
+uint64_t channel_underway(const struct channel *c);
+
+/* --- child.c: the command of exec: ------------------------------------------------------------------------------------------ */
+
+bool child_start(struct channel *c, const char *command, enum migrate_direction direction, GError **error);
+/* Waits for its end.  True if it exited 0; else an error that says how it ended, or that it did not ("still ..."). */
+bool child_wait(struct channel *c, int64_t deadline_us, GError **error);
+/* Ends it and all of its group. */
+void child_end(struct channel *c);
+
+/* --- listener.c --------------------------------------------------------------------------------------------------------------- */
+
+struct listener {
+    int fd;
+    char *uri;                      /* as given, with the port chosen; owned */
+    char *path;                     /* unix: ours to remove; owned */
+    dev_t dev;
+    ino_t ino;                      /* of the file we made */
+};
+bool listener_open(struct listener *l, const struct address *a, const char *uri, GError **error);
+void listener_close(struct listener *l);
+
+/* --- output.c: what is going out, gathered ------------------------------------------------------------------------------------ */
+
+enum { OUTPUT_BYTES = 64 * 1024, OUTPUT_PIECES = 1000 };
+
+/* Pages are not copied: the kernel reads them from guest memory when the buffer is flushed, which is after their
+ * dirty bit was cleared. */
+struct output {
+    struct channel *channel;        /* borrowed */
+    uint64_t stall_ms;
+    _Atomic uint64_t *accepted;     /* counter of bytes */
+    uint64_t queued;                /* bytes ever put, those not yet flushed included */
+    unsigned pieces;
+    size_t used;
+    struct iovec iov[OUTPUT_PIECES];
+    uint8_t bytes[OUTPUT_BYTES];
+};
+bool output_put(struct output *o, const void *data, size_t size, GError **error);
+bool output_put_array(struct output *o, GByteArray *a, GError **error);     /* empties the array */
+bool output_put_page(struct output *o, const uint8_t header[], size_t header_size, const uint8_t *page,
+                     GError **error);
+bool output_flush(struct output *o, GError **error);
+
+/* --- return.c: what the destination says ------------------------------------------------------------------------------------- */
+
+/* A source's reader of the way back; its own thread.  Rank 50. */
+struct return_path;
+struct return_path *return_new(struct channel *c, GError **error);
+void return_free(struct return_path *r);    /* joins */
+int return_alarm(struct return_path *r);    /* readable once nothing more will come */
+enum return_verdict {
+    RETURN_NOTHING,                 /* yet */
+    RETURN_LOADED,                  /* it has the guest */
+    RETURN_REFUSED,                 /* it said why, and that it ends */
+    RETURN_LOST,                    /* closed, dead or nonsense */
+};
+/* Waits until 'deadline_us' for a pong (0: none) or a verdict; or until the channel is woken. */
+enum return_verdict return_wait(struct return_path *r, uint32_t pong, int64_t deadline_us, bool *ret_pong,
+                                GError **error);
+
+/* --- session.c ------------------------------------------------------------------------------------------------------------------- */
+
+/* What became of a guest that came in; decided once. */
+enum outcome {
+    OUTCOME_NONE,                   /* no id known yet */
+    OUTCOME_LOADING,
+    OUTCOME_ANSWERING,              /* all loaded; the positive answer is being written */
+    OUTCOME_RUNNING,
+    OUTCOME_DISCARDED,
+};
+
+struct tell;                        /* events on their way to main; outlives the session */
+
+struct session {
+    /* Fixed before threads start. */
+    enum migrate_direction direction;
+    struct migrate_guest guest;
+    struct migrate_parameters *parameters;      /* borrowed; live */
+    struct migrate_capabilities *capabilities;
+    struct mailbox *mailbox;
+    struct tell *tell;
+    struct address address;
+    struct listener listener;
+    int wake;                       /* eventfd: the worker gives up what it waits for */
+    int quit;                       /* eventfd: session_free; server and asker end */
+
+    /* Main only. */
+    struct thread worker, server, asker;
+
+    struct lock lock;               /* rank 30; never held over I/O */
+    struct condition changed;       /* connection, outcome, closing */
+    enum migrate_state state GUARDED;
+    enum migrate_owner owner GUARDED;
+    GError *failure GUARDED;        /* owned */
+    char *uri GUARDED;              /* owned */
+    uint64_t id GUARDED;
+    bool committed GUARDED;         /* the last byte (the answer) may be written: no way back */
+    bool closing GUARDED;
+    bool asking GUARDED;
+    enum outcome outcome GUARDED;
+    int connection GUARDED;         /* accepted, its magic read; -1 if none; the worker takes it */
+    uint8_t first[4] GUARDED;       /* the bytes read of it */
+    unsigned first_size GUARDED;
+    bool connected GUARDED;         /* there was one */
+    int64_t begin_us GUARDED, active_us GUARDED, stop_us GUARDED, end_us GUARDED;
+
+    struct migrate_counters counters;           /* atomic */
+    /* Atomic; written by the worker. */
+    _Atomic uint64_t remaining_bytes, dirty_rate, expected_downtime_ms, pages_per_second, bytes_per_second;
+};
+
+/* Makes the transition and tells main; false if the session was cancelled meanwhile. */
+bool session_enter(struct session *s, enum migrate_state next) EXCLUDES(s->lock);
+/* The worker's last word: COMPLETED, or FAILED with the error (taken), or CANCELLED if that was asked. */
+void session_end(struct session *s, enum migrate_owner owner, GError *error) EXCLUDES(s->lock);
+/* No way back from here.  False if it was cancelled or is closing. */
+bool session_commit(struct session *s) EXCLUDES(s->lock);
+void session_uncommit(struct session *s) EXCLUDES(s->lock);
+/* Error STATE if the worker shall end. */
+bool session_alive(struct session *s, GError **error) EXCLUDES(s->lock);
+/* The migration's random id; 0 before a destination has read it. */
+uint64_t session_id(struct session *s) EXCLUDES(s->lock);
+void session_pass(struct session *s, uint64_t count);
+void session_wake(struct session *s);
+void session_post(struct session *s, void (*deliver)(void *data), void *data, GDestroyNotify release);
+
+void *out_main(void *session);
+void *in_main(void *session);
+
+/* --- outcome.c ---------------------------------------------------------------------------------------------------------------------- */
+
+/* The destination's thread that owns the listener: hands the stream's connection to the worker, answers questions. */
+void *server_main(void *session);
+void *asker_main(void *question);
+/* Decisions of the worker. */
+void outcome_begin(struct session *s, uint64_t id) EXCLUDES(s->lock);
+/* All is loaded: from here only the writing of the answer decides.  False if it was discarded already. */
+bool outcome_answering(struct session *s) EXCLUDES(s->lock);
+void outcome_running(struct session *s) EXCLUDES(s->lock);
+/* True if a question had discarded it before. */
+bool outcome_discard(struct session *s) EXCLUDES(s->lock);
+/* Tells a source why it is refused, that this is all, and drains what it still sends.  Errors do not matter here. */
+void refuse(struct channel *c, const char *reason, int64_t drain_us);
+
+/* --- input.c: what comes in ------------------------------------------------------------------------------------------------------------ */
+
+enum { INPUT_BYTES = 256 * 1024 };
+
+struct input {
+    struct channel *channel;        /* borrowed */
+    _Atomic uint64_t *counter;      /* bytes read */
+    uint64_t offset;                /* in the stream, of the next byte to give */
+    size_t at, end;                 /* unread part of 'bytes' */
+    uint8_t bytes[INPUT_BYTES];
+};
+/* Exactly 'size' bytes.  Error: PEER, with the offset.  A state_read. */
+bool input_read(void *input, void *to, size_t size, GError **error);
+bool input_take8(struct input *in, uint8_t *ret, GError **error);
+bool input_take16(struct input *in, uint16_t *ret, GError **error);
+bool input_take32(struct input *in, uint32_t *ret, GError **error);
+bool input_take64(struct input *in, uint64_t *ret, GError **error);
+/* A length byte and 1 to 127 bytes of UTF-8. */
+bool input_take_name(struct input *in, char ret[NAME_MOST + 1], GError **error);
+/* Error PEER: the message and the place in the stream. */
+bool input_fail(struct input *in, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+/* --- ram-in.c: the section "ram" of a destination ---------------------------------------------------------------------------------------- */
+
+struct ram_in {
+    struct session *session;        /* borrowed, as all but 'seen' */
+    struct input *input;
+    uint64_t **seen;                /* a block: pages that came; owned */
+    bool *fresh;                    /* a block: nothing was ever there */
+    bool *listed;
+    struct block *block;            /* of the record before; NULL at first */
+    _Atomic uint64_t *counter;      /* where bytes of RAM count */
+};
+bool ram_in_init(struct ram_in *r, struct session *s, struct input *in);
+void ram_in_release(struct ram_in *r);
+bool ram_in_start(struct ram_in *r, GError **error);        /* payload of START */
+bool ram_in_pages(struct ram_in *r, GError **error);        /* payload of PART and END */
+/* Did every page come? */
+bool ram_in_complete(struct ram_in *r, GError **error);
+
+#endif

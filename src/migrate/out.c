@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The source's worker: connects, sends passes over guest memory until the rest fits the downtime limit, switches
+ * over, hands off.
+ *
+ * Who may run the guest.  Until the stream's last byte may have been written it is ours: any failure lets it go on.
+ * That byte is held back until the link took all others and, where there is a way back, the destination has answered
+ * a ping that stands behind the last device: so a link that died earlier is noticed while there is a way back.  A
+ * last byte that the link did not take was never sent.  After it only the destination's word decides. */
+#include "migrate-private.h"
+
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { RAM_ID = 1, STATE_ID = 2, FIRST_SECTION_ID = 3 };
+enum { PING_BEGIN = 1, PING_LOADED = 0x4e4d };
+enum { RUN_MOST = 512 };            /* pages taken from the log at once */
+enum { EXPECTED_DOWNTIME_BYTES = 10000 };       /* REFERENCE.md 4.5 */
+enum { RATE_PERIOD_US = 1000 * 1000 };
+/* A refusal and the broken connection behind it arrive at about the same time. */
+enum { LAST_WORDS_US = 500 * 1000 };
+
+struct out {
+    struct session *session;        /* borrowed */
+    struct channel *channel;
+    struct return_path *back;       /* NULL on a one-way transport */
+    struct output output;
+    struct pace pace;
+    struct subscriber *subscriber;
+    struct sweep sweep;
+    struct block *block;            /* of the last record; NULL: none */
+    GByteArray *bytes;              /* for headers; empty between uses */
+    bool swept;                     /* the first pass is over */
+    bool stopped;                   /* we stopped the guest */
+    enum migrate_owner owner;
+    /* Since the last dirty sync. */
+    uint64_t pages_at_sync, pages_taken;
+    uint64_t rate_pages;            /* dirtied since rate_us */
+    int64_t rate_us;
+};
+
+static uint64_t
+parameter(const _Atomic uint64_t *p)
+{
+    return atomic_load_explicit(p, memory_order_relaxed);
+}
+
+/* --- pages ------------------------------------------------------------------------------------------------------------- */
+
+static bool
+send_page(struct out *o, struct block *b, uint64_t index, GError **error)
+{
+    struct session *s = o->session;
+    const uint8_t *page = b->host + index * PAGE_SIZE;
+    const char *name = b == o->block ? NULL : b->name;
+    bool zero = page_is_zero(page);
+    uint8_t header[RAM_HEADER_MOST + 1];
+    size_t size = wire_ram_header(header, index * PAGE_SIZE, zero ? RAM_ZERO : RAM_PAGE, name);
+
+    o->block = b;
+    counter_add(zero ? &s->counters.pages_zero : &s->counters.pages_normal, 1);
+    if (!zero)
+        return output_put_page(&o->output, header, size, page, error);
+    header[size++] = 0;
+    return output_put(&o->output, header, size, error);
+}
+
+/* Clears the run in the log first, then reads what was set of it. */
+static bool
+send_run(struct out *o, struct block *b, uint64_t first, uint64_t count, GError **error)
+{
+    uint64_t taken = 0, before = o->output.queued;
+
+    if (!hub_clear(o->session->guest.hub, o->subscriber, b, first, count, &taken, error))
+        return false;
+    o->pages_taken += taken;
+    for (uint64_t i = 0; i < count; i++)
+        if (!send_page(o, b, first + i, error))
+            return false;
+    uint64_t bytes = o->output.queued - before;
+    pace_spend(&o->pace, bytes, count);
+    counter_add(o->stopped ? &o->session->counters.downtime_bytes : &o->session->counters.precopy_bytes, bytes);
+    return true;
+}
+
+static void
+show_pace(struct out *o)
+{
+    struct session *s = o->session;
+
+    pace_advance(&o->pace, parameter(&s->parameters->max_bandwidth), g_get_monotonic_time());
+    atomic_store(&s->bytes_per_second, (uint64_t)(o->pace.bytes_per_ms * 1000));
+    atomic_store(&s->pages_per_second, (uint64_t)o->pace.pages_per_second);
+}
+
+/* Pages until the budget is spent, the slice's time is over or the pass ends ('*ret_end'). */
+static bool
+send_slice_pages(struct out *o, bool *ret_end, GError **error)
+{
+    int64_t until = g_get_monotonic_time() + PACE_SLICE_US;
+    struct block *b;
+    uint64_t first, count;
+
+    *ret_end = false;
+    while (g_get_monotonic_time() < until) {
+        uint64_t budget = pace_budget(&o->pace, parameter(&o->session->parameters->max_bandwidth));
+        if (budget == 0)
+            return true;
+        if (!sweep_next(&o->sweep, CLAMP(budget / PAGE_SIZE, 1, RUN_MOST), &b, &first, &count)) {
+            *ret_end = true;
+            return true;
+        }
+        if (!send_run(o, b, first, count, error))
+            return false;
+    }
+    return true;
+}
+
+static bool
+put_bytes(struct out *o, GError **error)
+{
+    return output_put_array(&o->output, o->bytes, error);
+}
+
+static bool
+begin_part(struct out *o, uint8_t record, GError **error)
+{
+    wire_put_part(o->bytes, record, RAM_ID);
+    return put_bytes(o, error);
+}
+
+static bool
+end_part(struct out *o, GError **error)
+{
+    wire_put64(o->bytes, RAM_EOS);
+    wire_put_footer(o->bytes, RAM_ID);
+    return put_bytes(o, error) && output_flush(&o->output, error);
+}
+
+/* --- passes --------------------------------------------------------------------------------------------------------------- */
+
+/* The rate of pages that became dirty, over a second or more; the first value may come earlier. */
+static void
+reckon_dirty_rate(struct out *o, uint64_t pages)
+{
+    struct session *s = o->session;
+    int64_t now = g_get_monotonic_time(), passed = now - o->rate_us;
+    uint64_t known = pages + o->pages_taken;
+
+    o->rate_pages += known > o->pages_at_sync ? known - o->pages_at_sync : 0;
+    o->pages_at_sync = pages;
+    o->pages_taken = 0;
+    if (passed < (counter_read(&s->dirty_rate) ? RATE_PERIOD_US : PACE_WINDOW_US))
+        return;
+    atomic_store(&s->dirty_rate, o->rate_pages * 1000000 / (uint64_t)passed);
+    o->rate_pages = 0;
+    o->rate_us = now;
+}
+
+static double
+bandwidth(struct out *o)
+{
+    return pace_bandwidth(&o->pace, parameter(&o->session->parameters->max_bandwidth), g_get_monotonic_time());
+}
+
+/* Collects what the guest wrote; '*ret_bytes' remain to be sent. */
+static bool
+sync_dirty(struct out *o, uint64_t *ret_bytes, GError **error)
+{
+    struct session *s = o->session;
+
+    if (!hub_sync(s->guest.hub, error))
+        return false;
+    uint64_t pages = sweep_remaining(s->guest.map, o->subscriber);
+    counter_add(&s->counters.dirty_syncs, 1);
+    reckon_dirty_rate(o, pages);
+    *ret_bytes = pages * PAGE_SIZE;
+    atomic_store(&s->remaining_bytes, *ret_bytes);
+    double rate = bandwidth(o);
+    if (counter_read(&s->dirty_rate) && counter_read(&s->counters.bytes) > EXPECTED_DOWNTIME_BYTES && rate > 0)
+        atomic_store(&s->expected_downtime_ms, (uint64_t)((double)*ret_bytes / rate));
+    return true;
+}
+
+static uint64_t
+threshold(struct out *o)
+{
+    struct migrate_parameters *p = o->session->parameters;
+
+    return pace_threshold(bandwidth(o), parameter(&p->avail_switchover_bandwidth), parameter(&p->downtime_limit));
+}
+
+/* After a slice: does the rest fit the switchover?  At the end of a pass the log is read in any case, else only when
+ * what is known to remain is little enough. */
+static bool
+look_ahead(struct out *o, bool end, bool *ret_fits, GError **error)
+{
+    struct session *s = o->session;
+    uint64_t bytes = sweep_remaining(s->guest.map, o->subscriber) * PAGE_SIZE;
+
+    *ret_fits = false;
+    o->swept = o->swept || end;
+    atomic_store(&s->remaining_bytes, bytes);
+    if (!end && (!o->swept || bytes > threshold(o)))
+        return true;
+    if (!sync_dirty(o, &bytes, error))
+        return false;
+    *ret_fits = o->swept && bytes <= threshold(o);
+    if (*ret_fits)
+        return true;
+    if (end)
+        sweep_begin(&o->sweep, s->guest.map, o->subscriber);
+    session_pass(s, counter_read(&s->counters.dirty_syncs));
+    return true;
+}
+
+/* The budget of this window is spent: the rest of it passes; cancel and the return path wake. */
+static bool
+await_window(struct out *o, GError **error)
+{
+    struct channel *c = o->channel;
+
+    if (pace_budget(&o->pace, parameter(&o->session->parameters->max_bandwidth)) == 0
+        && channel_wait(c, -1, 0, pace_window_end(&o->pace)) == CHANNEL_WOKEN)
+        return fail(error, NUMON_ERROR_STATE, "interrupted between two windows");
+    return true;
+}
+
+static bool
+send_passes(struct out *o, GError **error)
+{
+    for (bool fits = false, end; !fits;) {
+        if (!session_alive(o->session, error) || !begin_part(o, RECORD_PART, error)
+            || !send_slice_pages(o, &end, error) || !end_part(o, error))
+            return false;
+        show_pace(o);
+        if (!look_ahead(o, end, &fits, error) || (!fits && !await_window(o, error)))
+            return false;
+        show_pace(o);
+    }
+    return true;
+}
+
+/* --- set-up ------------------------------------------------------------------------------------------------------------------ */
+
+static bool
+send_head(struct out *o, const char *text, GError **error)
+{
+    struct session *s = o->session;
+
+    wire_put_head(o->bytes, s->guest.machine_type, session_id(s), text);
+    if (o->back) {
+        wire_put_command(o->bytes, COMMAND_OPEN_RETURN_PATH, NULL, 0);
+        wire_put_ping(o->bytes, PING_BEGIN);
+    }
+    wire_put_section(o->bytes, RECORD_START, RAM_ID, "ram", 0, RAM_VERSION);
+    wire_put_block_list(o->bytes, s->guest.map);
+    wire_put_footer(o->bytes, RAM_ID);
+    return put_bytes(o, error) && output_flush(&o->output, error);
+}
+
+static bool
+connect_out(struct out *o, GError **error)
+{
+    struct session *s = o->session;
+
+    o->channel = channel_open(&s->address, MIGRATE_OUT, s->wake, INT64_MAX, error);
+    if (!o->channel)
+        return false;
+    o->output.channel = o->channel;
+    o->output.accepted = &s->counters.bytes;
+    if (!channel_two_way(o->channel))
+        return true;
+    o->back = return_new(o->channel, error);
+    if (o->back)
+        o->channel->alarm = return_alarm(o->back);
+    return o->back != NULL;
+}
+
+/* Logging is on before the first page is read; all pages being dirty counts as the first sync. */
+static bool
+begin_passes(struct out *o, GError **error)
+{
+    struct session *s = o->session;
+    int64_t now = g_get_monotonic_time();
+
+    o->subscriber = hub_subscribe(s->guest.hub, "migration", error);
+    if (!o->subscriber)
+        return false;
+    sweep_fill(s->guest.map, o->subscriber);
+    sweep_begin(&o->sweep, s->guest.map, o->subscriber);
+    counter_add(&s->counters.dirty_syncs, 1);
+    pace_init(&o->pace, now);
+    o->rate_us = now;
+    o->pages_at_sync = sweep_remaining(s->guest.map, o->subscriber);
+    atomic_store(&s->remaining_bytes, o->pages_at_sync * PAGE_SIZE);
+    atomic_store(&s->expected_downtime_ms, parameter(&s->parameters->downtime_limit));
+    if (!session_enter(s, MIGRATE_ACTIVE))
+        return session_alive(s, error);
+    session_pass(s, 1);
+    return true;
+}
+
+/* --- switchover ------------------------------------------------------------------------------------------------------------------ */
+
+static bool
+stop_guest(struct out *o, GError **error)
+{
+    struct session *s = o->session;
+    uint64_t rest;
+
+    if (!session_enter(s, MIGRATE_DEVICE))
+        return session_alive(s, error);
+    lock_take(&s->lock);
+    s->stop_us = g_get_monotonic_time();
+    lock_drop(&s->lock);
+    o->stopped = true;
+    o->output.stall_ms = parameter(&s->parameters->switchover_timeout);
+    s->guest.stop(s->guest.self);
+    /* Before the last look at the log: reading a device's state may still write to guest memory. */
+    for (unsigned i = 0; i < s->guest.section_count; i++) {
+        const struct state_section *section = s->guest.sections[i];
+        if (section->before_save && !section->before_save(section->object, error))
+            return false;
+    }
+    return sync_dirty(o, &rest, error);
+}
+
+static bool
+send_last_pages(struct out *o, GError **error)
+{
+    struct block *b;
+    uint64_t first, count;
+
+    if (!begin_part(o, RECORD_END, error))
+        return false;
+    sweep_begin(&o->sweep, o->session->guest.map, o->subscriber);
+    while (sweep_next(&o->sweep, RUN_MOST, &b, &first, &count))
+        if (!session_alive(o->session, error) || !send_run(o, b, first, count, error))
+            return false;
+    atomic_store(&o->session->remaining_bytes, 0);
+    return end_part(o, error);
+}
+
+static bool
+send_devices(struct out *o, GError **error)
+{
+    const struct migrate_guest *g = &o->session->guest;
+
+    wire_put_section(o->bytes, RECORD_FULL, STATE_ID, "globalstate", 0, 1);
+    wire_put_global_state(o->bytes, g->user_paused(g->self) ? "paused" : "running");
+    wire_put_footer(o->bytes, STATE_ID);
+    for (unsigned i = 0; i < g->section_count; i++) {
+        const struct state_section *section = g->sections[i];
+        wire_put_section(o->bytes, RECORD_FULL, FIRST_SECTION_ID + i, section->name, section->instance,
+                         section->version);
+        state_save(section, o->bytes);
+        wire_put_footer(o->bytes, FIRST_SECTION_ID + i);
+        if (!put_bytes(o, error))
+            return false;
+    }
+    return true;
+}
+
+static int64_t
+switchover_deadline(struct out *o)
+{
+    return g_get_monotonic_time() + (int64_t)parameter(&o->session->parameters->switchover_timeout) * 1000;
+}
+
+/* Waits for the pong; '*ret_pong' stays false if it has not come by 'deadline_us'. */
+static bool
+await_pong(struct out *o, int64_t deadline_us, bool *ret_pong, GError **error)
+{
+    switch (return_wait(o->back, PING_LOADED, deadline_us, ret_pong, error)) {
+    case RETURN_NOTHING:
+        return session_alive(o->session, error);
+    case RETURN_LOADED:
+        return fail(error, NUMON_ERROR_PEER, "the destination answered before the end of the stream");
+    case RETURN_REFUSED:
+    case RETURN_LOST:
+        break;
+    }
+    return false;
+}
+
+/* Everything before this ping was loaded when it is answered.  What the link still holds may be much: as long as it
+ * gets less there is progress. */
+static bool
+ping_destination(struct out *o, GError **error)
+{
+    uint64_t underway = UINT64_MAX;
+    bool ponged = false;
+
+    if (!o->back)
+        return true;
+    wire_put_ping(o->bytes, PING_LOADED);
+    if (!put_bytes(o, error) || !output_flush(&o->output, error))
+        return false;
+    for (int64_t deadline = switchover_deadline(o); !ponged && g_get_monotonic_time() < deadline;) {
+        if (!await_pong(o, MIN(deadline, g_get_monotonic_time() + PACE_WINDOW_US), &ponged, error))
+            return false;
+        uint64_t now_underway = channel_underway(o->channel);
+        if (now_underway < underway && now_underway > 0)
+            deadline = switchover_deadline(o);
+        underway = now_underway;
+    }
+    return ponged || fail(error, NUMON_ERROR_PEER, "the destination did not confirm the device state within %u ms "
+                          "(switchover-timeout)",
+                          (unsigned)parameter(&o->session->parameters->switchover_timeout));
+}
+
+/* All but the last byte, which is returned. */
+static bool
+send_description(struct out *o, size_t text_size, char *ret_last, GError **error)
+{
+    struct session *s = o->session;
+    GString *json = wire_description(&s->guest, session_id(s), text_size);
+
+    wire_put8(o->bytes, RECORD_EOF);
+    wire_put8(o->bytes, RECORD_DESCRIPTION);
+    wire_put32(o->bytes, json->len);
+    *ret_last = json->str[json->len - 1];
+    bool good = put_bytes(o, error) && output_put(&o->output, json->str, json->len - 1, error)
+             && output_flush(&o->output, error);
+    g_string_free(json, TRUE);
+    return good;
+}
+
+/* --- hand-off ---------------------------------------------------------------------------------------------------------------------- */
+
+/* One-way: a copy is in the pipe; it is whole once the command has ended well. */
+static bool
+await_command(struct out *o, GError **error)
+{
+    channel_end_output(o->channel);
+    if (!child_wait(o->channel, switchover_deadline(o), error))
+        return false;
+    o->owner = OWNER_COPY;
+    return true;
+}
+
+static bool
+await_answer(struct out *o, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+
+    o->owner = OWNER_UNKNOWN;
+    switch (return_wait(o->back, 0, switchover_deadline(o), NULL, &why)) {
+    case RETURN_LOADED:
+        o->owner = OWNER_THERE;
+        return true;
+    case RETURN_REFUSED:
+        o->owner = OWNER_HERE;
+        g_propagate_error(error, g_steal_pointer(&why));
+        return false;
+    case RETURN_LOST:
+    case RETURN_NOTHING:
+        break;
+    }
+    return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but the destination's answer did not come (%s): the "
+                "guest stays paused here until `migrate_outcome` has asked the destination what became of it",
+                why ? why->message : "nothing within switchover-timeout");
+}
+
+static bool
+hand_off(struct out *o, char last, GError **error)
+{
+    bool unused;
+
+    /* It may have refused, or gone, while the description went out. */
+    if (o->back && !await_pong(o, 0, &unused, error))
+        return false;
+    if (!session_commit(o->session))
+        return session_alive(o->session, error);
+    if (!output_put(&o->output, &last, 1, error) || !output_flush(&o->output, error)) {
+        session_uncommit(o->session);       /* a single byte is sent whole or not at all */
+        return false;
+    }
+    return o->back ? await_answer(o, error) : await_command(o, error);
+}
+
+static bool
+switch_over(struct out *o, size_t text_size, GError **error)
+{
+    char last;
+
+    return stop_guest(o, error) && send_last_pages(o, error) && send_devices(o, error) && ping_destination(o, error)
+        && send_description(o, text_size, &last, error) && hand_off(o, last, error);
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------------------------------------ */
+
+static bool
+run_out(struct out *o, GError **error)
+{
+    struct session *s = o->session;
+    g_autofree char *text = s->guest.describe(s->guest.self);
+
+    return connect_out(o, error) && send_head(o, text, error) && begin_passes(o, error) && send_passes(o, error)
+        && switch_over(o, strlen(text), error);
+}
+
+/* What failed is often only what follows from why: the destination's reason, or how the command ended. */
+static void
+improve_error(struct out *o, GError **error)
+{
+    g_autoptr(GError) better = NULL;
+    enum return_verdict verdict = RETURN_NOTHING;
+
+    bool interrupted = g_error_matches(*error, NUMON_ERROR, NUMON_ERROR_STATE);
+    if (o->owner != OWNER_HERE || !o->channel || !session_alive(o->session, NULL)
+        || !(interrupted || o->channel->broken))
+        return;
+    if (o->back)
+        verdict = return_wait(o->back, 0, g_get_monotonic_time() + LAST_WORDS_US, NULL, &better);
+    else if (o->channel->child && !child_wait(o->channel, g_get_monotonic_time() + LAST_WORDS_US, &better)
+             && o->channel->child)
+        g_clear_error(&better);     /* it still runs: that says nothing */
+    if (verdict == RETURN_LOADED)
+        fail(&better, NUMON_ERROR_PEER, "the destination answered before the end of the stream");
+    if (better && (verdict == RETURN_REFUSED || interrupted || !o->back)) {
+        g_clear_error(error);
+        *error = g_steal_pointer(&better);
+    }
+}
+
+static void
+release_out(struct out *o)
+{
+    hub_unsubscribe(o->session->guest.hub, o->subscriber);
+    return_free(o->back);
+    channel_free(o->channel);
+    g_byte_array_unref(o->bytes);
+    g_free(o);
+}
+
+void *
+out_main(void *session)
+{
+    struct session *s = session;
+    struct out *o = g_new0(struct out, 1);
+    GError *error = NULL;
+
+    o->session = s;
+    o->owner = OWNER_HERE;
+    o->bytes = g_byte_array_new();
+    bool done = run_out(o, &error);
+    enum migrate_owner owner = o->owner;
+    if (o->stopped && owner == OWNER_HERE)
+        s->guest.go_on(s->guest.self);
+    if (!done)
+        improve_error(o, &error);
+    release_out(o);
+    session_end(s, owner, error);
+    return NULL;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What is going out, gathered: headers are copied into one buffer, pages stay in guest memory, and both leave in one
+ * big write. */
+#include "migrate-private.h"
+
+#include <string.h>
+
+bool
+output_flush(struct output *o, GError **error)
+{
+    unsigned pieces = o->pieces;
+
+    o->pieces = 0;
+    o->used = 0;
+    return pieces == 0 || channel_write(o->channel, o->iov, pieces, o->stall_ms, o->accepted, error);
+}
+
+/* There is room for 'size' bytes. */
+static void
+append(struct output *o, const void *data, size_t size)
+{
+    uint8_t *to = o->bytes + o->used;
+    struct iovec *last = o->pieces ? &o->iov[o->pieces - 1] : NULL;
+
+    memcpy(to, data, size);
+    o->used += size;
+    o->queued += size;
+    if (last && (uint8_t *)last->iov_base + last->iov_len == to)
+        last->iov_len += size;
+    else
+        o->iov[o->pieces++] = (struct iovec) { to, size };
+}
+
+bool
+output_put(struct output *o, const void *data, size_t size, GError **error)
+{
+    while (size > 0) {
+        if (o->used == OUTPUT_BYTES || o->pieces == OUTPUT_PIECES)
+            if (!output_flush(o, error))
+                return false;
+        size_t part = MIN(size, OUTPUT_BYTES - o->used);
+        append(o, data, part);
+        data = (const uint8_t *)data + part;
+        size -= part;
+    }
+    return true;
+}
+
+bool
+output_put_array(struct output *o, GByteArray *a, GError **error)
+{
+    bool good = output_put(o, a->data, a->len, error);
+
+    g_byte_array_set_size(a, 0);
+    return good;
+}
+
+bool
+output_put_page(struct output *o, const uint8_t header[], size_t header_size, const uint8_t *page, GError **error)
+{
+    if (o->used + header_size > OUTPUT_BYTES || o->pieces + 2 > OUTPUT_PIECES)
+        if (!output_flush(o, error))
+            return false;
+    append(o, header, header_size);
+    o->iov[o->pieces++] = (struct iovec) { (uint8_t *)page, PAGE_SIZE };
+    o->queued += PAGE_SIZE;
+    return true;
+}

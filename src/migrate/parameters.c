@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Parameters, capabilities and counters: tables made from the one declaration of each in migrate.h. */
+#include "migrate.h"
+
+const struct property migrate_parameter_properties[] = {
+#define X(c, text, kind, count, least, most, value, shown, measure, words)                                          \
+    { .name = text, .type = kind, .min = least, .max = most, .unit_size = count, .unit = measure,                  \
+      .value_default = shown, .help = words },
+    MIGRATE_PARAMETERS(X)
+#undef X
+    { 0 }
+};
+
+const size_t migrate_parameter_offsets[] = {
+#define X(c, name, type, unit_size, min, max, value, text, unit, help) offsetof(struct migrate_parameters, c),
+    MIGRATE_PARAMETERS(X)
+#undef X
+};
+
+const struct migrate_capability_info migrate_capability_info[] = {
+#define X(c, name, help) { name, help, offsetof(struct migrate_capabilities, c) },
+    MIGRATE_CAPABILITIES(X)
+#undef X
+    { 0 }
+};
+
+const struct counter_info migrate_counter_info[] = {
+#define X(c, unit, help) { #c, unit, help, offsetof(struct migrate_counters, c) },
+    MIGRATE_COUNTERS(X)
+#undef X
+    { 0 }
+};
+
+void
+migrate_parameters_init(struct migrate_parameters *p)
+{
+#define X(c, name, type, unit_size, min, max, value, text, unit, help) atomic_init(&p->c, value);
+    MIGRATE_PARAMETERS(X)
+#undef X
+}
+
+bool
+migrate_parameter_set(struct migrate_parameters *p, const char *name, const char *text, GError **error)
+{
+    int at = property_find(migrate_parameter_properties, name);
+    struct value value = { 0 };
+
+    if (at < 0)
+        return fail(error, NUMON_ERROR_ARGUMENT, "no migration parameter is called '%s'", name);
+    bool good = property_parse_value(&migrate_parameter_properties[at], text, &value, error);
+    if (good) {
+        _Atomic uint64_t *place = (_Atomic uint64_t *)((char *)p + migrate_parameter_offsets[at]);
+        atomic_store(place, value.number);
+    }
+    g_free(value.word);
+    return good;
+}
+
+static bool
+same_name(const char *a, const char *b)
+{
+    for (; *a && *b; a++, b++)
+        if (*a != *b && !((*a == '_' || *a == '-') && (*b == '_' || *b == '-')))
+            return false;
+    return *a == *b;
+}
+
+bool
+migrate_capability_set(struct migrate_capabilities *c, const char *name, bool on, GError **error)
+{
+    for (const struct migrate_capability_info *i = migrate_capability_info; i->name; i++)
+        if (same_name(i->name, name)) {
+            atomic_store((_Atomic bool *)((char *)c + i->offset), on);
+            return true;
+        }
+    return fail(error, NUMON_ERROR_ARGUMENT, "no migration capability is called '%s'", name);
+}

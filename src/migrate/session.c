@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* A session: one guest that moves once, out or in.  Here is the state machine, its events, and what main may do.
+ *
+ * The worker (out.c, in.c) makes all transitions but two: main sets SETUP, and CANCELLING, upon which the worker is
+ * woken, unwinds by itself and ends CANCELLED.  'committed' is the point of no return: of a source, the last byte of
+ * the stream may be written; of a destination, its answer.  Setting it and cancelling exclude each other under the
+ * lock, so that exactly one of them happens first. */
+#include "migrate-private.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define TO(state) (1u << (state))
+static const uint32_t next_states[MIGRATE_STATES] = {
+    [MIGRATE_NONE]       = TO(MIGRATE_SETUP),
+    [MIGRATE_SETUP]      = TO(MIGRATE_ACTIVE) | TO(MIGRATE_FAILED) | TO(MIGRATE_CANCELLING),
+    [MIGRATE_ACTIVE]     = TO(MIGRATE_DEVICE) | TO(MIGRATE_FAILED) | TO(MIGRATE_CANCELLING),
+    [MIGRATE_DEVICE]     = TO(MIGRATE_COMPLETED) | TO(MIGRATE_FAILED) | TO(MIGRATE_CANCELLING),
+    [MIGRATE_CANCELLING] = TO(MIGRATE_CANCELLED),
+};
+
+const char *
+migrate_state_name(enum migrate_state s)
+{
+    static const char *const names[MIGRATE_STATES] = {
+        [MIGRATE_NONE] = "none", [MIGRATE_SETUP] = "setup", [MIGRATE_ACTIVE] = "active", [MIGRATE_DEVICE] = "device",
+        [MIGRATE_COMPLETED] = "completed", [MIGRATE_FAILED] = "failed", [MIGRATE_CANCELLING] = "cancelling",
+        [MIGRATE_CANCELLED] = "cancelled",
+    };
+
+    return names[s];
+}
+
+/* --- events on their way to main ------------------------------------------------------------------------------------- */
+
+/* Outlives the session while letters are in the mailbox; a letter that arrives after session_free says nothing. */
+struct tell {
+    struct migrate_events events;
+    bool over;                      /* main only */
+    _Atomic unsigned references;
+};
+
+struct letter {
+    struct tell *tell;
+    void (*deliver)(void *data);
+    void *data;
+    GDestroyNotify release;
+    enum migrate_state state;
+    uint64_t count;
+};
+
+static void
+tell_drop(struct tell *t)
+{
+    if (atomic_fetch_sub(&t->references, 1) == 1)
+        g_free(t);
+}
+
+static void
+letter_free(void *data)
+{
+    struct letter *l = data;
+
+    if (l->release)
+        l->release(l->data);
+    tell_drop(l->tell);
+    g_free(l);
+}
+
+static void
+deliver_state(void *data)
+{
+    struct letter *l = data;
+
+    if (!l->tell->over && l->tell->events.state)
+        l->tell->events.state(l->tell->events.self, l->state);
+}
+
+static void
+deliver_pass(void *data)
+{
+    struct letter *l = data;
+
+    if (!l->tell->over && l->tell->events.pass)
+        l->tell->events.pass(l->tell->events.self, l->count);
+}
+
+static void
+deliver_other(void *data)
+{
+    struct letter *l = data;
+
+    if (!l->tell->over)
+        l->deliver(l->data);
+}
+
+static struct letter *
+letter_new(struct session *s)
+{
+    struct letter *l = g_new0(struct letter, 1);
+
+    l->tell = s->tell;
+    atomic_fetch_add(&s->tell->references, 1);
+    return l;
+}
+
+static void
+tell_state(struct session *s, enum migrate_state state)
+{
+    struct letter *l = letter_new(s);
+
+    l->state = state;
+    mailbox_post(s->mailbox, deliver_state, l, letter_free);
+}
+
+void
+session_pass(struct session *s, uint64_t count)
+{
+    struct letter *l = letter_new(s);
+
+    l->count = count;
+    mailbox_post(s->mailbox, deliver_pass, l, letter_free);
+}
+
+void
+session_post(struct session *s, void (*deliver)(void *data), void *data, GDestroyNotify release)
+{
+    struct letter *l = letter_new(s);
+
+    l->deliver = deliver;
+    l->data = data;
+    l->release = release;
+    mailbox_post(s->mailbox, deliver_other, l, letter_free);
+}
+
+/* --- transitions --------------------------------------------------------------------------------------------------------- */
+
+/* The one place where the state changes.  Posting under the lock keeps the events in the order of the changes. */
+static void
+change_state(struct session *s, enum migrate_state next) REQUIRES(s->lock)
+{
+    int64_t now = g_get_monotonic_time();
+
+    g_assert(next_states[s->state] & TO(next));
+    s->state = next;
+    if (next == MIGRATE_SETUP && s->direction == MIGRATE_OUT)
+        s->begin_us = now;
+    else if (next == MIGRATE_ACTIVE)
+        s->active_us = now;
+    else if (migrate_state_ended(next))
+        s->end_us = now;
+    tell_state(s, next);
+    condition_broadcast(&s->changed);
+}
+
+bool
+session_enter(struct session *s, enum migrate_state next)
+{
+    bool free;
+
+    lock_take(&s->lock);
+    free = s->state != MIGRATE_CANCELLING && !s->closing;
+    if (free)
+        change_state(s, next);
+    lock_drop(&s->lock);
+    return free;
+}
+
+void
+session_end(struct session *s, enum migrate_owner owner, GError *error)
+{
+    lock_take(&s->lock);
+    s->owner = owner;
+    if (s->state == MIGRATE_CANCELLING) {
+        change_state(s, MIGRATE_CANCELLED);
+        g_clear_error(&error);
+    } else {
+        s->failure = error;
+        change_state(s, error ? MIGRATE_FAILED : MIGRATE_COMPLETED);
+    }
+    lock_drop(&s->lock);
+}
+
+bool
+session_commit(struct session *s)
+{
+    lock_take(&s->lock);
+    s->committed = s->state != MIGRATE_CANCELLING && !s->closing;
+    bool committed = s->committed;
+    lock_drop(&s->lock);
+    return committed;
+}
+
+void
+session_uncommit(struct session *s)
+{
+    lock_take(&s->lock);
+    s->committed = false;
+    lock_drop(&s->lock);
+}
+
+bool
+session_alive(struct session *s, GError **error)
+{
+    lock_take(&s->lock);
+    bool alive = s->state != MIGRATE_CANCELLING && !s->closing;
+    lock_drop(&s->lock);
+    return alive || fail(error, NUMON_ERROR_STATE, "the migration was ended from here");
+}
+
+void
+session_wake(struct session *s)
+{
+    uint64_t one = 1;
+
+    write_all(s->wake, &one, sizeof one);
+}
+
+/* --- what main does ---------------------------------------------------------------------------------------------------------- */
+
+struct session *
+session_new(enum migrate_direction direction, const struct migrate_guest *guest, struct migrate_parameters *parameters,
+            struct migrate_capabilities *capabilities, struct mailbox *mailbox, const struct migrate_events *events)
+{
+    struct session *s = g_new0(struct session, 1);
+
+    s->direction = direction;
+    s->guest = *guest;
+    s->parameters = parameters;
+    s->capabilities = capabilities;
+    s->mailbox = mailbox;
+    s->tell = g_new0(struct tell, 1);
+    if (events)
+        s->tell->events = *events;
+    atomic_init(&s->tell->references, 1);
+    s->listener.fd = -1;
+    s->wake = s->quit = -1;
+    lock_init(&s->lock, 30, "migration session");
+    condition_init(&s->changed);
+    lock_take(&s->lock);
+    s->connection = -1;
+    s->owner = direction == MIGRATE_OUT ? OWNER_HERE : OWNER_THERE;
+    lock_drop(&s->lock);
+    return s;
+}
+
+void
+session_free(struct session *s)
+{
+    uint64_t one = 1;
+
+    if (!s)
+        return;
+    s->tell->over = true;
+    lock_take(&s->lock);
+    s->closing = true;
+    condition_broadcast(&s->changed);
+    lock_drop(&s->lock);
+    if (s->wake >= 0)
+        session_wake(s);
+    if (s->quit >= 0)
+        write_all(s->quit, &one, sizeof one);
+    thread_join(&s->worker);
+    thread_join(&s->server);
+    thread_join(&s->asker);
+    listener_close(&s->listener);
+    address_release(&s->address);
+    close_fd(&s->wake);
+    close_fd(&s->quit);
+    tell_drop(s->tell);
+    lock_take(&s->lock);
+    close_fd(&s->connection);
+    g_clear_error(&s->failure);
+    g_free(s->uri);
+    lock_drop(&s->lock);
+    condition_release(&s->changed);
+    lock_release(&s->lock);
+    g_free(s);
+}
+
+static uint64_t
+random_id(void)
+{
+    uint64_t id;
+
+    do
+        id = (uint64_t)g_random_int() << 32 | g_random_int();
+    while (id == 0);
+    return id;
+}
+
+static bool
+prepare(struct session *s, const char *uri, GError **error)
+{
+    if (!address_parse(uri, s->direction, &s->address, error))
+        return false;
+    if (s->address.transport == TRANSPORT_EXEC && s->capabilities && atomic_load(&s->capabilities->return_path))
+        return fail(error, NUMON_ERROR_STATE, "exec: has no way back, and the capability return-path demands one");
+    s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    s->quit = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s->wake < 0 || s->quit < 0)
+        return fail_host(error, errno, "cannot make an event descriptor");
+    if (s->direction == MIGRATE_IN && s->address.transport != TRANSPORT_EXEC)
+        return listener_open(&s->listener, &s->address, uri, error);
+    return true;
+}
+
+/* So that a refused start leaves a session that may be started again. */
+static void
+unprepare(struct session *s)
+{
+    listener_close(&s->listener);
+    address_release(&s->address);
+    close_fd(&s->wake);
+    close_fd(&s->quit);
+}
+
+static bool
+start_threads(struct session *s, GError **error)
+{
+    bool out = s->direction == MIGRATE_OUT;
+
+    if (s->listener.fd >= 0 && !thread_start(&s->server, "migrate-listen", server_main, s, error))
+        return false;
+    return thread_start(&s->worker, out ? "migrate-out" : "migrate-in", out ? out_main : in_main, s, error);
+}
+
+bool
+session_start(struct session *s, const char *uri, GError **error)
+{
+    lock_take(&s->lock);
+    bool fresh = s->state == MIGRATE_NONE;
+    lock_drop(&s->lock);
+    if (!fresh)
+        return fail(error, NUMON_ERROR_STATE, "this migration was started already");
+    if (!prepare(s, uri, error)) {
+        unprepare(s);
+        return false;
+    }
+    lock_take(&s->lock);
+    s->uri = g_strdup(s->listener.uri ? s->listener.uri : uri);
+    if (s->direction == MIGRATE_OUT)
+        s->id = random_id();
+    change_state(s, MIGRATE_SETUP);
+    lock_drop(&s->lock);
+    g_autoptr(GError) failure = NULL;
+    if (start_threads(s, &failure))
+        return true;
+    session_end(s, s->direction == MIGRATE_OUT ? OWNER_HERE : OWNER_THERE, g_error_copy(failure));
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return false;
+}
+
+bool
+session_cancel(struct session *s, GError **error)
+{
+    bool good = true;
+
+    lock_take(&s->lock);
+    if (s->state == MIGRATE_NONE || migrate_state_ended(s->state))
+        good = fail(error, NUMON_ERROR_STATE, "no migration is running");
+    else if (s->committed)
+        good = fail(error, NUMON_ERROR_STATE, "too late to cancel: the guest is being handed over");
+    else if (s->state != MIGRATE_CANCELLING)
+        change_state(s, MIGRATE_CANCELLING);
+    lock_drop(&s->lock);
+    if (good)
+        session_wake(s);
+    return good;
+}
+
+uint64_t
+session_id(struct session *s)
+{
+    lock_take(&s->lock);
+    uint64_t id = s->id;
+    lock_drop(&s->lock);
+    return id;
+}
+
+enum migrate_owner
+session_owner(struct session *s)
+{
+    lock_take(&s->lock);
+    enum migrate_owner owner = s->owner;
+    lock_drop(&s->lock);
+    return owner;
+}
+
+void
+session_claim(struct session *s)
+{
+    lock_take(&s->lock);
+    s->owner = OWNER_HERE;
+    lock_drop(&s->lock);
+}
+
+/* --- reading --------------------------------------------------------------------------------------------------------------------- */
+
+/* Everything that the lock guards. */
+static void
+read_guarded(struct session *s, struct migrate_info *ret, int64_t now) REQUIRES(s->lock)
+{
+    int64_t end = s->end_us ? s->end_us : now;
+    int64_t active = s->active_us ? s->active_us : end;
+
+    ret->state = s->state;
+    ret->owner = s->owner;
+    ret->error = s->failure ? g_strdup(s->failure->message) : NULL;
+    ret->uri = g_strdup(s->uri);
+    ret->id = s->id;
+    if (s->begin_us) {
+        ret->total_ms = (uint64_t)(end - s->begin_us) / 1000;
+        ret->setup_ms = (uint64_t)(active - s->begin_us) / 1000;
+    }
+    ret->downtime_known = s->state == MIGRATE_COMPLETED && s->stop_us;
+    if (ret->downtime_known)
+        ret->downtime_us = (uint64_t)(s->end_us - s->stop_us);
+}
+
+static void
+read_counters(struct session *s, struct migrate_info *ret)
+{
+    ret->bytes = counter_read(&s->counters.bytes);
+    ret->pages_normal = counter_read(&s->counters.pages_normal);
+    ret->pages_zero = counter_read(&s->counters.pages_zero);
+    ret->precopy_bytes = counter_read(&s->counters.precopy_bytes);
+    ret->downtime_bytes = counter_read(&s->counters.downtime_bytes);
+    ret->dirty_syncs = counter_read(&s->counters.dirty_syncs);
+    ret->remaining_bytes = counter_read(&s->remaining_bytes);
+    ret->dirty_pages_rate = counter_read(&s->dirty_rate);
+    ret->expected_downtime_ms = counter_read(&s->expected_downtime_ms);
+    ret->pages_per_second = counter_read(&s->pages_per_second);
+    ret->mbps = (double)counter_read(&s->bytes_per_second) * 8 / 1e6;
+}
+
+void
+session_info(struct session *s, struct migrate_info *ret)
+{
+    *ret = (struct migrate_info) { .direction = s->direction, .page_size = PAGE_SIZE };
+    for (unsigned i = 0; i < s->guest.map->blocks->len; i++)
+        ret->total_bytes += ((struct block *)s->guest.map->blocks->pdata[i])->size;
+    lock_take(&s->lock);
+    read_guarded(s, ret, g_get_monotonic_time());
+    /* Under the lock too: a state that has ended goes with its last figures. */
+    read_counters(s, ret);
+    int64_t whole_us = s->begin_us ? s->end_us - s->begin_us : 0;
+    lock_drop(&s->lock);
+    if (!migrate_state_ended(ret->state))
+        return;
+    ret->mbps = whole_us > 0 ? (double)ret->bytes * 8 / (double)whole_us : 0;
+    ret->pages_per_second = whole_us > 0
+                          ? (ret->pages_normal + ret->pages_zero) * 1000000 / (uint64_t)whole_us : 0;
+    if (ret->state == MIGRATE_COMPLETED) {
+        ret->remaining_bytes = 0;
+        ret->dirty_pages_rate = 0;
+    }
+}
+
+void
+migrate_info_release(struct migrate_info *i)
+{
+    g_clear_pointer(&i->error, g_free);
+    g_clear_pointer(&i->uri, g_free);
+}

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Bytes on the wire: QEMU's file format as REFERENCE.md 3.6 to 3.9 has it, the messages of the return path, and our
+ * question after an outcome.  Pure: nothing here reads or writes a descriptor.  All integers are big-endian. */
+#include "migrate-private.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* --- encode -------------------------------------------------------------------------------------------------------- */
+
+void
+wire_put8(GByteArray *out, uint8_t value)
+{
+    g_byte_array_append(out, &value, 1);
+}
+
+void
+wire_put16(GByteArray *out, uint16_t value)
+{
+    value = GUINT16_TO_BE(value);
+    g_byte_array_append(out, (uint8_t *)&value, sizeof value);
+}
+
+void
+wire_put32(GByteArray *out, uint32_t value)
+{
+    value = GUINT32_TO_BE(value);
+    g_byte_array_append(out, (uint8_t *)&value, sizeof value);
+}
+
+void
+wire_put64(GByteArray *out, uint64_t value)
+{
+    value = GUINT64_TO_BE(value);
+    g_byte_array_append(out, (uint8_t *)&value, sizeof value);
+}
+
+void
+wire_put_name(GByteArray *out, const char *name)
+{
+    size_t length = strlen(name);
+
+    g_assert(length > 0 && length <= NAME_MOST);
+    wire_put8(out, (uint8_t)length);
+    g_byte_array_append(out, (const uint8_t *)name, length);
+}
+
+void
+wire_put_head(GByteArray *out, const char *machine_type, uint64_t id, const char *text)
+{
+    wire_put32(out, STREAM_MAGIC);
+    wire_put32(out, STREAM_VERSION);
+    wire_put8(out, RECORD_CONFIGURATION);
+    wire_put32(out, strlen(machine_type));
+    g_byte_array_append(out, (const uint8_t *)machine_type, strlen(machine_type));
+    wire_put8(out, RECORD_SUBSECTION);
+    wire_put_name(out, MACHINE_SUBSECTION);
+    wire_put32(out, MACHINE_SUBSECTION_VERSION);
+    wire_put64(out, id);
+    wire_put64(out, 0);
+    wire_put32(out, PAGE_SIZE);
+    wire_put32(out, strlen(text));
+    g_byte_array_append(out, (const uint8_t *)text, strlen(text));
+}
+
+void
+wire_put_command(GByteArray *out, uint16_t command, const void *data, uint16_t size)
+{
+    wire_put8(out, RECORD_COMMAND);
+    wire_put16(out, command);
+    wire_put16(out, size);
+    g_byte_array_append(out, data, size);
+}
+
+void
+wire_put_ping(GByteArray *out, uint32_t value)
+{
+    value = GUINT32_TO_BE(value);
+    wire_put_command(out, COMMAND_PING, &value, sizeof value);
+}
+
+void
+wire_put_section(GByteArray *out, uint8_t record, uint32_t id, const char *name, uint32_t instance, uint32_t version)
+{
+    wire_put8(out, record);
+    wire_put32(out, id);
+    wire_put_name(out, name);
+    wire_put32(out, instance);
+    wire_put32(out, version);
+}
+
+void
+wire_put_part(GByteArray *out, uint8_t record, uint32_t id)
+{
+    wire_put8(out, record);
+    wire_put32(out, id);
+}
+
+void
+wire_put_footer(GByteArray *out, uint32_t id)
+{
+    wire_put_part(out, RECORD_FOOTER, id);
+}
+
+void
+wire_put_block_list(GByteArray *out, const struct guest_map *map)
+{
+    uint64_t total = 0;
+
+    for (unsigned i = 0; i < map->blocks->len; i++)
+        total += ((struct block *)map->blocks->pdata[i])->size;
+    wire_put64(out, total | RAM_MEM_SIZE);
+    for (unsigned i = 0; i < map->blocks->len; i++) {
+        const struct block *b = map->blocks->pdata[i];
+        wire_put_name(out, b->name);
+        wire_put64(out, b->size);
+    }
+    wire_put64(out, RAM_EOS);
+}
+
+void
+wire_put_global_state(GByteArray *out, const char *run_state)
+{
+    char text[GLOBAL_STATE_TEXT] = { 0 };
+
+    g_strlcpy(text, run_state, sizeof text);
+    wire_put32(out, strlen(text) + 1);
+    g_byte_array_append(out, (const uint8_t *)text, sizeof text);
+}
+
+void
+wire_put_return(GByteArray *out, uint16_t type, const void *data, uint16_t size)
+{
+    wire_put16(out, type);
+    wire_put16(out, size);
+    g_byte_array_append(out, data, size);
+}
+
+static void
+store64(uint8_t *to, uint64_t value)
+{
+    value = GUINT64_TO_BE(value);
+    memcpy(to, &value, sizeof value);
+}
+
+static void
+store32(uint8_t *to, uint32_t value)
+{
+    value = GUINT32_TO_BE(value);
+    memcpy(to, &value, sizeof value);
+}
+
+size_t
+wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned flags, const char *name)
+{
+    store64(out, offset | flags | (name ? 0 : RAM_CONTINUE));
+    if (!name)
+        return 8;
+    size_t length = strlen(name);
+    g_assert(length > 0 && length <= NAME_MOST);
+    out[8] = (uint8_t)length;
+    memcpy(out + 9, name, length);
+    return 9 + length;
+}
+
+/* --- the description ------------------------------------------------------------------------------------------------ */
+
+char *
+wire_description_tail(uint64_t id)
+{
+    return g_strdup_printf("\"migration_id\": \"%016" PRIx64 "\"}", id);
+}
+
+/* A reader looks for the last NUL byte before the text and takes the first '{' after it: none may stand among the
+ * bytes of the length (REFERENCE.md 3.9, rows 5 and 6). */
+bool
+wire_description_length_safe(uint32_t length)
+{
+    unsigned low = 4;
+
+    for (unsigned i = 0; i < 4; i++)
+        if ((length >> (8 * i) & 0xff) == 0) {
+            low = i;
+            break;
+        }
+    if (low == 4)
+        return false;
+    for (unsigned i = 0; i < low; i++)
+        if ((length >> (8 * i) & 0xff) == '{')
+            return false;
+    return true;
+}
+
+static void
+describe_field(GString *json, const char *name, const char *type, size_t size)
+{
+    g_string_append_printf(json, "%s{\"name\": \"%s\", \"type\": \"%s\", \"size\": %zu}",
+                           json->str[json->len - 1] == '[' ? "" : ", ", name, type, size);
+}
+
+static void
+describe_configuration(GString *json, const char *machine_type, size_t text_size)
+{
+    g_string_append(json, "\"configuration\": {\"vmsd_name\": \"configuration\", \"version\": 1, \"fields\": [");
+    describe_field(json, "len", "uint32", 4);
+    describe_field(json, "name", "buffer", strlen(machine_type));
+    g_string_append_printf(json, "], \"subsections\": [{\"vmsd_name\": \"" MACHINE_SUBSECTION "\", \"version\": %d, "
+                           "\"fields\": [", MACHINE_SUBSECTION_VERSION);
+    describe_field(json, "id", "uint64", 8);
+    describe_field(json, "features", "uint64", 8);
+    describe_field(json, "page_size", "uint32", 4);
+    describe_field(json, "length", "uint32", 4);
+    describe_field(json, "text", "buffer", text_size);
+    g_string_append(json, "]}]}");
+}
+
+GString *
+wire_description(const struct migrate_guest *guest, uint64_t id, size_t text_size)
+{
+    GString *json = g_string_new("{");
+    g_autofree char *tail = wire_description_tail(id);
+
+    describe_configuration(json, guest->machine_type, text_size);
+    g_string_append_printf(json, ", \"page_size\": %d, \"devices\": [{\"name\": \"globalstate\", \"instance_id\": 0, "
+                           "\"vmsd_name\": \"globalstate\", \"version\": 1, \"fields\": [", PAGE_SIZE);
+    describe_field(json, "size", "uint32", 4);
+    describe_field(json, "runstate", "buffer", GLOBAL_STATE_TEXT);
+    g_string_append(json, "]}");
+    for (unsigned i = 0; i < guest->section_count; i++) {
+        g_string_append(json, ", ");
+        state_describe(guest->sections[i], json);
+    }
+    g_string_append(json, "], ");
+    while (!wire_description_length_safe(json->len + strlen(tail)))
+        g_string_append_c(json, ' ');
+    return g_string_append(json, tail);
+}
+
+/* --- decode ---------------------------------------------------------------------------------------------------------- */
+
+static bool
+cursor_take(struct cursor *in, void *to, size_t size)
+{
+    if ((size_t)(in->end - in->at) < size)
+        return false;
+    memcpy(to, in->at, size);
+    in->at += size;
+    return true;
+}
+
+bool
+cursor_take8(struct cursor *in, uint8_t *ret)
+{
+    return cursor_take(in, ret, 1);
+}
+
+bool
+cursor_take16(struct cursor *in, uint16_t *ret)
+{
+    uint16_t raw;
+
+    if (!cursor_take(in, &raw, sizeof raw))
+        return false;
+    *ret = GUINT16_FROM_BE(raw);
+    return true;
+}
+
+bool
+cursor_take32(struct cursor *in, uint32_t *ret)
+{
+    uint32_t raw;
+
+    if (!cursor_take(in, &raw, sizeof raw))
+        return false;
+    *ret = GUINT32_FROM_BE(raw);
+    return true;
+}
+
+bool
+cursor_take64(struct cursor *in, uint64_t *ret)
+{
+    uint64_t raw;
+
+    if (!cursor_take(in, &raw, sizeof raw))
+        return false;
+    *ret = GUINT64_FROM_BE(raw);
+    return true;
+}
+
+static bool
+decode_reason(const void *data, size_t size, struct return_message *ret, GError **error)
+{
+    if (size == 0 || !g_utf8_validate_len(data, size, NULL))
+        return fail(error, NUMON_ERROR_PEER, "the destination refused without a readable reason");
+    memcpy(ret->text, data, size);
+    ret->text[size] = '\0';
+    return true;
+}
+
+bool
+wire_return_decode(uint16_t type, const void *data, size_t size, struct return_message *ret, GError **error)
+{
+    struct cursor in = { data, (const uint8_t *)data + size };
+
+    *ret = (struct return_message) { .type = type };
+    if (size > RETURN_MOST)
+        return fail(error, NUMON_ERROR_PEER, "the destination sent a message of %zu bytes (at most %d are allowed)",
+                    size, RETURN_MOST);
+    switch (type) {
+    case RETURN_SHUT:
+    case RETURN_PONG:
+        if (size != 4 || !cursor_take32(&in, &ret->value))
+            return fail(error, NUMON_ERROR_PEER, "the destination sent message %u with %zu bytes instead of 4", type,
+                        size);
+        return true;
+    case RETURN_REASON:
+        return decode_reason(data, size, ret, error);
+    default:
+        return fail(error, NUMON_ERROR_PEER, "the destination sent an unknown message (type 0x%x, %zu bytes)", type,
+                    size);
+    }
+}
+
+bool
+wire_global_state_decode(const uint8_t data[GLOBAL_STATE_SIZE], bool *ret_paused, GError **error)
+{
+    struct cursor in = { data, data + GLOBAL_STATE_SIZE };
+    const char *text = (const char *)data + 4;
+    uint32_t size = 0;
+
+    cursor_take32(&in, &size);
+    if (size == 0 || size > GLOBAL_STATE_TEXT || strnlen(text, GLOBAL_STATE_TEXT) != size - 1)
+        return fail(error, NUMON_ERROR_PEER, "section 'globalstate' has a run state of %u bytes that does not end there",
+                    size);
+    if (g_str_equal(text, "running"))
+        *ret_paused = false;
+    else if (g_str_equal(text, "paused"))
+        *ret_paused = true;
+    else
+        return fail(error, NUMON_ERROR_PEER, "section 'globalstate' has the run state '%s' (running or paused is "
+                    "expected)", g_utf8_validate(text, -1, NULL) ? text : "?");
+    return true;
+}
+
+/* --- the question after an outcome -------------------------------------------------------------------------------------- */
+
+void
+wire_question(uint8_t out[OUTCOME_SIZE], uint64_t id)
+{
+    store32(out, QUESTION_MAGIC);
+    store32(out + 4, OUTCOME_VERSION);
+    store64(out + 8, id);
+}
+
+bool
+wire_question_decode(const uint8_t in[OUTCOME_SIZE], uint64_t *ret_id)
+{
+    struct cursor c = { in, in + OUTCOME_SIZE };
+    uint32_t magic = 0, version = 0;
+
+    return cursor_take32(&c, &magic) && magic == QUESTION_MAGIC && cursor_take32(&c, &version)
+        && version == OUTCOME_VERSION && cursor_take64(&c, ret_id);
+}
+
+void
+wire_answer(uint8_t out[OUTCOME_SIZE], uint32_t word, uint64_t id)
+{
+    store32(out, ANSWER_MAGIC);
+    store32(out + 4, word);
+    store64(out + 8, id);
+}
+
+bool
+wire_answer_decode(const uint8_t in[OUTCOME_SIZE], uint64_t id, uint32_t *ret_word)
+{
+    struct cursor c = { in, in + OUTCOME_SIZE };
+    uint32_t magic = 0, word = 0;
+    uint64_t about = 0;
+
+    if (!cursor_take32(&c, &magic) || magic != ANSWER_MAGIC || !cursor_take32(&c, &word) || !cursor_take64(&c, &about)
+        || about != id)
+        return false;
+    if (word != OUTCOME_WORD_RUNNING && word != OUTCOME_WORD_DISCARDED && word != OUTCOME_WORD_UNKNOWN)
+        return false;
+    *ret_word = word;
+    return true;
+}

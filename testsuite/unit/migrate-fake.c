@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* See migrate-fake.h.  The writer follows the rule of the dirty hub: it writes first and marks then. */
+#include "migrate-fake.h"
+
+#include <glib/gstdio.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static const struct state_field device_fields[] = {
+    { "counter", STATE_U64, offsetof(struct fake_device, counter) },
+    { "list", STATE_U32, offsetof(struct fake_device, list), FAKE_LIST },
+    { "flag", STATE_BOOL, offsetof(struct fake_device, flag) },
+    { "bytes", STATE_BUFFER, offsetof(struct fake_device, bytes), 100 },
+    { 0 }
+};
+
+/* --- the guest -------------------------------------------------------------------------------------------------------------- */
+
+/* Marsaglia's xorshift: the writer must not take locks of GLib's. */
+static uint64_t
+next_random(uint64_t *seed)
+{
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    return *seed;
+}
+
+static struct block *
+fake_block(struct fake *f, unsigned i)
+{
+    return f->map->blocks->pdata[i];
+}
+
+/* The page writer: named in testsuite/tsan.supp. */
+static void __attribute__((noinline))
+fake_write_page(struct fake *f)
+{
+    struct block *b = fake_block(f, next_random(&f->seed) % FAKE_BLOCKS);
+    uint64_t page = next_random(&f->seed) % b->page_count;
+    uint64_t *words = (uint64_t *)(b->host + page * PAGE_SIZE);
+
+    for (unsigned i = 0; i < 3; i++)
+        words[next_random(&f->seed) % (PAGE_SIZE / 8)] = next_random(&f->seed);
+    if (next_random(&f->seed) % 8 == 0)
+        memset(words, 0, PAGE_SIZE);
+    hub_mark(f->hub, b, page, 1);
+    f->device.counter++;
+}
+
+static void *
+fake_main(void *data)
+{
+    struct fake *f = data;
+
+    while (!atomic_load(&f->end)) {
+        lock_take(&f->lock);
+        for (unsigned i = 0; i < 20 && atomic_load(&f->running); i++)
+            fake_write_page(f);
+        lock_drop(&f->lock);
+        g_usleep(f->pause_us * 20);
+    }
+    return NULL;
+}
+
+static void
+fake_now_runs(struct fake *f)
+{
+    g_assert_cmpint(atomic_fetch_add(f->running_somewhere, 1), ==, 0);
+    atomic_store(&f->running, true);
+}
+
+static void
+fake_stop(void *self)
+{
+    struct fake *f = self;
+
+    lock_take(&f->lock);
+    g_assert_true(atomic_exchange(&f->running, false));
+    lock_drop(&f->lock);
+    atomic_fetch_sub(f->running_somewhere, 1);
+    atomic_fetch_add(&f->stops, 1);
+    for (unsigned i = 0; i < FAKE_BLOCKS; i++) {
+        g_free(f->stopped[i]);
+        f->stopped[i] = g_memdup2(fake_block(f, i)->host, fake_block(f, i)->size);
+    }
+    f->stopped_device = f->device;
+}
+
+static void
+fake_go_on(void *self)
+{
+    struct fake *f = self;
+
+    atomic_fetch_add(&f->go_ons, 1);
+    fake_now_runs(f);
+}
+
+static void
+fake_start(void *self, bool paused)
+{
+    struct fake *f = self;
+
+    atomic_fetch_add(&f->starts, 1);
+    atomic_store(&f->started_paused, paused);
+    fake_now_runs(f);
+}
+
+static void
+fake_reset(void *self)
+{
+    struct fake *f = self;
+
+    atomic_fetch_add(&f->resets, 1);
+    for (unsigned i = 0; i < FAKE_BLOCKS; i++)
+        g_assert_true(block_discard(fake_block(f, i), NULL));
+    memset(&f->device, 0, sizeof f->device);
+}
+
+static bool
+fake_user_paused(void *self)
+{
+    return ((struct fake *)self)->user_paused;
+}
+
+static char *
+fake_describe(void *self)
+{
+    return g_strdup(((struct fake *)self)->description);
+}
+
+static bool
+fake_agree(void *self, const char *theirs, GError **error)
+{
+    struct fake *f = self;
+
+    return g_str_equal(theirs, f->description)
+        || fail(error, NUMON_ERROR_PEER, "source %s, here %s", theirs, f->description);
+}
+
+static bool
+fake_after_load(void *object, GError **error)
+{
+    struct fake_device *device = object;
+
+    return device->flag <= 1 || fail(error, NUMON_ERROR_PEER, "the device has flag %u", device->flag);
+}
+
+static void
+fake_init(struct fake *f, uint64_t block_size, unsigned pause_us, _Atomic int *running_somewhere)
+{
+    struct backend_options options;
+
+    *f = (struct fake) { .map = guest_map_new(), .description = "nodes=2\n", .machine_type = "numon-0.1",
+                         .pause_us = pause_us, .seed = 88172645463325252, .running_somewhere = running_somewhere };
+    for (unsigned i = 0; i < FAKE_BLOCKS; i++) {
+        g_autofree char *name = g_strdup_printf("m%u", i);
+        backend_options_init_default(&options, name, block_size * (i + 1));
+        if (i == 1) {
+            options.kind = BACKEND_MEMFD;
+            options.share = true;
+        }
+        guest_map_take_block(f->map, block_new(&options, NULL));
+    }
+    f->hub = hub_new(f->map, (struct dirty_source) { 0 });
+    lock_init(&f->lock, 10, "fake guest");
+    f->section = (struct state_section) { .name = "fake-device", .version = 2, .fields = device_fields,
+                                          .object = &f->device, .after_load = fake_after_load };
+    f->sections[0] = &f->section;
+}
+
+static void
+fake_release(struct fake *f)
+{
+    atomic_store(&f->end, true);
+    thread_join(&f->thread);
+    for (unsigned i = 0; i < FAKE_BLOCKS; i++)
+        g_free(f->stopped[i]);
+    hub_free(f->hub);
+    guest_map_free(f->map);
+    lock_release(&f->lock);
+}
+
+/* A third of the pages random, a third a word, a third zero. */
+void
+fake_fill(struct fake *f, uint64_t seed)
+{
+    for (unsigned i = 0; i < FAKE_BLOCKS; i++) {
+        uint64_t *words = (uint64_t *)fake_block(f, i)->host;
+        for (uint64_t page = 0; page < fake_block(f, i)->page_count; page++) {
+            unsigned count = page % 3 == 0 ? PAGE_SIZE / 8 : page % 3 == 1;
+            for (unsigned w = 0; w < count; w++)
+                words[page * (PAGE_SIZE / 8) + w] = next_random(&seed);
+        }
+    }
+    f->device.flag = 1;
+    for (unsigned i = 0; i < sizeof f->device.bytes; i++)
+        f->device.bytes[i] = (uint8_t)next_random(&seed);
+}
+
+void
+fake_run(struct fake *f)
+{
+    fake_now_runs(f);
+    if (f->pause_us)
+        g_assert_true(thread_start(&f->thread, "fake-writer", fake_main, f, NULL));
+}
+
+/* --- the pair ------------------------------------------------------------------------------------------------------------------- */
+
+static void
+note_state(void *self, enum migrate_state state)
+{
+    struct side *s = self;
+
+    on_main_thread();
+    g_string_append_printf(s->states, "%s%s", s->states->len ? " " : "", migrate_state_name(state));
+}
+
+static void
+note_pass(void *self, uint64_t count)
+{
+    struct side *s = self;
+
+    g_assert_cmpuint(count, >, s->passes);
+    s->passes = count;
+}
+
+static void
+side_session(struct pair *p, struct side *s, enum migrate_direction direction)
+{
+    struct fake *f = &s->fake;
+    struct migrate_guest guest = {
+        .self = f, .map = f->map, .hub = f->hub, .sections = f->sections, .section_count = 1,
+        .machine_type = f->machine_type, .describe = fake_describe, .agree = fake_agree, .stop = fake_stop,
+        .go_on = fake_go_on, .user_paused = fake_user_paused, .start = fake_start, .reset = fake_reset,
+    };
+    struct migrate_events events = { .self = s, .state = note_state, .pass = note_pass };
+
+    session_free(s->session);
+    g_string_truncate(s->states, 0);
+    s->passes = 0;
+    s->session = session_new(direction, &guest, &p->parameters, &p->capabilities, p->mailbox, &events);
+}
+
+void
+pair_sessions(struct pair *p)
+{
+    side_session(p, &p->to, MIGRATE_IN);
+    side_session(p, &p->from, MIGRATE_OUT);
+}
+
+void
+pair_init(struct pair *p, uint64_t block_size, unsigned pause_us)
+{
+    *p = (struct pair) { .mailbox = mailbox_new(NULL) };
+    migrate_parameters_init(&p->parameters);
+    atomic_store(&p->parameters.max_bandwidth, 0);
+    fake_init(&p->from.fake, block_size, pause_us, &p->running_somewhere);
+    fake_init(&p->to.fake, block_size, 0, &p->running_somewhere);
+    p->from.states = g_string_new(NULL);
+    p->to.states = g_string_new(NULL);
+    p->directory = g_dir_make_tmp("numon-test-XXXXXX", NULL);
+    p->path = g_build_filename(p->directory, "in", NULL);
+    pair_sessions(p);
+}
+
+void
+pair_release(struct pair *p)
+{
+    session_free(p->from.session);
+    session_free(p->to.session);
+    fake_release(&p->from.fake);
+    fake_release(&p->to.fake);
+    mailbox_drain(p->mailbox);
+    mailbox_free(p->mailbox);
+    g_string_free(p->from.states, TRUE);
+    g_string_free(p->to.states, TRUE);
+    g_assert_cmpint(g_rmdir(p->directory), ==, 0);      /* so the socket is gone */
+    g_free(p->directory);
+    g_free(p->path);
+}
+
+void
+pair_turn(struct pair *p)
+{
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    g_usleep(200);
+}
+
+enum migrate_state
+side_state(struct side *s)
+{
+    struct migrate_info info;
+
+    session_info(s->session, &info);
+    enum migrate_state state = info.state;
+    migrate_info_release(&info);
+    return state;
+}
+
+/* Ended, and the last event delivered. */
+bool
+side_ended(struct side *s)
+{
+    return migrate_state_ended(side_state(s)) && g_str_has_suffix(s->states->str, migrate_state_name(side_state(s)));
+}
+
+char *
+side_error(struct side *s)
+{
+    struct migrate_info info;
+
+    session_info(s->session, &info);
+    char *text = g_strdup(info.error ? info.error : "");
+    migrate_info_release(&info);
+    return text;
+}
+
+void
+pair_assert_equal(struct pair *p)
+{
+    for (unsigned i = 0; i < FAKE_BLOCKS; i++) {
+        struct block *b = fake_block(&p->to.fake, i);
+        for (uint64_t page = 0; page < b->page_count; page++)
+            if (memcmp(b->host + page * PAGE_SIZE, p->from.fake.stopped[i] + page * PAGE_SIZE, PAGE_SIZE))
+                g_error("page %u of block %s differs", (unsigned)page, b->name);
+    }
+    g_assert_cmpmem(&p->to.fake.device, sizeof p->to.fake.device, &p->from.fake.stopped_device,
+                    sizeof p->to.fake.device);
+}
+
+/* --- the link ---------------------------------------------------------------------------------------------------------------------- */
+
+enum { LINKS = 4 };
+
+struct link {
+    int source, target;             /* -1: closed */
+    bool first;                     /* the one to be harmed */
+    bool source_ended, target_ended;
+};
+
+static void
+link_close(struct link *l)
+{
+    close_fd(&l->source);
+    close_fd(&l->target);
+}
+
+static void
+send_blocking(int fd, const uint8_t *bytes, size_t size)
+{
+    while (size > 0) {
+        ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
+        if (sent <= 0)
+            return;
+        bytes += sent;
+        size -= (size_t)sent;
+    }
+}
+
+/* True if the link is closed now. */
+static bool
+link_harm(struct proxy *x, struct link *l, int to, uint8_t *bytes, size_t size, uint64_t before)
+{
+    size_t good = x->offset - before;
+
+    atomic_store(&x->harmed, true);
+    if (x->harm == HARM_DAMAGE) {
+        bytes[good] ^= x->damage;
+        send_blocking(to, bytes, size);
+        return false;
+    }
+    send_blocking(to, bytes, good);
+    if (x->harm == HARM_CUT) {
+        link_close(l);
+        return true;
+    }
+    if (x->harm == HARM_END)
+        shutdown(to, SHUT_WR);
+    return false;
+}
+
+static void
+link_move(struct proxy *x, struct link *l, bool backward)
+{
+    static _Thread_local uint8_t bytes[64 * 1024];
+    int from = backward ? l->target : l->source, to = backward ? l->source : l->target;
+    bool hurts = l->first && x->harm != HARM_NONE && backward == x->backward;
+    ssize_t got = read(from, bytes, sizeof bytes);
+
+    if (got <= 0) {
+        *(backward ? &l->target_ended : &l->source_ended) = true;
+        shutdown(to, SHUT_WR);
+        if (l->target_ended)
+            link_close(l);
+        return;
+    }
+    uint64_t before = atomic_fetch_add(backward ? &x->backward_bytes : &x->forward_bytes, (uint64_t)got);
+    if (hurts && before <= x->offset && x->offset < before + (uint64_t)got)
+        link_harm(x, l, to, bytes, (size_t)got, before);
+    else if (!(hurts && before > x->offset && x->harm != HARM_DAMAGE))
+        send_blocking(to, bytes, (size_t)got);
+}
+
+static bool
+link_stalls(const struct proxy *x, const struct link *l)
+{
+    return l->first && x->harm == HARM_STALL && atomic_load(&x->harmed);
+}
+
+static struct sockaddr_un
+unix_address(const char *path)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+
+    g_strlcpy(a.sun_path, path, sizeof a.sun_path);
+    return a;
+}
+
+static void
+link_open(struct proxy *x, struct link links[LINKS], bool first)
+{
+    struct sockaddr_un to = unix_address(x->target);
+    struct link l = { accept(x->listener, NULL, NULL), socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), .first = first };
+
+    if (connect(l.target, (struct sockaddr *)&to, sizeof to) == 0)
+        for (unsigned i = 0; i < LINKS; i++)
+            if (links[i].source < 0) {
+                links[i] = l;
+                return;
+            }
+    link_close(&l);
+}
+
+static void *
+proxy_main(void *data)
+{
+    struct proxy *x = data;
+    struct link links[LINKS];
+    unsigned opened = 0;
+
+    for (unsigned i = 0; i < LINKS; i++)
+        links[i] = (struct link) { -1, -1 };
+    for (;;) {
+        struct pollfd fds[2 + 2 * LINKS] = { { x->stop, POLLIN, 0 }, { x->listener, POLLIN, 0 } };
+        for (unsigned i = 0; i < LINKS; i++) {
+            struct link *l = &links[i];
+            fds[2 + 2 * i] = (struct pollfd) { l->source_ended || link_stalls(x, l) ? -1 : l->source, POLLIN, 0 };
+            fds[3 + 2 * i] = (struct pollfd) { l->target_ended || link_stalls(x, l) ? -1 : l->target, POLLIN, 0 };
+        }
+        if (poll(fds, G_N_ELEMENTS(fds), -1) < 0)
+            continue;
+        if (fds[0].revents)
+            break;
+        for (unsigned i = 0; i < LINKS; i++) {
+            if (fds[2 + 2 * i].revents && links[i].source >= 0)
+                link_move(x, &links[i], false);
+            if (fds[3 + 2 * i].revents && links[i].target >= 0)
+                link_move(x, &links[i], true);
+        }
+        if (fds[1].revents)
+            link_open(x, links, opened++ == 0);
+    }
+    for (unsigned i = 0; i < LINKS; i++)
+        link_close(&links[i]);
+    return NULL;
+}
+
+void
+proxy_start(struct proxy *x, const char *path, const char *target)
+{
+    struct sockaddr_un at = unix_address(path);
+
+    x->path = g_strdup(path);
+    x->target = g_strdup(target);
+    x->stop = eventfd(0, EFD_CLOEXEC);
+    x->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_assert_cmpint(bind(x->listener, (struct sockaddr *)&at, sizeof at), ==, 0);
+    g_assert_cmpint(listen(x->listener, 8), ==, 0);
+    g_assert_true(thread_start(&x->thread, "fake-link", proxy_main, x, NULL));
+}
+
+void
+proxy_stop(struct proxy *x)
+{
+    uint64_t one = 1;
+
+    write_all(x->stop, &one, sizeof one);
+    thread_join(&x->thread);
+    close_fd(&x->stop);
+    close_fd(&x->listener);
+    g_unlink(x->path);
+    g_free(x->path);
+    g_free(x->target);
+}

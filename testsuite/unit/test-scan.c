@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Dirty words to runs: compared with a scan of bit by bit. */
+#include "../../src/migrate/migrate-private.h"
+
+enum { BITS = 1000 };
+
+/* The simple truth. */
+static bool
+slow_run(const _Atomic uint64_t *words, uint64_t bits, uint64_t from, uint64_t most, uint64_t *first, uint64_t *count)
+{
+    uint64_t end;
+
+    while (from < bits && !(words[from / 64] >> from % 64 & 1))
+        from++;
+    if (from >= bits)
+        return false;
+    for (end = from; end < bits && end - from < most && (words[end / 64] >> end % 64 & 1); end++)
+        ;
+    *first = from;
+    *count = end - from;
+    return true;
+}
+
+static void
+compare(const _Atomic uint64_t *words, uint64_t bits, uint64_t most)
+{
+    for (uint64_t from = 0; from <= bits;) {
+        uint64_t first = 0, count = 0, slow_first = 0, slow_count = 0;
+        bool found = scan_run(words, bits, from, most, &first, &count);
+        g_assert_cmpint(found, ==, slow_run(words, bits, from, most, &slow_first, &slow_count));
+        g_assert_cmpuint(first, ==, slow_first);
+        g_assert_cmpuint(count, ==, slow_count);
+        if (!found)
+            break;
+        from = first + count;
+    }
+}
+
+static void
+runs_are_those_of_a_slow_scan(void)
+{
+    static _Atomic uint64_t words[WORDS_FOR(BITS)];
+
+    for (unsigned round = 0; round < 2000; round++) {
+        int density = g_test_rand_int_range(1, 64);
+        uint64_t bits = (uint64_t)g_test_rand_int_range(1, BITS + 1);
+        bool bit = false;
+        for (unsigned i = 0; i < BITS; i++) {
+            if (g_test_rand_int_range(0, density) == 0)
+                bit = !bit;
+            if (bit)
+                words[i / 64] |= UINT64_C(1) << i % 64;
+            else
+                words[i / 64] &= ~(UINT64_C(1) << i % 64);
+        }
+        compare(words, bits, (uint64_t)g_test_rand_int_range(1, 200));
+    }
+}
+
+static void
+full_and_empty_words_have_their_borders(void)
+{
+    _Atomic uint64_t words[3] = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
+
+    for (uint64_t bits = 1; bits <= 192; bits++)
+        for (uint64_t most = 1; most <= 200; most += 21)
+            compare(words, bits, most);
+    for (unsigned i = 0; i < 3; i++)
+        words[i] = 0;
+    compare(words, 192, 10);
+    words[1] = UINT64_C(1) << 63;
+    words[2] = 1;
+    compare(words, 192, 10);
+}
+
+static struct guest_map *
+make_map(void)
+{
+    struct guest_map *map = guest_map_new();
+    struct backend_options options;
+
+    for (unsigned i = 0; i < 3; i++) {
+        g_autofree char *name = g_strdup_printf("m%u", i);
+        backend_options_init_default(&options, name, (i + 1) * 100 * PAGE_SIZE);
+        guest_map_take_block(map, block_new(&options, NULL));
+    }
+    return map;
+}
+
+static void
+sweep_visits_each_dirty_page_once(void)
+{
+    g_autoptr(guest_map) map = make_map();
+    struct hub *hub = hub_new(map, (struct dirty_source) { 0 });
+    struct subscriber *s = hub_subscribe(hub, "test", NULL);
+    struct sweep sweep;
+    struct block *b;
+    uint64_t first, count, pages = 0;
+
+    sweep_fill(map, s);
+    g_assert_cmpuint(sweep_remaining(map, s), ==, 600);
+    sweep_begin(&sweep, map, s);
+    while (sweep_next(&sweep, 64, &b, &first, &count)) {
+        uint64_t taken = 0;
+        g_assert_cmpuint(count, <=, 64);
+        g_assert_cmpuint(first + count, <=, b->page_count);
+        g_assert_true(hub_clear(hub, s, b, first, count, &taken, NULL));
+        g_assert_cmpuint(taken, ==, count);
+        pages += count;
+        hub_mark(hub, map->blocks->pdata[0], 0, 1);     /* behind the sweep */
+    }
+    g_assert_cmpuint(pages, ==, 600);
+    g_assert_cmpuint(sweep_remaining(map, s), ==, 1);
+    hub_unsubscribe(hub, s);
+    hub_free(hub);
+}
+
+int
+main(int argc, char **argv)
+{
+    main_thread_claim();
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/scan/runs are those of a slow scan", runs_are_those_of_a_slow_scan);
+    g_test_add_func("/scan/full and empty words have their borders", full_and_empty_words_have_their_borders);
+    g_test_add_func("/scan/sweep visits each dirty page once", sweep_visits_each_dirty_page_once);
+    return g_test_run();
+}

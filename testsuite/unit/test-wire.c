@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Bytes on the wire: what the format demands of each record, and that no bytes of a peer do harm. */
+#include "../../src/migrate/migrate-private.h"
+
+#include <string.h>
+
+static void
+head_is_as_the_format_has_it(void)
+{
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    static const uint8_t wanted[] = {
+        0x51, 0x45, 0x56, 0x4d, 0, 0, 0, 3, 7, 0, 0, 0, 3, 'a', 'b', 'c', 5, 27,
+    };
+
+    wire_put_head(out, "abc", 0x1122334455667788, "x=1\n");
+    g_assert_cmpmem(out->data, sizeof wanted, wanted, sizeof wanted);
+    const uint8_t *rest = out->data + sizeof wanted;
+    g_assert_cmpmem(rest, 27, MACHINE_SUBSECTION, 27);
+    static const uint8_t fields[] = {
+        0, 0, 0, 1, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0,
+        0, 0, 0, 4, 'x', '=', '1', '\n',
+    };
+    g_assert_cmpmem(rest + 27, out->len - sizeof wanted - 27, fields, sizeof fields);
+}
+
+static void
+page_header_names_a_block_once(void)
+{
+    uint8_t bytes[RAM_HEADER_MOST];
+    static const uint8_t named[] = { 0, 0, 0, 0, 0, 0, 0, 8, 2, 'm', '0' };
+    static const uint8_t again[] = { 0, 0, 0, 1, 0, 0, 0x10, 0x22 };
+
+    g_assert_cmpmem(bytes, wire_ram_header(bytes, 0, RAM_PAGE, "m0"), named, sizeof named);
+    g_assert_cmpmem(bytes, wire_ram_header(bytes, 0x100001000, RAM_ZERO, NULL), again, sizeof again);
+}
+
+static void
+global_state_comes_back(void)
+{
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    bool paused = false;
+
+    wire_put_global_state(out, "paused");
+    g_assert_cmpuint(out->len, ==, GLOBAL_STATE_SIZE);
+    g_assert_true(wire_global_state_decode(out->data, &paused, NULL));
+    g_assert_true(paused);
+    out->data[3] = 3;
+    g_assert_false(wire_global_state_decode(out->data, &paused, NULL));
+    memset(out->data, 0xff, out->len);
+    g_assert_false(wire_global_state_decode(out->data, &paused, NULL));
+}
+
+static void
+return_messages_are_checked(void)
+{
+    struct return_message m;
+    uint8_t data[RETURN_MOST + 1] = { 0, 0, 0, 7 };
+
+    g_assert_true(wire_return_decode(RETURN_PONG, data, 4, &m, NULL));
+    g_assert_cmpuint(m.value, ==, 7);
+    g_assert_false(wire_return_decode(RETURN_PONG, data, 3, &m, NULL));
+    g_assert_false(wire_return_decode(RETURN_SHUT, data, 5, &m, NULL));
+    g_assert_true(wire_return_decode(RETURN_REASON, "no", 2, &m, NULL));
+    g_assert_cmpstr(m.text, ==, "no");
+    g_assert_false(wire_return_decode(RETURN_REASON, data, 0, &m, NULL));
+    g_assert_false(wire_return_decode(RETURN_REASON, "\xff\xff", 2, &m, NULL));
+    g_assert_false(wire_return_decode(RETURN_REASON, "a\0b", 3, &m, NULL));
+    memset(data, 'x', sizeof data);
+    g_assert_true(wire_return_decode(RETURN_REASON, data, RETURN_MOST, &m, NULL));
+    g_assert_false(wire_return_decode(RETURN_REASON, data, RETURN_MOST + 1, &m, NULL));
+    g_assert_false(wire_return_decode(99, data, 4, &m, NULL));
+}
+
+/* REFERENCE.md 3.9, row 6: the lengths that were tried there. */
+static void
+description_length_avoids_the_trap(void)
+{
+    static const uint32_t bad[] = { 0x7b, 0x27b, 0x17b7b, 0x1007b, 0x7b01, 0x01010101 };
+    static const uint32_t good[] = { 0x300, 0x7b00, 0x7c, 0x7a7a };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++)
+        g_assert_false(wire_description_length_safe(bad[i]));
+    for (unsigned i = 0; i < G_N_ELEMENTS(good); i++)
+        g_assert_true(wire_description_length_safe(good[i]));
+}
+
+static void
+description_is_padded_and_ends_with_the_id(void)
+{
+    static const struct state_field fields[] = { { "f", STATE_U8, 0 }, { 0 } };
+    uint8_t object[1] = { 0 };
+    g_autofree char *tail = wire_description_tail(42);
+
+    for (unsigned length = 1; length < 127; length++) {
+        char name[ID_SIZE] = { 0 };
+        memset(name, 'n', length);
+        struct state_section section = { .name = name, .version = 1, .fields = fields, .object = object };
+        const struct state_section *sections[] = { &section };
+        struct migrate_guest guest = { .machine_type = "numon-0.1", .sections = sections, .section_count = 1 };
+        GString *json = wire_description(&guest, 42, 100);
+        g_assert_true(wire_description_length_safe(json->len));
+        g_assert_true(g_str_has_suffix(json->str, tail));
+        g_assert_cmpint(json->str[0], ==, '{');
+        g_string_free(json, TRUE);
+    }
+}
+
+static void
+outcome_words_survive_no_damage(void)
+{
+    static const uint32_t words[] = { OUTCOME_WORD_RUNNING, OUTCOME_WORD_DISCARDED, OUTCOME_WORD_UNKNOWN };
+    uint8_t bytes[OUTCOME_SIZE];
+    uint32_t word;
+    uint64_t id = 0;
+
+    wire_question(bytes, 99);
+    g_assert_true(wire_question_decode(bytes, &id));
+    g_assert_cmpuint(id, ==, 99);
+    for (unsigned w = 0; w < G_N_ELEMENTS(words); w++)
+        for (unsigned at = 0; at < OUTCOME_SIZE; at++)
+            for (unsigned damage = 0; damage < 256; damage++) {
+                wire_answer(bytes, words[w], 99);
+                bytes[at] ^= damage;
+                g_assert_cmpint(wire_answer_decode(bytes, 99, &word), ==, damage == 0);
+            }
+}
+
+static void
+cursor_stops_at_its_end(void)
+{
+    static const uint8_t bytes[7] = { 1, 2, 3, 4, 5, 6, 7 };
+    struct cursor in = { bytes, bytes + sizeof bytes };
+    uint64_t big;
+    uint32_t middle = 0;
+    uint16_t small = 0;
+    uint8_t tiny = 0;
+
+    g_assert_false(cursor_take64(&in, &big));
+    g_assert_true(cursor_take32(&in, &middle) && middle == 0x01020304);
+    g_assert_true(cursor_take16(&in, &small) && small == 0x0506);
+    g_assert_false(cursor_take16(&in, &small));
+    g_assert_true(cursor_take8(&in, &tiny) && tiny == 7);
+    g_assert_false(cursor_take8(&in, &tiny));
+}
+
+int
+main(int argc, char **argv)
+{
+    main_thread_claim();
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/wire/head is as the format has it", head_is_as_the_format_has_it);
+    g_test_add_func("/wire/page header names a block once", page_header_names_a_block_once);
+    g_test_add_func("/wire/global state comes back", global_state_comes_back);
+    g_test_add_func("/wire/return messages are checked", return_messages_are_checked);
+    g_test_add_func("/wire/description length avoids the trap", description_length_avoids_the_trap);
+    g_test_add_func("/wire/description is padded and ends with the id", description_is_padded_and_ends_with_the_id);
+    g_test_add_func("/wire/outcome words survive no damage", outcome_words_survive_no_damage);
+    g_test_add_func("/wire/cursor stops at its end", cursor_stops_at_its_end);
+    return g_test_run();
+}

@@ -25,7 +25,7 @@ struct CHECKED(capability("role")) role { char unused; };
 #define REQUIRES(l)         CHECKED(requires_capability(l))
 #define EXCLUDES(l)         CHECKED(locks_excluded(l))
 #define MAIN_THREAD         REQUIRES(main_role)
-/* For the body of a function that implements a capability. */
+/* For a function that implements a capability, or that makes or frees what nobody else knows. */
 #define UNCHECKED           CHECKED(no_thread_safety_analysis)
 
 /* The role of the thread that runs the GMainContext: it alone changes configuration and writes to the terminal. */

@@ -30,7 +30,8 @@ struct jobs {
     bool ending GUARDED;
 };
 
-static void
+/* The last reference: nobody else knows the jobs any more. */
+UNCHECKED static void
 jobs_unref(void *data)
 {
     struct jobs *jobs = data;
@@ -104,7 +105,8 @@ pool_thread(void *data)
     return NULL;
 }
 
-struct jobs *
+/* Nobody else knows the jobs yet. */
+UNCHECKED struct jobs *
 jobs_new(struct mailbox *mailbox, unsigned threads)
 {
     struct jobs *jobs = g_new0(struct jobs, 1);

@@ -268,7 +268,7 @@ counting_stops_at_the_last_bit(void)
 
 /* --- locks and threads --------------------------------------------------------------------------------------------------- */
 
-static void
+UNCHECKED static void
 take_downward(void)
 {
     struct lock low, high;

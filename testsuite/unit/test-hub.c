@@ -24,7 +24,7 @@ fake_start(void *self, GError **error)
 }
 
 static bool
-fake_collect(void *self, struct block *block, uint64_t *words, GError **error)
+fake_collect(void *self, struct block *b, uint64_t *words, GError **error)
 {
     struct fake_log *log = self;
 
@@ -34,7 +34,7 @@ fake_collect(void *self, struct block *block, uint64_t *words, GError **error)
 }
 
 static bool
-fake_clear(void *self, struct block *block, uint64_t first, uint64_t count, GError **error)
+fake_clear(void *self, struct block *b, uint64_t first, uint64_t count, GError **error)
 {
     bits_clear(((struct fake_log *)self)->words, first, count);
     return true;

@@ -110,6 +110,8 @@ take_area(struct cpu *c)
     const struct section *s;
 
     c->count = 0;
+    word_set(&c->page->target_node, node);
+    mark_own_page(c);
     if (c->parameters.pattern == PATTERN_IDLE || c->parameters.pattern > PATTERN_HOT ||
         !workload_area(map, c->index, node, &area))
         return;
@@ -121,7 +123,6 @@ take_area(struct cpu *c)
     c->block = s->block;
     c->first_page = (s->offset + (area.pages - s->gpa)) / PAGE_SIZE;
     c->table_page = (s->offset + (area.table - s->gpa)) / PAGE_SIZE;
-    word_set(&c->page->target_node, node);
     word_set(&c->page->used[node], MAX(word_get(&c->page->used[node]), c->count));
     mark_own_page(c);
 }

@@ -4,9 +4,6 @@ numon_SOURCES += monitor/main.c monitor/options.c monitor/monitor.c
 numon_SOURCES += monitor/input.c monitor/terminal.c monitor/stream.c
 numon_SOURCES += monitor/command.c monitor/call.c monitor/complete.c monitor/help.c monitor/dump.c
 numon_SOURCES += monitor/general-commands.c monitor/script.c monitor/watch.c monitor/info.c monitor/history.c
-numon_SOURCES += monitor/not-landed.c
-# Until every part has landed.
-numon_LDFLAGS = $(AM_LDFLAGS) -no-pie -Wl,--unresolved-symbols=ignore-all -Wl,-z,now
 numon_SOURCES += monitor/machine-commands.c monitor/numa-commands.c monitor/run-commands.c monitor/guest-commands.c
 numon_SOURCES += monitor/migration-commands.c monitor/info-migrate.c monitor/peer.c
 numon_SOURCES += monitor/build.c monitor/edit.c monitor/outfile.c monitor/pmemsave.c

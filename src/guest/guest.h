@@ -96,6 +96,10 @@ store(uint64_t *word, uint64_t value)
 /* --- serial.c --------------------------------------------------------------------------------------------------- */
 
 void serial_init(void);
+/* Around lines that two CPUs might print at once.  Waits for the other, but not for ever: it may be the very CPU that
+ * was printing and got an exception. */
+void print_begin(void);
+void print_end(void);
 void print(const char *text);
 void print_number(uint64_t n);
 void print_hex(uint64_t n);

@@ -31,6 +31,7 @@ panic_exception(const struct exception_frame *f, uint64_t cr2)
 {
     store(&head->panic, f->vector);
     store(&head->stage, STAGE_PANIC);
+    print_begin();
     print("panic: vector ");
     print_number(f->vector);
     print(" error ");
@@ -42,6 +43,7 @@ panic_exception(const struct exception_frame *f, uint64_t cr2)
     print(" cr2 ");
     print_hex(cr2);
     print("\n");
+    print_end();
     for (;;)
         if (head->flags & CONTROL_FLAG_NAP)
             out32(CONTROL_NAP_PORT, 1000000);

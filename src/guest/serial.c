@@ -5,6 +5,7 @@
 
 enum { UART = 0x3f8, UART_INTERRUPTS = UART + 1, UART_FIFO = UART + 2, UART_LINE = UART + 3, UART_STATUS = UART + 5 };
 enum { LINE_8N1 = 0x03, LINE_DIVISOR = 0x80, STATUS_EMPTY = 0x20, DIVISOR_115200 = 1 };
+enum { BEGIN_TRIES = 5000 };
 enum { POLLS = 100000 };                /* a byte takes 87 us at 115200 baud; a dead port must not hang the guest */
 
 static bool
@@ -33,6 +34,21 @@ print_char(char c)
         for (unsigned i = 0; i < POLLS && !(in8(UART_STATUS) & STATUS_EMPTY); i++)
             relax();
     out8(UART, c);
+}
+
+static uint64_t printing;
+
+void
+print_begin(void)
+{
+    for (unsigned i = 0; i < BEGIN_TRIES && __atomic_exchange_n(&printing, 1, __ATOMIC_ACQUIRE); i++)
+        relax();
+}
+
+void
+print_end(void)
+{
+    store(&printing, 0);
 }
 
 void

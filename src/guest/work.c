@@ -128,11 +128,13 @@ print_tick(void)
 
     for (uint64_t i = 0; i < head->cpu_count; i++)
         total += load(&cpu_page(i)->pages_written);
+    print_begin();
     print("tick ");
     print_number(head->ticks + 1);
     print(" pages ");
     print_number(total);
     print("\n");
+    print_end();
     store(&head->ticks, head->ticks + 1);
 }
 
@@ -188,6 +190,8 @@ work(uint64_t cpu)
     while (!parameters_refresh(&w.parameters, &w.sequence))
         relax();
     adopt(&w);
-    for (;;)
+    while (load(&head->stage) == STAGE_RUNNING)
         turn(&w);
+    for (;;)                            /* another CPU had an exception */
+        rest(REST_IDLE_US, load(&head->sequence));
 }

@@ -47,19 +47,24 @@ ask_list(const struct kvm *k, GError **error)
     return NULL;
 }
 
-static bool
-readable(const struct kvm *k, uint32_t index)
+/* How many of these in a row can be read. */
+static unsigned
+readable(const struct kvm *k, const uint32_t *indices, unsigned count)
 {
-    g_autofree struct kvm_msrs *one = msrs_new(1);
+    g_autofree struct kvm_msrs *m = msrs_new(count);
+    int got;
 
-    one->entries[0].index = index;
-    return kvm_ioctl(k->cpus[0].fd, KVM_GET_MSRS, one) == 1;
+    for (unsigned i = 0; i < count; i++)
+        m->entries[i].index = indices[i];
+    got = kvm_ioctl(k->cpus[0].fd, KVM_GET_MSRS, m);
+    return (unsigned)MAX(got, 0);
 }
 
 bool
 msrs_list(struct kvm *k, GError **error)
 {
     g_autofree struct kvm_msr_list *list = ask_list(k, error);
+    unsigned good = 0;              /* the list is readable from 'i' up to here */
     bool deadline = false;
 
     if (!list)
@@ -68,7 +73,9 @@ msrs_list(struct kvm *k, GError **error)
     for (unsigned i = 0; i < list->nmsrs; i++) {
         uint32_t index = list->indices[i];
 
-        if (index == MSR_ARCH_CAPABILITIES || !readable(k, index))
+        if (i >= good)
+            good = i + readable(k, list->indices + i, list->nmsrs - i);
+        if (index == MSR_ARCH_CAPABILITIES || i >= good)
             continue;
         if (index == MSR_TSC_DEADLINE)
             deadline = true;

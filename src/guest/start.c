@@ -79,7 +79,8 @@ first_cpu(unsigned entry, uint64_t info)
 void
 other_cpu(uint64_t cpu)
 {
+    /* Many waiting CPUs must not keep the first one from its work. */
     while (load(&head->stage) != STAGE_RUNNING || cpu >= load(&head->cpu_count))
-        rest(START_WAIT_US, load(&head->sequence));
+        rest(START_WAIT_US * (1 + cpu / 8), load(&head->sequence));
     work(cpu);
 }

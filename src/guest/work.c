@@ -2,14 +2,15 @@
 /* The workload itself: every CPU writes pages of its area at its rate; CPU 0 also prints the ticks.
  *
  * Pace: each turn of the loop earns 'credit', elapsed time stamp ticks times pages per second; a page costs
- * the ticks of one second.  Credit is capped at 10 ms worth of writing (at least one page), so a guest that was
- * stopped does not catch up, and a time stamp that jumps does no harm. */
+ * the ticks of one second.  Credit is capped at 10 ms worth of writing beyond a rest (at least one page), so a guest
+ * that was stopped does not catch up, and a time stamp that jumps does no harm. */
 #include "guest.h"
 
 enum {
     BATCH = 64,                         /* pages between two looks at parameters and time */
     BACKLOG_MS = 10,
     REST_MIN_US = 1000, REST_MAX_US = 10000, REST_IDLE_US = 20000,
+    RESTS_PER_SECOND = 10000,           /* of all CPUs together: a rest costs the host about 50 us */
     INTERVAL_MIN_MS = 1, INTERVAL_MAX_MS = 3600000, INTERVAL_DEFAULT_MS = 250,
 };
 #define RATE_MAX UINT64_C(1000000000)   /* products with 10 ms of ticks fit 64 bits */
@@ -21,6 +22,7 @@ struct worker {
     uint64_t sequence;                  /* of 'parameters' */
     struct control_area area;
     uint64_t count;                     /* pages of the area that are written to */
+    uint64_t shortest;                  /* rest, microseconds */
     uint64_t khz;
     uint64_t last;                      /* time stamp of the last turn */
     uint64_t credit;                    /* ticks times pages per second */
@@ -56,6 +58,8 @@ adopt(struct worker *w)
         p->interval_ms = INTERVAL_DEFAULT_MS;
     if (p->interval_ms > INTERVAL_MAX_MS)
         p->interval_ms = INTERVAL_MAX_MS;
+    w->shortest = head->cpu_count * 1000000 / RESTS_PER_SECOND;
+    w->shortest = w->shortest < REST_MIN_US ? REST_MIN_US : w->shortest > REST_MAX_US ? REST_MAX_US : w->shortest;
     w->credit = 0;
 }
 
@@ -85,7 +89,8 @@ write_one(struct worker *w)
 static uint64_t
 allowance(struct worker *w, uint64_t elapsed)
 {
-    uint64_t second = w->khz * 1000, rate = w->parameters.rate, most = w->khz * BACKLOG_MS, pages;
+    uint64_t second = w->khz * 1000, rate = w->parameters.rate, pages;
+    uint64_t most = w->khz * (BACKLOG_MS + w->shortest / 1000);
 
     if (idle(w))
         return 0;
@@ -111,7 +116,7 @@ spare_time(const struct worker *w)
         if (w->parameters.rate == 0 || w->credit >= second)
             return 0;
         us = (second - w->credit) / w->parameters.rate * 1000 / w->khz;
-        us = us < REST_MIN_US ? REST_MIN_US : us > REST_MAX_US ? REST_MAX_US : us;
+        us = us < w->shortest ? w->shortest : us > REST_MAX_US ? REST_MAX_US : us;
     }
     if (w->cpu == 0) {
         tick = w->parameters.interval_ms * w->khz;

@@ -53,7 +53,9 @@ send_page(struct out *o, struct block *b, uint64_t index, GError **error)
     struct session *s = o->session;
     const uint8_t *page = b->host + index * PAGE_SIZE;
     const char *name = b == o->block ? NULL : b->name;
-    bool zero = page_is_zero(page);
+    /* A reader of files may pass over a zero record, taking it that a file is zero from the first: so there a page
+     * that became zero again goes whole (QEMU's stream analyser does so). */
+    bool zero = (o->back || !o->swept) && page_is_zero(page);
     uint8_t header[RAM_HEADER_MOST + 1];
     size_t size = wire_ram_header(header, index * PAGE_SIZE, zero ? RAM_ZERO : RAM_PAGE, name);
 

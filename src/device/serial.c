@@ -138,7 +138,7 @@ serial_target_check(const char *target, GError **error)
     return outlet_parse(target, &kind, &path, error);
 }
 
-/* --- target, on main --------------------------------------------------------------------------------------------- */
+/* --- target, on main -------------------------------------------------------------------------------------------- */
 
 static void
 unwatch(GSource **source)

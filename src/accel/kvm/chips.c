@@ -21,7 +21,7 @@ turn_load_times(struct kvm_pit_state2 *pit)
                                                    (uint64_t)pit->channels[i].count_load_time);
 }
 
-/* --- one chip ----------------------------------------------------------------------------------------------------- */
+/* --- one chip --------------------------------------------------------------------------------------------------- */
 
 static int
 get_chip(struct kvm *k, unsigned id, void *to, size_t size)
@@ -96,7 +96,7 @@ put_clock(struct kvm *k, const struct chips_state *s)
     return kvm_ioctl(k->vm_fd, KVM_SET_CLOCK, &clock);
 }
 
-/* --- sections ----------------------------------------------------------------------------------------------------- */
+/* --- sections --------------------------------------------------------------------------------------------------- */
 
 #define AT(member) offsetof(struct kvm, chips.member)
 /* All of it is bytes, from last_irr to elcr_mask. */
@@ -155,7 +155,7 @@ chips_sections(struct kvm *k, struct state_section *to)
                                      .before_save = clock_before_save, .after_load = clock_after_load };
 }
 
-/* --- creation and reset -------------------------------------------------------------------------------------------- */
+/* --- creation and reset ----------------------------------------------------------------------------------------- */
 
 bool
 chips_create(struct kvm *k, GError **error)

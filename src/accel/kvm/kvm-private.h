@@ -15,6 +15,7 @@ enum {
     CPUID_ENTRIES_MAX = 32,
     XSAVE_SIZE_MAX = 65536,         /* a page more than any processor has */
     MSRS_MAX = 1024,
+    MSR_RECORD_SIZE = 12,           /* in a stream: be32 index, be64 value */
 };
 
 /* Guest memory as KVM has it: one slot a contiguous piece of a block. */
@@ -36,7 +37,7 @@ struct cpu_state {
     uint8_t lapic[KVM_APIC_REG_SIZE];
     uint8_t *xsave;                 /* owned */
     uint32_t xsave_size;
-    uint8_t *msrs;                  /* owned: records of be32 index, be64 value */
+    uint8_t *msrs;                  /* owned: records of MSR_RECORD_SIZE */
     uint32_t msrs_size;             /* bytes */
 };
 

@@ -74,7 +74,8 @@ open_vm(struct kvm *k, GError **error)
 
     k->system_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (k->system_fd < 0)
-        return fail_host(error, errno, "cannot open /dev/kvm");
+        return fail_host(error, errno, "cannot open /dev/kvm%s",
+                         errno == EACCES ? " (its group, often 'kvm', may)" : "");
     version = kvm_ioctl_number(k->system_fd, KVM_GET_API_VERSION, 0);
     if (version != KVM_API_VERSION)
         return fail(error, NUMON_ERROR_HOST, "cannot use /dev/kvm: its API version is %d, numon needs %d", version,

@@ -12,7 +12,6 @@
 enum {
     MSR_TSC_DEADLINE      = 0x6e0,
     MSR_ARCH_CAPABILITIES = 0x10a,  /* the host's: some KVM refuse their own value (QEMU fails on it) */
-    RECORD_SIZE           = 12,
 };
 
 static struct kvm_msrs *
@@ -102,14 +101,14 @@ msrs_get(struct kvm_cpu *c, struct cpu_state *s, GError **error)
     if ((unsigned)got < k->msr_count)
         return fail(error, NUMON_ERROR_HOST, "cannot read MSR 0x%x of vCPU %u", k->msr_indices[got], c->index);
     g_free(s->msrs);
-    s->msrs_size = k->msr_count * RECORD_SIZE;
+    s->msrs_size = k->msr_count * MSR_RECORD_SIZE;
     s->msrs = g_malloc(s->msrs_size);
     for (unsigned i = 0; i < k->msr_count; i++) {
         uint32_t index = GUINT32_TO_BE(m->entries[i].index);
         uint64_t value = GUINT64_TO_BE(m->entries[i].data);
 
-        memcpy(s->msrs + i * RECORD_SIZE, &index, 4);
-        memcpy(s->msrs + i * RECORD_SIZE + 4, &value, 8);
+        memcpy(s->msrs + i * MSR_RECORD_SIZE, &index, 4);
+        memcpy(s->msrs + i * MSR_RECORD_SIZE + 4, &value, 8);
     }
     return true;
 }
@@ -134,12 +133,12 @@ tolerable(struct kvm_cpu *c, const struct kvm_msr_entry *refused, GError **error
 bool
 msrs_put(struct kvm_cpu *c, const struct cpu_state *s, GError **error)
 {
-    unsigned count = s->msrs_size / RECORD_SIZE, done = 0;
+    unsigned count = s->msrs_size / MSR_RECORD_SIZE, done = 0;
     g_autofree struct kvm_msrs *m = msrs_new(count);
 
     for (unsigned i = 0; i < count; i++) {
-        memcpy(&m->entries[i].index, s->msrs + i * RECORD_SIZE, 4);
-        memcpy(&m->entries[i].data, s->msrs + i * RECORD_SIZE + 4, 8);
+        memcpy(&m->entries[i].index, s->msrs + i * MSR_RECORD_SIZE, 4);
+        memcpy(&m->entries[i].data, s->msrs + i * MSR_RECORD_SIZE + 4, 8);
         m->entries[i].index = GUINT32_FROM_BE(m->entries[i].index);
         m->entries[i].data = GUINT64_FROM_BE(m->entries[i].data);
     }

@@ -14,7 +14,6 @@ enum {
     LAPIC_LVT0 = 0x350,
     LVT_MASKED = 0x10000,           /* vCPU 0 alone has the 8259s on this pin */
     MSR_TSC = 0x10,
-    RECORD_SIZE = 12,
 };
 #define CR0_PG (UINT64_C(1) << 31)
 
@@ -26,7 +25,7 @@ reset_capture(struct kvm *k, GError **error)
 
     if (!cpu_state_get(&k->cpus[0], s, error))
         return false;
-    for (uint32_t at = 0; at < s->msrs_size; at += RECORD_SIZE) {
+    for (uint32_t at = 0; at < s->msrs_size; at += MSR_RECORD_SIZE) {
         uint32_t index;
 
         memcpy(&index, s->msrs + at, 4);

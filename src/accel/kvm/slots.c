@@ -53,8 +53,8 @@ slots_add(struct kvm *k, const struct guest_map *map, GError **error)
                     k->slot_count, most);
     for (unsigned i = 0; i < k->slot_count; i++)
         if (!slot_set(k, i, 0))
-            return fail_host(error, errno, "cannot give the guest memory of '%s' at 0x%" PRIx64 " (%" PRIu64 " bytes)",
-                             k->slots[i].block->name, k->slots[i].gpa, k->slots[i].size);
+            return fail_host(error, errno, "cannot give the guest %" PRIu64 " bytes of '%s' at 0x%" PRIx64,
+                             k->slots[i].size, k->slots[i].block->name, k->slots[i].gpa);
     return true;
 }
 

@@ -30,7 +30,7 @@ const struct state_field cpu_fields[] = {
     U64("xcr0", xcr0),
     { "xsave", STATE_VARIABLE, AT(xsave), XSAVE_SIZE_MAX, AT(xsave_size) },
     { "lapic", STATE_BUFFER, AT(lapic), KVM_APIC_REG_SIZE },
-    { "msrs", STATE_VARIABLE, AT(msrs), MSRS_MAX * 12, AT(msrs_size) },
+    { "msrs", STATE_VARIABLE, AT(msrs), MSRS_MAX * MSR_RECORD_SIZE, AT(msrs_size) },
     { "dr", STATE_U64, AT(debugregs.db), 4 }, U64("dr6", debugregs.dr6), U64("dr7", debugregs.dr7),
     EVENT(STATE_U32, flags),
     EVENT(STATE_U8, exception.injected), EVENT(STATE_U8, exception.nr), EVENT(STATE_U8, exception.has_error_code),
@@ -183,7 +183,7 @@ cpu_after_load(void *object, GError **error)
     if (s->xsave_size != c->kvm->xsave_size)
         return fail(error, NUMON_ERROR_PEER, "cannot load vCPU %u: it has %u bytes of vector registers, KVM here %u",
                     c->index, s->xsave_size, c->kvm->xsave_size);
-    if (s->msrs_size % 12)
+    if (s->msrs_size % MSR_RECORD_SIZE)
         return fail(error, NUMON_ERROR_PEER, "cannot load vCPU %u: %u bytes of MSRs are not whole records", c->index,
                     s->msrs_size);
     s->debugregs.flags = 0;

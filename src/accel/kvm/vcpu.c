@@ -43,7 +43,7 @@ vcpu_release(struct kvm_cpu *c, size_t run_size)
     lock_release(&c->lock);
 }
 
-/* --- exits ------------------------------------------------------------------------------------------------------- */
+/* --- exits ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t
 get_number(const uint8_t *bytes, unsigned size)
@@ -122,7 +122,7 @@ handle_exit(struct kvm_cpu *c, char **ret_text)
     return VCPU_ERROR;
 }
 
-/* --- running ------------------------------------------------------------------------------------------------------ */
+/* --- running ---------------------------------------------------------------------------------------------------- */
 
 enum vcpu_exit
 kvm_vcpu_run(struct accel *a, unsigned cpu, char **ret_text)

@@ -135,7 +135,7 @@ vcpu_body(void *data)
             give_up(v->vm, "exit reason", v->run->exit_reason);
     }
     /* Completes a pending port access. */
-    v->run->immediate_exit = 1;
+    __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     ioctl(v->fd, KVM_RUN, 0);
     if (ioctl(v->fd, KVM_GET_REGS, &regs) == 0)
         v->total = regs.r15;
@@ -296,7 +296,7 @@ vm_stop(struct vm *vm)
     for (unsigned i = 0; i < VCPUS; i++) {
         struct vcpu *v = &vm->vcpus[i];
 
-        v->run->immediate_exit = 1;
+        __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
         while (!atomic_load(&v->tid))
             g_usleep(100);
         syscall(SYS_tgkill, getpid(), atomic_load(&v->tid), SIGUSR1);

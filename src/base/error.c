@@ -5,7 +5,19 @@
 
 #include <stdarg.h>
 
-G_DEFINE_QUARK(numon-error, numon_error)
+/* G_DEFINE_QUARK keeps its quark in a plain variable, which threads that fail at the same time would race for. */
+GQuark
+numon_error_quark(void)
+{
+    static _Atomic GQuark known;
+    GQuark quark = atomic_load_explicit(&known, memory_order_relaxed);
+
+    if (!quark) {
+        quark = g_quark_from_static_string("numon-error-quark");
+        atomic_store_explicit(&known, quark, memory_order_relaxed);
+    }
+    return quark;
+}
 
 const char *
 error_word(const GError *error)

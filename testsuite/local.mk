@@ -21,6 +21,7 @@ EXTRA_DIST += testsuite/numon.console/malformed.exp
 EXTRA_DIST += testsuite/numon.console/options.exp
 EXTRA_DIST += testsuite/numon.console/plain.exp
 EXTRA_DIST += testsuite/numon.console/script.exp
+EXTRA_DIST += testsuite/numon.console/session.exp
 EXTRA_DIST += testsuite/numon.console/terminal.exp
 EXTRA_DIST += testsuite/numon.guest/basic.exp
 EXTRA_DIST += testsuite/numon.guest/preconfig.exp

@@ -301,8 +301,8 @@ copier_ends_with_what_was_written(void)
 /* One write at a time, met by a reader at the same moment. */
 struct meeting {
     struct race *race;
-    _Atomic uint64_t go, met;
-    uint64_t rounds;
+    _Atomic uint64_t go, met;       /* rounds begun and written; go is UINT64_MAX at the end */
+    int64_t deadline_us;            /* a busy host meets less often */
 };
 
 static void
@@ -316,15 +316,41 @@ static void *
 write_at_meeting(void *data)
 {
     struct meeting *m = data;
+    uint64_t go = 0;
 
-    for (uint64_t i = 1; i <= m->rounds; i++) {
-        while (atomic_load_explicit(&m->go, memory_order_acquire) < i)
-            if (i % 64 == 0)
+    for (uint64_t i = 1;; i++) {
+        for (unsigned turn = 1; (go = atomic_load_explicit(&m->go, memory_order_acquire)) < i; turn++)
+            if (turn % 1024 == 0)
                 g_thread_yield();
+        if (go == UINT64_MAX)
+            return NULL;
         write_and_mark(m->race, i);
         atomic_store_explicit(&m->met, i, memory_order_release);
     }
-    return NULL;
+}
+
+static void
+meeting_begin(struct meeting *m, struct race *r, struct thread *writer)
+{
+    *m = (struct meeting) { .race = r, .deadline_us = g_get_monotonic_time() + G_USEC_PER_SEC / 2 };
+    g_assert_true(thread_start(writer, "writer", write_at_meeting, m, NULL));
+}
+
+/* Begins round i unless there were enough or time is up. */
+static bool
+meeting_next(struct meeting *m, uint64_t i)
+{
+    if (i > ROUNDS || g_get_monotonic_time() > m->deadline_us)
+        return false;
+    atomic_store_explicit(&m->go, i, memory_order_release);
+    return true;
+}
+
+static void
+meeting_end(struct meeting *m, struct thread *writer)
+{
+    atomic_store_explicit(&m->go, UINT64_MAX, memory_order_release);
+    thread_join(writer);
 }
 
 static uint64_t
@@ -367,15 +393,13 @@ write_that_meets_a_subscription_is_seen(void)
     struct block *b;
     g_autoptr(guest_map) map = small_map(&b);
     struct race r = { .hub = hub_new(map, (struct dirty_source) { 0 }), .block = b };
-    struct meeting m = { .race = &r, .rounds = 3000 };
+    struct meeting m;
     struct thread writer = { 0 };
 
-    g_assert_true(thread_start(&writer, "writer", write_at_meeting, &m, NULL));
-    for (uint64_t i = 1; i <= m.rounds; i++) {
-        atomic_store_explicit(&m.go, i, memory_order_release);
+    meeting_begin(&m, &r, &writer);
+    for (uint64_t i = 1; meeting_next(&m, i); i++)
         subscribe_at_meeting(&m, i);
-    }
-    thread_join(&writer);
+    meeting_end(&m, &writer);
     hub_free(r.hub);
 }
 
@@ -386,14 +410,13 @@ write_that_meets_a_reader_is_seen(void)
     struct block *b;
     g_autoptr(guest_map) map = small_map(&b);
     struct race r = { .hub = hub_new(map, (struct dirty_source) { 0 }), .block = b };
-    struct meeting m = { .race = &r, .rounds = ROUNDS };
+    struct meeting m;
     struct subscriber *s = hub_subscribe(r.hub, "meets", NULL);
     struct thread writer = { 0 };
     uint64_t seen = 0;
 
-    g_assert_true(thread_start(&writer, "writer", write_at_meeting, &m, NULL));
-    for (uint64_t i = 1; i <= m.rounds; i++) {
-        atomic_store_explicit(&m.go, i, memory_order_release);
+    meeting_begin(&m, &r, &writer);
+    for (uint64_t i = 1; meeting_next(&m, i); i++) {
         for (unsigned turn = 1; !has_met(&m, i); turn++) {
             clear_and_read(&r, s, &seen);
             if (turn % 1024 == 0)
@@ -401,7 +424,7 @@ write_that_meets_a_reader_is_seen(void)
         }
         g_assert_true(seen == i || marked(s, b) == 1);
     }
-    thread_join(&writer);
+    meeting_end(&m, &writer);
     hub_free(r.hub);
 }
 

@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CPUS = 4 };
+enum { CPUS = 4, SLEEP_S = 20 };
 
 enum order { ORDER_NONE, ORDER_ERROR, ORDER_RESET, ORDER_SHUTDOWN, ORDER_DEAF };
 
@@ -25,7 +25,7 @@ struct accel {
 static void
 sleep_until_signal(struct accel *a, unsigned cpu)
 {
-    const struct timespec moment = { 0, 20000 }, long_time = { 20, 0 };
+    const struct timespec moment = { 0, 20000 }, long_time = { SLEEP_S, 0 };
 
     if (a->kicked[cpu])
         return;
@@ -165,17 +165,19 @@ static void
 no_kick_is_lost(void)
 {
     struct bench b;
-    int64_t begin = g_get_monotonic_time();
 
     bench_init(&b);
     for (unsigned i = 0; i < 150; i++) {
+        int64_t begin;
+
         g_assert_true(run_release(b.run, STOP_USER, NULL));
         if (i % 3)
             g_usleep(i % 3 * 30);
+        begin = g_get_monotonic_time();
         run_hold(b.run, STOP_USER);
         expect_parked(&b);
+        g_assert_cmpint(g_get_monotonic_time() - begin, <, (SLEEP_S - 5) * G_USEC_PER_SEC);
     }
-    g_assert_cmpint(g_get_monotonic_time() - begin, <, 10 * G_USEC_PER_SEC);
     bench_release(&b);
 }
 

@@ -301,46 +301,63 @@ copy_of_a_running_guest_is_the_guest(void)
     guest_release(&g);
 }
 
-/* A whole stop and go takes no time of the guest's: nothing is caught up. */
+/* Turns of 15 ms with stops as long between, more than a backlog: how many of the pages that the rate allows were written, in
+ * percent of the time between go and stop. */
+static uint64_t
+percent_of_rate(struct guest *g)
+{
+    uint64_t before = pages_written(g);
+    int64_t ran = 0;
+
+    for (unsigned i = 0; i < 15; i++) {
+        int64_t begin = g_get_monotonic_time();
+
+        guest_go(g);
+        g_usleep(15000);
+        guest_stop(g);
+        ran += g_get_monotonic_time() - begin;
+        g_usleep(15000);
+    }
+    return (pages_written(g) - before) * 100 / ((uint64_t)ran * CPUS * 20000 / 1000000);
+}
+
+/* A host that is busy with other things may keep it from its rate, but it never exceeds it. */
 static void
 rate_is_kept_and_a_stop_not_caught_up(void)
 {
     struct guest g;
-    int64_t begin, ran = 0;
-    uint64_t total;
+    uint64_t percent = 0;
 
     guest_init(&g);
     guest_load(&g, "pattern=random rate=20000");
-    for (unsigned i = 0; i < 5; i++) {
-        begin = g_get_monotonic_time();
-        guest_go(&g);
-        g_usleep(60000);
-        guest_stop(&g);
-        ran += g_get_monotonic_time() - begin;
-        g_usleep(30000);
+    for (unsigned attempt = 0; attempt < 20 && percent < 60; attempt++) {
+        percent = percent_of_rate(&g);
+        g_assert_cmpuint(percent, <, 110);
     }
-    total = pages_written(&g);
-    g_assert_cmpuint(total, <, (uint64_t)ran * CPUS * 20000 / 1000000 * 11 / 10);
-    g_assert_cmpuint(total, >, (uint64_t)ran * CPUS * 20000 / 1000000 / 3);
+    g_assert_cmpuint(percent, >=, 60);
     expect_whole(&g);
     guest_release(&g);
 }
 
+/* A rest lasts 20 ms unless it is cut short; a busy host may be slow now and then. */
 static void
 kick_ends_a_rest(void)
 {
     struct guest g;
-    int64_t begin;
+    unsigned quick = 0;
 
     guest_init(&g);
     guest_load(&g, "pattern=idle");
-    begin = g_get_monotonic_time();
     for (unsigned i = 0; i < 100; i++) {
+        int64_t begin;
+
         guest_go(&g);
         g_usleep(100);
+        begin = g_get_monotonic_time();
         guest_stop(&g);
+        quick += g_get_monotonic_time() - begin < 5000;
     }
-    g_assert_cmpint(g_get_monotonic_time() - begin, <, 100 * 10000);
+    g_assert_cmpuint(quick, >=, 20);
     guest_release(&g);
 }
 

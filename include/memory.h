@@ -101,8 +101,9 @@ struct subscriber;
 
 /* 'source' may have NULL functions: then only marks count (synthetic vCPUs mark every page they write). */
 struct hub *hub_new(struct guest_map *map, struct dirty_source source);
-void hub_free(struct hub *hub);
-/* Starts logging with the first subscriber.  Its bitmaps start clear.  Error: HOST. */
+void hub_free(struct hub *hub);         /* while the map is still there and nobody marks */
+/* Starts logging with the first subscriber.  Its bitmaps start clear; every mark after the return is in them, and
+ * the content of every write whose mark came too early is visible to the caller.  Error: HOST, or LIMIT (16). */
 struct subscriber *hub_subscribe(struct hub *hub, const char *who, GError **error);
 void hub_unsubscribe(struct hub *hub, struct subscriber *s);        /* stops logging with the last; NULL is fine */
 /* Collects the accelerator's log of every block and ORs it into every subscriber.  Any thread; rank 20. */

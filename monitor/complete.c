@@ -10,13 +10,16 @@ struct completion {
     const char *word;           /* as typed so far */
     GPtrArray *found;           /* char * */
     bool files;
+    char append;                /* after a sole candidate */
 };
 
-static void
+static bool
 offer(struct completion *c, const char *name)
 {
-    if (name_has_prefix(name, c->word, strlen(c->word)))
-        g_ptr_array_add(c->found, g_strdup(name));
+    if (!name_has_prefix(name, c->word, strlen(c->word)))
+        return false;
+    g_ptr_array_add(c->found, g_strdup(name));
+    return true;
 }
 
 static void
@@ -167,38 +170,73 @@ complete_items(struct completion *c, const struct property *table, int implied, 
 
 static void complete_text(struct completion *c, const char *text);
 
-/* Positional words: those before the cursor tell which property it is at. */
-static void
-complete_words(struct completion *c, const struct property *table, const char *text)
+/* What follows the word that 'text' begins with; NULL if the word is not finished. */
+static const char *
+past_word(const char *text)
 {
-    unsigned at = 0;
+    size_t size = strcspn(text, " \t");
 
-    for (;;) {
-        size_t size = strcspn(text, " \t");
-        g_autofree char *word = g_strndup(text, size);
-        int flag = *word == '-' ? property_find(table, word) : -1;
+    return text[size] ? text + size + strspn(text + size, " \t") : NULL;
+}
 
-        while (table[at].name && table[at].name[0] == '-')
-            at++;
-        if (table[at].type == PROPERTY_REST && table[at].complete == COMPLETE_COMMAND && *text != '-') {
-            complete_text(c, text);
-            return;
-        }
-        if (!text[size])
-            break;
-        text += size + strspn(text + size, " \t");
-        if (flag >= 0 && table[flag].type != PROPERTY_FLAG)
-            text += strcspn(text, " \t");
-        text += strspn(text, " \t");
-        if (flag < 0 && table[at].type != PROPERTY_END && table[at].type != PROPERTY_REST && !table[at].repeatable)
-            at++;
-    }
+/* The property that "-x" at 'text' names, or NULL. */
+static const struct property *
+dashed_property(const struct property *table, const char *text)
+{
+    g_autofree char *word = g_strndup(text, strcspn(text, " \t"));
+    int index = *word == '-' ? property_find(table, word) : -1;
+
+    return index >= 0 ? &table[index] : NULL;
+}
+
+/* The next that is given by position, from 'p' on. */
+static const struct property *
+positional(const struct property *p)
+{
+    while (p->type != PROPERTY_END && p->name[0] == '-')
+        p++;
+    return p;
+}
+
+static void
+offer_words(struct completion *c, const struct property *table, const struct property *at, const char *text)
+{
     for (const struct property *p = table; *text == '-' && p->type != PROPERTY_END; p++) {
         if (p->name[0] == '-')
             offer(c, p->name);
     }
-    if (table[at].type != PROPERTY_END)
-        offer_values(c, &table[at]);
+    if (at->type != PROPERTY_END)
+        offer_values(c, at);
+}
+
+/* Positional words: those before the cursor tell which property it is at. */
+static void
+complete_words(struct completion *c, const struct property *table, const char *text)
+{
+    const struct property *at = positional(table);
+
+    for (;;) {
+        const struct property *dashed = dashed_property(table, text);
+        const char *next = past_word(text);
+
+        if (at->type == PROPERTY_REST && at->complete == COMPLETE_COMMAND && *text != '-') {
+            complete_text(c, text);
+            return;
+        }
+        if (!next)
+            break;
+        if (!dashed && at->type != PROPERTY_END && at->type != PROPERTY_REST && !at->repeatable)
+            at = positional(at + 1);
+        text = next;
+        if (dashed && dashed->type != PROPERTY_FLAG) {
+            text = past_word(next);
+            if (!text) {
+                offer_values(c, dashed);
+                return;
+            }
+        }
+    }
+    offer_words(c, table, at, text);
 }
 
 static void
@@ -208,9 +246,12 @@ complete_variant(struct completion *c, const struct command *command, const char
     const char *rest = text + size + 1;
 
     for (const struct command_variant *v = command->variants; v->name; v++) {
-        if (!text[size])
-            offer(c, v->name);
-        else if (strlen(v->name) != size || !name_has_prefix(v->name, text, size) || (text[size] == ',') == v->by_words)
+        if (!text[size]) {
+            if (offer(c, v->name))
+                c->append = v->by_words ? ' ' : ',';
+            continue;
+        }
+        if (strlen(v->name) != size || !name_has_prefix(v->name, text, size) || (text[size] == ',') == v->by_words)
             continue;
         else if (v->by_words)
             complete_words(c, v->args, rest + strspn(rest, " \t"));
@@ -278,9 +319,10 @@ by_name(gconstpointer a, gconstpointer b)
 GPtrArray *
 complete_line(struct monitor *m, const char *line, size_t *ret_start, char *ret_append, bool *ret_files)
 {
-    struct completion c = { .monitor = m, .found = g_ptr_array_new_with_free_func(g_free) };
+    struct completion c = { .monitor = m, .append = ' ' };
     const char *word = line + strlen(line);
 
+    c.found = g_ptr_array_new_with_free_func(g_free);
     while (word > line && !strchr(" \t,=", word[-1]))
         word--;
     c.word = word;
@@ -288,7 +330,7 @@ complete_line(struct monitor *m, const char *line, size_t *ret_start, char *ret_
     g_ptr_array_sort(c.found, by_name);
     *ret_start = (size_t)(word - line);
     *ret_files = c.files;
-    *ret_append = ' ';
+    *ret_append = c.append;
     if (c.found->len == 1) {
         const char *only = c.found->pdata[0];
 

@@ -120,7 +120,7 @@ _Static_assert(sizeof(struct control_node) * CONTROL_NODES <= CONTROL_NODES_PAGE
 _Static_assert(sizeof(struct control_cpu) <= CONTROL_PAGE, "one CPU fits a page");
 _Static_assert(CONTROL_CPUS_GPA + CONTROL_CPUS * CONTROL_PAGE < CONTROL_FREE, "control pages end below the areas");
 
-/* --- areas --------------------------------------------------------------------------------------------------------- */
+/* --- areas ------------------------------------------------------------------------------------------------------ */
 
 struct control_area {
     uint64_t table;                     /* guest physical address of the expected generations */
@@ -169,7 +169,7 @@ control_target(const struct control_node *nodes, uint64_t node_count, uint64_t o
     return 0;
 }
 
-/* --- one page -------------------------------------------------------------------------------------------------------- */
+/* --- one page --------------------------------------------------------------------------------------------------- */
 
 enum { CONTROL_WORDS = CONTROL_PAGE / 8, CONTROL_HEAD_WORDS = 4 };
 enum { WORD_NUMBER, WORD_GENERATION, WORD_CHECKSUM, WORD_MAGIC };

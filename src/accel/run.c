@@ -52,7 +52,7 @@ struct run {
     bool ending GUARDED;
 };
 
-/* --- telling main --------------------------------------------------------------------------------------------------- */
+/* --- telling main ----------------------------------------------------------------------------------------------- */
 
 struct letter {
     struct port *port;
@@ -97,7 +97,7 @@ tell_main(struct run *r, enum vcpu_exit what, unsigned cpu, char *text)
     mailbox_post(r->mailbox, deliver_letter, l, free_letter);
 }
 
-/* --- kicks ------------------------------------------------------------------------------------------------------------ */
+/* --- kicks ------------------------------------------------------------------------------------------------------ */
 
 static void
 take_signal(int number)
@@ -132,7 +132,7 @@ kick_all(struct run *r) REQUIRES(r->lock)
     }
 }
 
-/* --- a vCPU's thread ---------------------------------------------------------------------------------------------------- */
+/* --- a vCPU's thread -------------------------------------------------------------------------------------------- */
 
 /* The reason for which the guest stops when a vCPU comes back so. */
 static unsigned
@@ -222,7 +222,7 @@ vcpu_thread(void *data)
     return NULL;
 }
 
-/* --- for main and the migration thread ------------------------------------------------------------------------------------ */
+/* --- for main and the migration thread -------------------------------------------------------------------------- */
 
 struct run *
 run_new(const struct accel_class *class, struct accel *a, unsigned cpu_count, struct mailbox *mailbox,

@@ -13,7 +13,7 @@ const char *const backend_kind_names[] = {
 
 #define BACKEND_ROWS(share_default)                                                                                  \
     [BACKEND_P_ID] = { "id", PROPERTY_ID, .required = true, .help = "name by which nodes refer to it" },             \
-    [BACKEND_P_SIZE] = { "size", PROPERTY_SIZE, .unit = "bytes", .required = true,                                    \
+    [BACKEND_P_SIZE] = { "size", PROPERTY_SIZE, .unit = "bytes", .required = true,                                   \
                          .help = "how much memory, a multiple of 4 KiB" },                                           \
     [BACKEND_P_SHARE] = { "share", PROPERTY_BOOL, .value_default = (share_default),                                  \
                           .help = "map it so that other processes can share it" },                                   \
@@ -35,8 +35,8 @@ check_size(const char *id, uint64_t size, GError **error)
         return fail(error, NUMON_ERROR_ARGUMENT, "property 'size' of backend '%s' doesn't take value '0'", id);
     if (size % PAGE_SIZE)
         return fail(error, NUMON_ERROR_ARGUMENT,
-                    "cannot make backend '%s' of %" G_GUINT64_FORMAT " bytes: the size must be a multiple of 4 KiB", id,
-                    size);
+                    "cannot make backend '%s' of %" G_GUINT64_FORMAT " bytes: the size must be a multiple of 4 KiB",
+                    id, size);
     return true;
 }
 

@@ -44,7 +44,7 @@ open_memfd(struct block *b, GError **error)
     return true;
 }
 
-/* Maps anonymous memory so that host and guest agree on where huge pages begin: takes more and gives back the ends. */
+/* Maps anonymous memory so that host and guest agree on where huge pages begin: takes more, gives back the ends. */
 static void *
 map_aligned(uint64_t size)
 {

@@ -95,7 +95,7 @@ hub_free(struct hub *hub)
     g_free(hub);
 }
 
-/* --- subscribers ------------------------------------------------------------------------------------------------- */
+/* --- subscribers ------------------------------------------------------------------------------------------------ */
 
 static uint64_t
 active_mask(const struct hub *hub)
@@ -156,7 +156,8 @@ free_slot(struct hub *hub, const char *who, GError **error)
     struct subscriber *s;
 
     if (!free_mask) {
-        fail(error, NUMON_ERROR_LIMIT, "cannot watch dirty pages for '%s': there are %u watchers already", who, SLOTS);
+        fail(error, NUMON_ERROR_LIMIT, "cannot watch dirty pages for '%s': there are %u watchers already", who,
+             SLOTS);
         return NULL;
     }
     s = &hub->slots[__builtin_ctzll(free_mask)];
@@ -239,7 +240,7 @@ subscriber_words(struct subscriber *s, const struct block *b)
     return s->words[b->index];
 }
 
-/* --- collecting and clearing ------------------------------------------------------------------------------------- */
+/* --- collecting and clearing ------------------------------------------------------------------------------------ */
 
 /* Lets the log report the next write to each page set in 'words', a run of them at a time. */
 static bool
@@ -371,7 +372,7 @@ hub_clear(struct hub *hub, struct subscriber *s, struct block *b, uint64_t first
     return ok;
 }
 
-/* --- marking ------------------------------------------------------------------------------------------------------- */
+/* --- marking ---------------------------------------------------------------------------------------------------- */
 
 /* Threads are told apart by where their control blocks lie, which is far apart and in steps of whole stacks. */
 static struct gate *
@@ -402,9 +403,9 @@ hub_mark_gpa(struct hub *hub, uint64_t gpa, uint64_t size)
     for (unsigned i = 0; i < sections->len; i++) {
         const struct section *s = &g_array_index(sections, struct section, i);
         uint64_t from = MAX(gpa, s->gpa), last = MIN(gpa + (size - 1), s->gpa + (s->size - 1));
-        uint64_t offset = s->offset + (from - s->gpa);
+        uint64_t first = (s->offset + (from - s->gpa)) / PAGE_SIZE;
 
         if (size && from <= last)
-            hub_mark(hub, s->block, offset / PAGE_SIZE, (offset + (last - from)) / PAGE_SIZE - offset / PAGE_SIZE + 1);
+            hub_mark(hub, s->block, first, last / PAGE_SIZE - from / PAGE_SIZE + 1);
     }
 }

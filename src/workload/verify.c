@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The proof that nothing was lost.
  *
- * Three accounts of the same writes must agree: the pages (number, generation, checksum, magic), the table of expected
- * generations that lies apart from them, and each vCPU's total, which is not in RAM at all.  A page that came late
+ * Three accounts of the same writes must agree: the pages (number, generation, checksum, magic), the table of
+ * expected generations that lies apart from them, and each vCPU's total, which is not in RAM at all.  A page that came late
  * disagrees with its table; a table that came late too disagrees with the total; what the guest itself found amiss
  * before it wrote on is in its count of mismatches.
  *
@@ -53,7 +53,7 @@ lose(struct check *c, uint64_t count, const char *format, ...)
 #define PAGE_TEXT "page 0x%" G_GINT64_MODIFIER "x of CPU %u, node %u: "
 #define U64 G_GUINT64_FORMAT
 
-/* --- pages -------------------------------------------------------------------------------------------------------- */
+/* --- pages ------------------------------------------------------------------------------------------------------ */
 
 /* The page that is just being written: at most one step from its table entry. */
 static void
@@ -115,7 +115,7 @@ check_area(struct check *c, const struct control_area *area, uint64_t used)
     return true;
 }
 
-/* --- CPUs ----------------------------------------------------------------------------------------------------------- */
+/* --- CPUs ------------------------------------------------------------------------------------------------------- */
 
 static bool
 check_areas(struct check *c, const struct control_cpu *cpu)
@@ -177,7 +177,7 @@ check_cpu(struct check *c, unsigned index, uint64_t total)
     return true;
 }
 
-/* --- all --------------------------------------------------------------------------------------------------------------- */
+/* --- all -------------------------------------------------------------------------------------------------------- */
 
 /* Does the head know the CPUs?  While the guest starts it need not, as long as none has written. */
 static bool

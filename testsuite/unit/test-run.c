@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Run control over a class whose CPUs do nothing but wait for a kick: parking, kicks that come too early, reasons from
- * two threads at once, events. */
+/* Run control over a class whose CPUs do nothing but wait for a kick: parking, kicks that come too early, reasons
+ * from two threads at once, events. */
 #include "accel.h"
 
 #include <time.h>

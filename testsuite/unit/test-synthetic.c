@@ -301,8 +301,8 @@ copy_of_a_running_guest_is_the_guest(void)
     guest_release(&g);
 }
 
-/* Turns of 15 ms with stops as long between, more than a backlog: how many of the pages that the rate allows were written, in
- * percent of the time between go and stop. */
+/* Turns of 15 ms with stops as long between, more than a backlog: how many of the pages that the rate allows between
+ * go and stop were written, in percent. */
 static uint64_t
 percent_of_rate(struct guest *g)
 {

@@ -131,7 +131,7 @@ expect_lost(struct guest *g, uint64_t lost, const char *text)
     workload_verdict_release(&v);
 }
 
-/* --- parameters ----------------------------------------------------------------------------------------------------- */
+/* --- parameters ------------------------------------------------------------------------------------------------- */
 
 static bool
 read_text(struct control_parameters *p, const char *text)
@@ -206,7 +206,7 @@ parameters_are_applied_under_the_sequence(void)
     guest_release(&g);
 }
 
-/* --- layout --------------------------------------------------------------------------------------------------------- */
+/* --- layout ----------------------------------------------------------------------------------------------------- */
 
 static void
 areas_never_overlap(void)
@@ -251,7 +251,7 @@ status_tells_of_cpus(void)
     guest_release(&g);
 }
 
-/* --- the verifier ----------------------------------------------------------------------------------------------------- */
+/* --- the verifier ----------------------------------------------------------------------------------------------- */
 
 static void
 whole_guest_is_whole(void)

@@ -60,7 +60,7 @@ rest(struct cpu *c, uint64_t microseconds)
     lock_drop(&c->lock);
 }
 
-/* --- parameters ---------------------------------------------------------------------------------------------------- */
+/* --- parameters ------------------------------------------------------------------------------------------------- */
 
 /* Copies the parameters unless main is just writing them; true if there are new ones. */
 static bool
@@ -138,7 +138,7 @@ refresh(struct cpu *c)
     r->tick_ns = MIN(r->tick_ns, r->clock_ns + c->parameters.interval_ms * 1000000);
 }
 
-/* --- CPU 0's part ---------------------------------------------------------------------------------------------------- */
+/* --- CPU 0's part ----------------------------------------------------------------------------------------------- */
 
 static uint64_t
 pages_of_all(struct accel *a)
@@ -190,7 +190,7 @@ begin(struct cpu *c)
     return true;
 }
 
-/* --- writing ----------------------------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------------------------- */
 
 /* Writes the pattern's next page and returns its index in the area.  The one function that writes guest memory while
  * a migration may read it (testsuite/tsan.supp). */

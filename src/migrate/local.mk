@@ -12,3 +12,4 @@ testsuite_unit_test_scan_SOURCES = testsuite/unit/test-scan.c
 testsuite_unit_test_pace_SOURCES = testsuite/unit/test-pace.c
 testsuite_unit_test_migrate_SOURCES = testsuite/unit/test-migrate.c testsuite/unit/migrate-fake.c \
 	testsuite/unit/migrate-fake.h
+EXTRA_DIST += testsuite/lib/read-stream.pl

@@ -16,7 +16,9 @@ on_interrupt(gpointer data)
     struct monitor *m = data;
 
     on_main_thread();
-    input_interrupt(m->inputs->pdata[0]);
+    /* A Ctrl-C at our parent's terminal reaches us too, but is not meant for us. */
+    if (!m->is_peer)
+        input_interrupt(m->inputs->pdata[0]);
     return G_SOURCE_CONTINUE;
 }
 

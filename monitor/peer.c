@@ -427,6 +427,27 @@ show_reply(void *self, struct peer *p, const char *reply, const GError *error)
     call_finish(call, error);
 }
 
+/* The peer has the guest: now its user's command. */
+static void
+ask_after_arrival(void *self, struct peer *p, const char *reply, const GError *error)
+{
+    struct call *call = self;
+    g_autoptr(GError) failure = NULL;
+
+    if (error || !ask(p, call->args->at[PEER_A_REST].word, show_reply, call, &failure))
+        call_finish(call, error ? error : failure);
+}
+
+/* The peer acknowledges a guest before it lets it run, so a question could come just before that: who migrated the
+ * guest there and then asks must be told of the guest. */
+static bool
+ask_with_guest(struct peer *p, struct call *call, GError **error)
+{
+    if (peer_holds_guest(p) && strcmp(p->state, "inmigrate") == 0)
+        return ask(p, "wait migration", ask_after_arrival, call, error);
+    return ask(p, call->args->at[PEER_A_REST].word, show_reply, call, error);
+}
+
 static enum outcome
 run_peer(struct call *call, GError **error)
 {
@@ -443,7 +464,7 @@ run_peer(struct call *call, GError **error)
     if (strcmp(word, "stop") == 0)
         return stop_peer(call, rest, call->args->at[PEER_A_FORCE].set, error);
     p = peer_get(call->monitor, word, error);
-    return p && ask(p, rest, show_reply, call, error) ? COMMAND_PENDING : COMMAND_FAILED;
+    return p && ask_with_guest(p, call, error) ? COMMAND_PENDING : COMMAND_FAILED;
 }
 
 static void

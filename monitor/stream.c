@@ -85,7 +85,7 @@ take_line(struct stream *s)
         return NULL;
     while (size && s->buffer->str[size - 1] == '\r')
         size--;
-    /* A NUL would hide the rest of the line: shown as what it is it makes the line an error. */
+    /* A NUL would hide the rest of the line; as another control character it makes the line an error. */
     for (size_t i = 0; i < size; i++) {
         if (s->buffer->str[i] == '\0')
             s->buffer->str[i] = '\1';

@@ -73,8 +73,12 @@ void pair_turn(struct pair *p);             /* one turn of the main loop, a mill
 enum migrate_state side_state(struct side *s);
 char *side_error(struct side *s);           /* caller frees; "" if none */
 bool side_ended(struct side *s);
+/* Starts both sessions: the source with the first URI, the destination with the second. */
+void pair_start(struct pair *p, const char *out, const char *in);
 /* Memory and device of the destination are those of the source at its stop. */
 void pair_assert_equal(struct pair *p);
+/* It moved whole: besides, states, owners and figures on both sides. */
+void pair_assert_moved(struct pair *p);
 /* Starts the guest of the source and its writer. */
 void fake_run(struct fake *f);
 void fake_fill(struct fake *f, uint64_t seed);

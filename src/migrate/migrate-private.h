@@ -132,6 +132,14 @@ bool sweep_next(struct sweep *w, uint64_t most, struct block **ret_block, uint64
 void sweep_fill(const struct guest_map *map, struct subscriber *subscriber);
 uint64_t sweep_remaining(const struct guest_map *map, struct subscriber *subscriber);
 
+/* --- presence.c: pages that were never there ----------------------------------------------------------------------------- */
+
+struct presence { int pagemap; };   /* of this process; -1: nothing is known of private memory */
+void presence_init(struct presence *p);
+void presence_release(struct presence *p);
+/* Sets bit i of 'absent' if page first + i is known to be zero without having to be read, and clears the others. */
+void presence_absent(const struct presence *p, const struct block *b, uint64_t first, uint64_t count, uint64_t *absent);
+
 /* --- pace.c: how fast may we send, how fast did we (REFERENCE.md 4.5) ------------------------------------------------ */
 
 enum { PACE_WINDOW_US = 100 * 1000, PACE_SLICE_US = 50 * 1000 };

@@ -28,6 +28,7 @@ struct out {
     struct pace pace;
     struct subscriber *subscriber;
     struct sweep sweep;
+    struct presence presence;
     struct block *block;            /* of the last record; NULL: none */
     GByteArray *bytes;              /* for headers; empty between uses */
     bool swept;                     /* the first pass is over */
@@ -48,14 +49,14 @@ parameter(const _Atomic uint64_t *p)
 /* --- pages ------------------------------------------------------------------------------------------------------------- */
 
 static bool
-send_page(struct out *o, struct block *b, uint64_t index, GError **error)
+send_page(struct out *o, struct block *b, uint64_t index, bool absent, GError **error)
 {
     struct session *s = o->session;
     const uint8_t *page = b->host + index * PAGE_SIZE;
     const char *name = b == o->block ? NULL : b->name;
     /* A reader of files may pass over a zero record, taking it that a file is zero from the first: so there a page
      * that became zero again goes whole (QEMU's stream analyser does so). */
-    bool zero = (o->back || !o->swept) && page_is_zero(page);
+    bool zero = absent || ((o->back || !o->swept) && page_is_zero(page));
     uint8_t header[RAM_HEADER_MOST + 1];
     size_t size = wire_ram_header(header, index * PAGE_SIZE, zero ? RAM_ZERO : RAM_PAGE, name);
 
@@ -71,13 +72,15 @@ send_page(struct out *o, struct block *b, uint64_t index, GError **error)
 static bool
 send_run(struct out *o, struct block *b, uint64_t first, uint64_t count, GError **error)
 {
-    uint64_t taken = 0, before = o->output.queued;
+    uint64_t taken = 0, before = o->output.queued, absent[WORDS_FOR(RUN_MOST)] = { 0 };
 
     if (!hub_clear(o->session->guest.hub, o->subscriber, b, first, count, &taken, error))
         return false;
     o->pages_taken += taken;
+    if (!o->swept)
+        presence_absent(&o->presence, b, first, count, absent);
     for (uint64_t i = 0; i < count; i++)
-        if (!send_page(o, b, first + i, error))
+        if (!send_page(o, b, first + i, bit_test(absent, i), error))
             return false;
     uint64_t bytes = o->output.queued - before;
     pace_spend(&o->pace, bytes, count);
@@ -534,6 +537,7 @@ release_out(struct out *o)
     return_free(o->back);
     channel_free(o->channel);
     g_byte_array_unref(o->bytes);
+    presence_release(&o->presence);
     g_free(o);
 }
 
@@ -547,6 +551,7 @@ out_main(void *session)
     o->session = s;
     o->owner = OWNER_HERE;
     o->bytes = g_byte_array_new();
+    presence_init(&o->presence);
     bool done = run_out(o, &error);
     enum migrate_owner owner = o->owner;
     if (o->stopped && owner == OWNER_HERE)

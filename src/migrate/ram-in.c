@@ -3,47 +3,27 @@
  * offset is checked against its block.
  *
  * A zero page that arrives at memory which was never touched leaves it untouched, so that a sparse guest stays sparse.
- * Whether a block is fresh is asked of the kernel when the stream begins; unknown means that pages are looked at. */
+ * Whether a block is fresh is asked of the kernel when the stream begins (presence.c); unknown means that pages are
+ * looked at. */
 #include "migrate-private.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { PAGEMAP_CHUNK = 4096 };      /* entries read at once */
-/* Documentation/admin-guide/mm/pagemap.rst: bit 63 present, bit 62 swapped. */
-#define PAGEMAP_THERE (UINT64_C(3) << 62)
+enum { LOOK_PAGES = 4096 };         /* at once */
 
 static bool
-private_block_fresh(const struct block *b)
+block_fresh(const struct presence *p, const struct block *b)
 {
-    CLEANUP_FD int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    g_autofree uint64_t *entries = g_new(uint64_t, PAGEMAP_CHUNK);
-    uint64_t at = (uintptr_t)b->host / PAGE_SIZE;
+    uint64_t absent[WORDS_FOR(LOOK_PAGES)];
 
-    if (fd < 0)
-        return false;
-    for (uint64_t done = 0; done < b->page_count;) {
-        size_t size = MIN(b->page_count - done, PAGEMAP_CHUNK) * sizeof *entries;
-        ssize_t got = pread(fd, entries, size, (off_t)((at + done) * sizeof *entries));
-        if (got <= 0 || got % sizeof *entries)
+    for (uint64_t at = 0; at < b->page_count; at += LOOK_PAGES) {
+        uint64_t count = MIN(b->page_count - at, LOOK_PAGES);
+        presence_absent(p, b, at, count, absent);
+        if (bits_next_clear(absent, count, 0) < count)
             return false;
-        for (size_t i = 0; i < (size_t)got / sizeof *entries; i++)
-            if (entries[i] & PAGEMAP_THERE)
-                return false;
-        done += (size_t)got / sizeof *entries;
     }
     return true;
-}
-
-static bool
-block_fresh(const struct block *b)
-{
-    if (b->fd >= 0)
-        return b->options.share && lseek(b->fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
-    return !b->options.share && private_block_fresh(b);
 }
 
 static struct block *
@@ -63,16 +43,20 @@ ram_in_init(struct ram_in *r, struct session *s, struct input *in)
 {
     *r = (struct ram_in) { .session = s, .input = in, .counter = &s->counters.precopy_bytes };
     unsigned count = block_count(r);
+    struct presence presence;
+    bool good = true;
+
     r->seen = g_new0(uint64_t *, count + 1);
     r->fresh = g_new0(bool, count + 1);
     r->listed = g_new0(bool, count + 1);
+    presence_init(&presence);
     for (unsigned i = 0; i < count; i++) {
         r->seen[i] = g_try_new0(uint64_t, WORDS_FOR(block_at(r, i)->page_count));
-        if (!r->seen[i])
-            return false;
-        r->fresh[i] = block_fresh(block_at(r, i));
+        good = good && r->seen[i];
+        r->fresh[i] = block_fresh(&presence, block_at(r, i));
     }
-    return true;
+    presence_release(&presence);
+    return good;
 }
 
 void

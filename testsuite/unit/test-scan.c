@@ -115,6 +115,36 @@ sweep_visits_each_dirty_page_once(void)
     hub_free(hub);
 }
 
+/* Both kinds of memory; reading a page of private memory makes it come, as zero. */
+static void
+pages_never_there_are_known(void)
+{
+    static const uint64_t there[] = { 0, 3, 64, 65, 199 };
+    struct presence p;
+
+    presence_init(&p);
+    for (unsigned kind = 0; kind < 2; kind++) {
+        struct backend_options options;
+        uint64_t absent[WORDS_FOR(200)];
+        backend_options_init_default(&options, "b", 200 * PAGE_SIZE);
+        options.kind = kind ? BACKEND_MEMFD : BACKEND_RAM;
+        options.share = kind;
+        g_autoptr(block) b = block_new(&options, NULL);
+        for (unsigned i = 0; i < G_N_ELEMENTS(there); i++)
+            b->host[there[i] * PAGE_SIZE] = 1;
+        presence_absent(&p, b, 0, 200, absent);
+        g_assert_cmpuint(bits_count(absent, 200), ==, 195);
+        for (unsigned i = 0; i < G_N_ELEMENTS(there); i++)
+            g_assert_false(bit_test(absent, there[i]));
+        presence_absent(&p, b, 60, 10, absent);
+        g_assert_cmpuint(absent[0], ==, 0x3ff & ~UINT64_C(0x30));
+        b->options.share = !kind;       /* of such memory nothing is known */
+        presence_absent(&p, b, 0, 200, absent);
+        g_assert_cmpuint(bits_count(absent, 200), ==, 0);
+    }
+    presence_release(&p);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -123,5 +153,6 @@ main(int argc, char **argv)
     g_test_add_func("/scan/runs are those of a slow scan", runs_are_those_of_a_slow_scan);
     g_test_add_func("/scan/full and empty words have their borders", full_and_empty_words_have_their_borders);
     g_test_add_func("/scan/sweep visits each dirty page once", sweep_visits_each_dirty_page_once);
+    g_test_add_func("/scan/pages never there are known", pages_never_there_are_known);
     return g_test_run();
 }

@@ -13,7 +13,7 @@ struct world {
     struct mailbox *mailbox;
     struct jobs *jobs;
     struct machine *a, *b;
-    char *directory, *uri;
+    char *directory, *uri, *other_uri;
 };
 
 /* Runs the main loop until the condition holds; fails the test after the deadline. */
@@ -104,6 +104,7 @@ world_init(struct world *w)
     w->jobs = jobs_new(w->mailbox, 2);
     w->directory = g_dir_make_tmp("numon-test-XXXXXX", NULL);
     w->uri = g_strdup_printf("unix:%s/socket", w->directory);
+    w->other_uri = g_strdup_printf("unix:%s/other", w->directory);
 }
 
 static void
@@ -117,6 +118,7 @@ world_release(struct world *w)
     g_rmdir(w->directory);
     g_free(w->directory);
     g_free(w->uri);
+    g_free(w->other_uri);
 }
 
 static uint64_t
@@ -177,14 +179,16 @@ state_of(struct machine *m)
 static void
 move(struct world *w, struct machine *from, struct machine *to)
 {
+    /* Each destination goes on listening, for a source that asks what became of its guest. */
+    const char *uri = to == w->a ? w->other_uri : w->uri;
     g_autoptr(GError) error = NULL;
     uint64_t before;
 
-    machine_incoming(to, w->uri, false, &error);
+    machine_incoming(to, uri, false, &error);
     g_assert_no_error(error);
     g_assert_cmpstr(machine_status(to), ==, "inmigrate");
     before = ticks(from);
-    machine_migrate(from, w->uri, &error);
+    machine_migrate(from, uri, &error);
     g_assert_no_error(error);
     loop_until(w, migrate_state_ended(state_of(from)));
     g_assert_cmpstr(migrate_state_name(state_of(from)), ==, "completed");

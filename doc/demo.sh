@@ -12,10 +12,11 @@ trap 'rm -f "$out"' EXIT
 
 running=$(grep -c '^VM status: running$' "$out")
 verified=$(sed -n 's/^\([0-9][0-9]* pages verified, 0 lost\).*$/\1/p' "$out" | tail -n 1)
-accel=$(sed -n 's/^accelerator: //p' "$out" | head -n 1)
+accel=synthetic
+if grep -q '^kvm support: enabled$' "$out"; then accel=kvm; fi
 echo
 if [ "$running" -ge 1 ] && [ -n "$verified" ] && grep -q '^Migration status: completed$' "$out"; then
-    echo "verdict: guest still running on the destination (accelerator: ${accel:-unknown}), $verified"
+    echo "verdict: guest still running on the destination (accelerator: $accel), $verified"
     exit 0
 fi
 echo "verdict: FAILED; see the error above"

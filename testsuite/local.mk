@@ -32,3 +32,4 @@ CLEANFILES += numon.log numon.sum
 DISTCLEANFILES += site.exp site.bak
 
 include testsuite/numon.numa/local.mk
+include testsuite/numon.migrate/local.mk

@@ -4,7 +4,7 @@
 
 enum { TYPE_DATA = 0x3, TYPE_CODE = 0xb, TYPE_TSS_BUSY = 0xb, TYPE_LDT = 0x2 };
 enum { CR0_PE = 1 << 0, CR0_ET = 1 << 4, CR4_PAE = 1 << 5, EFER_LME = 1 << 8, EFER_LMA = 1 << 10 };
-enum { RFLAGS_FIXED = 1 << 1 };
+enum { RFLAGS_FIXED = 1 << 1, RFLAGS_IOPL_3 = 3 << 12 };       /* IOPL: as src/guest/entry.S has it, and why */
 #define CR0_LONG UINT64_C(0x80010033)   /* PG WP NE ET MP PE */
 #define LIMIT_ALL UINT32_MAX
 #define MULTIBOOT_BOOTED UINT32_C(0x2badb002)
@@ -48,7 +48,8 @@ start_direct(const struct control_head *head, unsigned index, struct cpu_start *
     struct cpu_segment data = flat((uint16_t)head->user_data, TYPE_DATA, false);
 
     *ret = (struct cpu_start) {
-        .kind = CPU_START_DIRECT, .rip = head->ap_entry, .rdi = index, .rflags = RFLAGS_FIXED,
+        .kind = CPU_START_DIRECT, .rip = head->ap_entry, .rdi = index,
+        .rflags = RFLAGS_FIXED | RFLAGS_IOPL_3,
         .rsp = head->stack_first + (index + 1) * head->stack_stride,
         .cr0 = CR0_LONG, .cr3 = head->page_table, .cr4 = CR4_PAE, .efer = EFER_LME | EFER_LMA,
         .cs = flat((uint16_t)head->user_code, TYPE_CODE, true),

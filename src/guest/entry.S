@@ -13,6 +13,9 @@
 #define PTE_TABLE   0x27                /* accessed, user, writable, present */
 #define PTE_PAGE    0xe7                /* 2 MiB, dirty, accessed, user, writable, present */
 #define PTE_DEVICE  (PTE_PAGE | 0x18)   /* uncached */
+/* Interrupts off, IOPL 3.  The I/O bitmap opens the ports wherever IOPL does not last; IOPL does where an emulated
+ * SVM processor, given back a busy TSS as every KVM tells it, does not look at the bitmap. */
+#define FLAGS_USER  0x3002
 #define APIC_ID     0xfee00020          /* Intel SDM 3A, 11.4.1 */
 
 #ifndef WITHOUT_MULTIBOOT
@@ -70,7 +73,7 @@ start64:
 to_user:                                /* ECX: where, EDX: stack */
         pushq   $SELECTOR_USER_DATA
         pushq   %rdx
-        pushq   $2                      /* flags: interrupts off */
+        pushq   $FLAGS_USER
         pushq   $SELECTOR_USER_CODE
         pushq   %rcx
         iretq

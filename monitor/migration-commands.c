@@ -33,7 +33,7 @@ follow_free(void *data)
     g_free(f);
 }
 
-/* "active: round 3, 512 MiB sent, 12288 KiB left, 950 mbps, 20000 pages/s dirtied, downtime expected 13 ms" */
+/* "active: round 3, 12 of 1024 MiB left, 512 MiB sent, 950.0 mbps, 20000 pages/s dirtied, downtime expected 13 ms" */
 static char *
 status_line(const struct migrate_info *i)
 {
@@ -43,10 +43,7 @@ status_line(const struct migrate_info *i)
                            " MiB left, %" G_GUINT64_FORMAT " MiB sent, %.1f mbps, %" G_GUINT64_FORMAT
                            " pages/s dirtied", i->dirty_syncs, i->remaining_bytes / MIB, i->total_bytes / MIB,
                            i->bytes / MIB, i->mbps, i->dirty_pages_rate);
-    if (i->downtime_known)
-        g_string_append_printf(out, ", downtime %.1f ms", (double)i->downtime_us / 1000);
-    else
-        g_string_append_printf(out, ", downtime expected %" G_GUINT64_FORMAT " ms", i->expected_downtime_ms);
+    g_string_append_printf(out, ", downtime expected %" G_GUINT64_FORMAT " ms", i->expected_downtime_ms);
     return g_string_free(out, FALSE);
 }
 
@@ -70,12 +67,13 @@ follow_show(struct follow *f, const struct migrate_info *i)
 static void
 follow_end(struct follow *f, const struct migrate_info *i)
 {
-    g_autofree char *line = status_line(i);
     g_autoptr(GError) error = NULL;
     struct call *call = f->call;
 
     if (i->state == MIGRATE_COMPLETED)
-        call_print(call, "%s, total %" G_GUINT64_FORMAT " ms\n", line, i->total_ms);
+        call_print(call, "completed: %" G_GUINT64_FORMAT " rounds, %" G_GUINT64_FORMAT " MiB in %" G_GUINT64_FORMAT
+                   " ms (%.1f mbps), downtime %.1f ms\n", i->dirty_syncs, i->bytes / MIB, i->total_ms, i->mbps,
+                   (double)i->downtime_us / 1000);
     else if (i->state == MIGRATE_CANCELLED)
         fail(&error, NUMON_ERROR_STATE, "the migration was cancelled; the guest stayed here");
     else

@@ -34,6 +34,7 @@ struct cpu_state {
     struct kvm_vcpu_events events;
     uint64_t xcr0;
     uint32_t mp_state;
+    uint32_t tsc_khz;               /* of the time stamp counter that the guest has seen so far */
     uint8_t lapic[KVM_APIC_REG_SIZE];
     uint8_t *xsave;                 /* owned */
     uint32_t xsave_size;

@@ -43,6 +43,7 @@ const struct state_field cpu_fields[] = {
     EVENT(STATE_U8, smi.smm), EVENT(STATE_U8, smi.pending), EVENT(STATE_U8, smi.smm_inside_nmi),
     EVENT(STATE_U8, smi.latched_init), EVENT(STATE_U8, triple_fault.pending),
     { "mp_state", STATE_U32, AT(mp_state) },
+    { "tsc_khz", STATE_U32, AT(tsc_khz) },
     { 0 }
 };
 
@@ -112,6 +113,24 @@ put_xcrs(struct kvm_cpu *c, struct cpu_state *s)
     return c->kvm->has_xcrs ? kvm_ioctl(c->fd, KVM_SET_XCRS, &xcrs) : 0;
 }
 
+static int
+get_tsc_khz(struct kvm_cpu *c, struct cpu_state *s)
+{
+    int khz = kvm_ioctl_number(c->fd, KVM_GET_TSC_KHZ, 0);
+
+    s->tsc_khz = (uint32_t)MAX(khz, 0);
+    return khz;
+}
+
+/* Two hosts of one kind measure a few kHz apart.  KVM scales, or takes what is within its tolerance. */
+static int
+put_tsc_khz(struct kvm_cpu *c, struct cpu_state *s)
+{
+    if ((int)s->tsc_khz == kvm_ioctl_number(c->fd, KVM_GET_TSC_KHZ, 0))
+        return 0;
+    return kvm_ioctl_number(c->fd, KVM_SET_TSC_KHZ, s->tsc_khz);
+}
+
 /* In the order of putting.  The special registers bring the APIC base, which says in which form the local APIC is;
  * that needs to be there before the deadline MSR; the plain registers drop pending exceptions, so events follow;
  * a CPU that waits is put to sleep last.  Reading in the opposite order lets KVM_GET_MP_STATE and the events take in
@@ -121,6 +140,7 @@ static const struct part {
     int (*get)(struct kvm_cpu *c, struct cpu_state *s);
     int (*put)(struct kvm_cpu *c, struct cpu_state *s);
 } parts[] = {
+    { "frequency of the time stamp counter", get_tsc_khz, put_tsc_khz },
     { "special registers", get_sregs, put_sregs },
     { "registers", get_regs, put_regs },
     { "vector registers", get_xsave, put_xsave },

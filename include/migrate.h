@@ -95,7 +95,8 @@ struct migrate_guest {
     bool (*agree)(void *self, const char *theirs, GError **error);
     /* Migration thread: parks the vCPUs (STOP_MIGRATE); after that RAM changes no more. */
     void (*stop)(void *self);
-    /* Migration thread, before the last byte is written, or main on cancel: takes STOP_MIGRATE away again. */
+    /* Migration thread, if the guest was stopped and is still ours (also after a cancel): takes STOP_MIGRATE away
+     * again.  Called before the state says FAILED or CANCELLED. */
     void (*go_on)(void *self);
     /* Is the user's stop set: read after stop(), travels in "globalstate". */
     bool (*user_paused)(void *self);
@@ -141,9 +142,11 @@ bool migrate_uri_check(const char *uri, enum migrate_direction direction, GError
 bool session_start(struct session *s, const char *uri, GError **error);
 /* Any moment; refused (STATE) once the last byte may have been written.  The end is told by events. */
 bool session_cancel(struct session *s, GError **error);
+/* Of an incoming session: HERE once the guest was started here, THERE until then. */
 enum migrate_owner session_owner(struct session *s);
 /* Owner unknown: asks the destination again by migration id (running, discarded, unknown) on a thread; 'done' on
- * main with its answer: OWNER_THERE, OWNER_HERE, or OWNER_UNKNOWN and an error saying what was tried. */
+ * main with its answer: OWNER_THERE, OWNER_HERE (the caller then lets the guest go on), or OWNER_UNKNOWN and an
+ * error saying what was tried.  Not called any more after session_free. */
 void session_ask_outcome(struct session *s, void (*done)(void *self, enum migrate_owner owner, const GError *error),
                          void *self);
 /* The user said `cont -f`: ours, whatever became of the other. */

@@ -20,8 +20,8 @@ parse_unix(const char *path, struct address *ret, GError **error)
     size_t most = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
 
     if (strlen(path) > most)
-        return fail(error, NUMON_ERROR_ARGUMENT, "the path of a socket has at most %zu bytes: '%s' has %zu", most, path,
-                    strlen(path));
+        return fail(error, NUMON_ERROR_ARGUMENT, "the path of a socket has at most %zu bytes: '%s' has %zu", most,
+                    path, strlen(path));
     *ret = (struct address) { .transport = TRANSPORT_UNIX, .where = g_strdup(path) };
     return true;
 }
@@ -84,7 +84,7 @@ address_release(struct address *a)
     g_clear_pointer(&a->port, g_free);
 }
 
-/* --- names of hosts --------------------------------------------------------------------------------------------------- */
+/* --- names of hosts --------------------------------------------------------------------------------------------- */
 
 /* Without a host: the loopback addresses, to listen on as to connect to. */
 static int

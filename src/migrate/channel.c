@@ -72,7 +72,7 @@ channel_free(struct channel *c)
     g_free(c);
 }
 
-/* --- connecting -------------------------------------------------------------------------------------------------------- */
+/* --- connecting ------------------------------------------------------------------------------------------------- */
 
 static bool
 connect_socket(int fd, const struct sockaddr *to, socklen_t size, int wake, int64_t deadline_us, int *ret_errno)
@@ -147,7 +147,7 @@ channel_open(const struct address *a, enum migrate_direction direction, int wake
     return fd < 0 ? NULL : channel_new_socket(fd, wake);
 }
 
-/* --- bytes ------------------------------------------------------------------------------------------------------------------ */
+/* --- bytes ------------------------------------------------------------------------------------------------------ */
 
 /* The thread that sends pages which their guest may be writing: named in testsuite/tsan.supp. */
 static ssize_t __attribute__((noinline))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The command of exec:, run by /bin/sh in a process group of its own, so that Ctrl-C at the terminal does not reach it
- * and the whole of a pipeline can be ended.  Signals are as after login: our threads' mask is not inherited. */
+/* The command of exec:, run by /bin/sh in a process group of its own, so that Ctrl-C at the terminal does not reach
+ * it and the whole of a pipeline can be ended.  Signals are as after login: our threads' mask is not inherited. */
 #include "migrate-private.h"
 
 #include <errno.h>

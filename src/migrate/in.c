@@ -27,7 +27,7 @@ struct in {
     bool *loaded;                   /* a section of the guest's table; owned */
 };
 
-/* --- head ------------------------------------------------------------------------------------------------------------- */
+/* --- head ------------------------------------------------------------------------------------------------------- */
 
 static bool
 expect32(struct in *n, uint32_t wanted, const char *what, GError **error)
@@ -71,7 +71,7 @@ take_machine_type(struct in *n, GError **error)
         return false;
     return g_str_equal(type, ours)
         || input_fail(&n->input, error, "the stream is of machine type '%s' and this is '%s'%s", type, ours,
-                      g_str_has_prefix(type, "numon-") ? "" : ": guests do not move between numon and other monitors");
+                      g_str_has_prefix(type, "numon-") ? "" : ": guests do not move between numon and others");
 }
 
 /* The fixed fields of our subsection. */
@@ -126,7 +126,7 @@ take_head(struct in *n, GError **error)
     return take_machine_type(n, error) && take_machine(n, error);
 }
 
-/* --- commands -------------------------------------------------------------------------------------------------------------- */
+/* --- commands --------------------------------------------------------------------------------------------------- */
 
 static bool
 send_return(struct in *n, uint16_t type, const void *data, uint16_t size, GError **error)
@@ -177,7 +177,7 @@ take_command(struct in *n, GError **error)
     return input_fail(&n->input, error, "command %u with %u bytes is not known", command, size);
 }
 
-/* --- sections ---------------------------------------------------------------------------------------------------------------- */
+/* --- sections --------------------------------------------------------------------------------------------------- */
 
 struct section_head {
     uint32_t id, instance, version;
@@ -200,8 +200,8 @@ take_footer(struct in *n, uint32_t id, const char *name, GError **error)
     if (!input_take8(&n->input, &record, error) || !input_take32(&n->input, &found, error))
         return false;
     return (record == RECORD_FOOTER && found == id)
-        || input_fail(&n->input, error, "section '%s' (%u) does not end with its footer: 0x%02x, %u", name, id, record,
-                      found);
+        || input_fail(&n->input, error, "section '%s' (%u) does not end with its footer: 0x%02x, %u", name, id,
+                      record, found);
 }
 
 static bool
@@ -261,8 +261,8 @@ take_device(struct in *n, const struct section_head *h, unsigned at, GError **er
         return input_fail(&n->input, error, "section '%s' instance %u is there twice", h->name, h->instance);
     n->loaded[at] = true;
     if (h->version == 0 || h->version > section->version)
-        return input_fail(&n->input, error, "section '%s' instance %u has version %u (1 to %u are known here)", h->name,
-                          h->instance, h->version, section->version);
+        return input_fail(&n->input, error, "section '%s' instance %u has version %u (1 to %u are known here)",
+                          h->name, h->instance, h->version, section->version);
     if (!state_load(section, h->version, input_read, &n->input, error) || !take_footer(n, h->id, h->name, error))
         return false;
     return !section->after_load || section->after_load(section->object, error);
@@ -286,7 +286,7 @@ take_full(struct in *n, GError **error)
     return input_fail(&n->input, error, "section '%s' instance %u is not known here", h.name, h.instance);
 }
 
-/* --- end ------------------------------------------------------------------------------------------------------------------------ */
+/* --- end -------------------------------------------------------------------------------------------------------- */
 
 static bool
 all_there(struct in *n, GError **error)
@@ -344,7 +344,7 @@ take_record(struct in *n, GError **error)
     }
 }
 
-/* --- the whole -------------------------------------------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------------------------- */
 
 /* The connection that the server thread accepted. */
 static struct channel *
@@ -418,8 +418,8 @@ answer(struct in *n, GError **error)
     return true;
 }
 
-/* Where the stream came from a command, how that ended says more than that it ended; and a question that discarded the
- * guest says more than that reading was interrupted. */
+/* Where the stream came from a command, how that ended says more than that it ended; and a question that discarded
+ * the guest says more than that reading was interrupted. */
 static void
 improve_error(struct in *n, bool asked, GError **error)
 {

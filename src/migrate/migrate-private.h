@@ -9,7 +9,7 @@
 
 #include "migrate.h"
 
-/* --- wire.c: QEMU's file format (REFERENCE.md 3.6 to 3.9), pure --------------------------------------------------- */
+/* --- wire.c: QEMU's file format (REFERENCE.md 3.6 to 3.9), pure ------------------------------------------------- */
 
 enum {
     STREAM_MAGIC            = 0x5145564d,
@@ -111,7 +111,7 @@ bool wire_question_decode(const uint8_t in[OUTCOME_SIZE], uint64_t *ret_id);
 void wire_answer(uint8_t out[OUTCOME_SIZE], uint32_t word, uint64_t id);
 bool wire_answer_decode(const uint8_t in[OUTCOME_SIZE], uint64_t id, uint32_t *ret_word);
 
-/* --- scan.c: dirty words to runs of pages ----------------------------------------------------------------------------- */
+/* --- scan.c: dirty words to runs of pages ----------------------------------------------------------------------- */
 
 /* The first run of set bits at or after 'from', cut after 'most' bits; false if there is none below 'bits'. */
 bool scan_run(const _Atomic uint64_t *words, uint64_t bits, uint64_t from, uint64_t most, uint64_t *ret_first,
@@ -132,15 +132,16 @@ bool sweep_next(struct sweep *w, uint64_t most, struct block **ret_block, uint64
 void sweep_fill(const struct guest_map *map, struct subscriber *subscriber);
 uint64_t sweep_remaining(const struct guest_map *map, struct subscriber *subscriber);
 
-/* --- presence.c: pages that were never there ----------------------------------------------------------------------------- */
+/* --- presence.c: pages that were never there -------------------------------------------------------------------- */
 
 struct presence { int pagemap; };   /* of this process; -1: nothing is known of private memory */
 void presence_init(struct presence *p);
 void presence_release(struct presence *p);
 /* Sets bit i of 'absent' if page first + i is known to be zero without having to be read, and clears the others. */
-void presence_absent(const struct presence *p, const struct block *b, uint64_t first, uint64_t count, uint64_t *absent);
+void presence_absent(const struct presence *p, const struct block *b, uint64_t first, uint64_t count,
+                     uint64_t *absent);
 
-/* --- pace.c: how fast may we send, how fast did we (REFERENCE.md 4.5) ------------------------------------------------ */
+/* --- pace.c: how fast may we send, how fast did we (REFERENCE.md 4.5) ------------------------------------------- */
 
 enum { PACE_WINDOW_US = 100 * 1000, PACE_SLICE_US = 50 * 1000 };
 
@@ -165,7 +166,7 @@ double pace_bandwidth(const struct pace *p, uint64_t max_bandwidth, int64_t now_
 /* Most bytes that may remain at the switchover. */
 uint64_t pace_threshold(double bytes_per_ms, uint64_t avail_switchover_bandwidth, uint64_t downtime_limit_ms);
 
-/* --- address.c: URIs ----------------------------------------------------------------------------------------------------- */
+/* --- address.c: URIs -------------------------------------------------------------------------------------------- */
 
 enum transport { TRANSPORT_UNIX, TRANSPORT_TCP, TRANSPORT_EXEC };
 
@@ -182,7 +183,7 @@ bool address_lookup(const struct address *a, bool passive, struct addrinfo **ret
 /* The same without being held by the resolver once 'wake' is readable. */
 bool address_lookup_wakeable(const struct address *a, int wake, struct addrinfo **ret, GError **error);
 
-/* --- channel.c: one connection --------------------------------------------------------------------------------------------- */
+/* --- channel.c: one connection ---------------------------------------------------------------------------------- */
 
 struct channel {
     int in, out;                    /* not blocking; the same for a socket; -1 where there is no such way */
@@ -214,7 +215,7 @@ void channel_end_output(struct channel *c);
 /* Bytes that the link took and the other side has not (yet acknowledged or read); 0 where that cannot be told. */
 uint64_t channel_underway(const struct channel *c);
 
-/* --- child.c: the command of exec: ------------------------------------------------------------------------------------------ */
+/* --- child.c: the command of exec: ------------------------------------------------------------------------------ */
 
 bool child_start(struct channel *c, const char *command, enum migrate_direction direction, GError **error);
 /* Waits for its end.  True if it exited 0; else an error that says how it ended, or that it did not ("still ..."). */
@@ -222,7 +223,7 @@ bool child_wait(struct channel *c, int64_t deadline_us, GError **error);
 /* Ends it and all of its group. */
 void child_end(struct channel *c);
 
-/* --- listener.c --------------------------------------------------------------------------------------------------------------- */
+/* --- listener.c ------------------------------------------------------------------------------------------------- */
 
 struct listener {
     int fd;
@@ -234,7 +235,7 @@ struct listener {
 bool listener_open(struct listener *l, const struct address *a, const char *uri, GError **error);
 void listener_close(struct listener *l);
 
-/* --- output.c: what is going out, gathered ------------------------------------------------------------------------------------ */
+/* --- output.c: what is going out, gathered ---------------------------------------------------------------------- */
 
 enum { OUTPUT_BYTES = 64 * 1024, OUTPUT_PIECES = 1000 };
 
@@ -256,7 +257,7 @@ bool output_put_page(struct output *o, const uint8_t header[], size_t header_siz
                      GError **error);
 bool output_flush(struct output *o, GError **error);
 
-/* --- return.c: what the destination says ------------------------------------------------------------------------------------- */
+/* --- return.c: what the destination says ------------------------------------------------------------------------ */
 
 /* A source's reader of the way back; its own thread.  Rank 50. */
 struct return_path;
@@ -273,7 +274,7 @@ enum return_verdict {
 enum return_verdict return_wait(struct return_path *r, uint32_t pong, int64_t deadline_us, bool *ret_pong,
                                 GError **error);
 
-/* --- session.c ------------------------------------------------------------------------------------------------------------------- */
+/* --- session.c -------------------------------------------------------------------------------------------------- */
 
 /* What became of a guest that came in; decided once. */
 enum outcome {
@@ -342,7 +343,7 @@ void session_post(struct session *s, void (*deliver)(void *data), void *data, GD
 void *out_main(void *session);
 void *in_main(void *session);
 
-/* --- outcome.c ---------------------------------------------------------------------------------------------------------------------- */
+/* --- outcome.c -------------------------------------------------------------------------------------------------- */
 
 /* The destination's thread that owns the listener: hands the stream's connection to the worker, answers questions. */
 void *server_main(void *session);
@@ -357,7 +358,7 @@ bool outcome_discard(struct session *s) EXCLUDES(s->lock);
 /* Tells a source why it is refused, that this is all, and drains what it still sends.  Errors do not matter here. */
 void refuse(struct channel *c, const char *reason, int64_t drain_us);
 
-/* --- input.c: what comes in ------------------------------------------------------------------------------------------------------------ */
+/* --- input.c: what comes in ------------------------------------------------------------------------------------- */
 
 enum { INPUT_BYTES = 256 * 1024 };
 
@@ -379,7 +380,7 @@ bool input_take_name(struct input *in, char ret[NAME_MOST + 1], GError **error);
 /* Error PEER: the message and the place in the stream. */
 bool input_fail(struct input *in, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
-/* --- ram-in.c: the section "ram" of a destination ---------------------------------------------------------------------------------------- */
+/* --- ram-in.c: the section "ram" of a destination --------------------------------------------------------------- */
 
 struct ram_in {
     struct session *session;        /* borrowed, as all but 'seen' */

@@ -46,7 +46,7 @@ parameter(const _Atomic uint64_t *p)
     return atomic_load_explicit(p, memory_order_relaxed);
 }
 
-/* --- pages ------------------------------------------------------------------------------------------------------------- */
+/* --- pages ------------------------------------------------------------------------------------------------------ */
 
 static bool
 send_page(struct out *o, struct block *b, uint64_t index, bool absent, GError **error)
@@ -142,7 +142,7 @@ end_part(struct out *o, GError **error)
     return put_bytes(o, error) && output_flush(&o->output, error);
 }
 
-/* --- passes --------------------------------------------------------------------------------------------------------------- */
+/* --- passes ----------------------------------------------------------------------------------------------------- */
 
 /* The rate of pages that became dirty, over a second or more; the first value may come earlier. */
 static void
@@ -246,7 +246,7 @@ send_passes(struct out *o, GError **error)
     return true;
 }
 
-/* --- set-up ------------------------------------------------------------------------------------------------------------------ */
+/* --- set-up ----------------------------------------------------------------------------------------------------- */
 
 static bool
 send_head(struct out *o, const char *text, GError **error)
@@ -306,7 +306,7 @@ begin_passes(struct out *o, GError **error)
     return true;
 }
 
-/* --- switchover ------------------------------------------------------------------------------------------------------------------ */
+/* --- switchover ------------------------------------------------------------------------------------------------- */
 
 static bool
 stop_guest(struct out *o, GError **error)
@@ -432,7 +432,7 @@ send_description(struct out *o, size_t text_size, char *ret_last, GError **error
     return good;
 }
 
-/* --- hand-off ---------------------------------------------------------------------------------------------------------------------- */
+/* --- hand-off --------------------------------------------------------------------------------------------------- */
 
 /* One-way: a copy is in the pipe; it is whole once the command has ended well. */
 static bool
@@ -463,8 +463,8 @@ await_answer(struct out *o, GError **error)
     case RETURN_NOTHING:
         break;
     }
-    return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but the destination's answer did not come (%s): the "
-                "guest stays paused here until `migrate_outcome` has asked the destination what became of it",
+    return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but the destination's answer did not come (%s): "
+                "the guest stays paused here until `migrate_outcome` has asked the destination what became of it",
                 why ? why->message : "nothing within switchover-timeout");
 }
 
@@ -494,7 +494,7 @@ switch_over(struct out *o, size_t text_size, GError **error)
         && send_description(o, text_size, &last, error) && hand_off(o, last, error);
 }
 
-/* --- the whole ------------------------------------------------------------------------------------------------------------------------ */
+/* --- the whole -------------------------------------------------------------------------------------------------- */
 
 static bool
 run_out(struct out *o, GError **error)

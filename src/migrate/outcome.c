@@ -15,7 +15,7 @@
 
 enum { PENDING_MOST = 8, PENDING_US = 30 * 1000 * 1000, REFUSE_DRAIN_US = 100 * 1000 };
 
-/* --- the decision ---------------------------------------------------------------------------------------------------- */
+/* --- the decision ----------------------------------------------------------------------------------------------- */
 
 void
 outcome_begin(struct session *s, uint64_t id)
@@ -85,7 +85,7 @@ outcome_word(struct session *s, uint64_t id)
     return word;
 }
 
-/* --- the destination's listener ------------------------------------------------------------------------------------------ */
+/* --- the destination's listener --------------------------------------------------------------------------------- */
 
 /* A connection that has not yet said what it is. */
 struct pending {
@@ -166,8 +166,8 @@ answer_question(struct session *s, struct pending *p)
 static void
 pending_read(struct session *s, struct pending *p)
 {
-    static const uint8_t question[4] = { QUESTION_MAGIC >> 24, QUESTION_MAGIC >> 16 & 0xff, QUESTION_MAGIC >> 8 & 0xff,
-                                         QUESTION_MAGIC & 0xff };
+    static const uint8_t question[4] = { QUESTION_MAGIC >> 24, QUESTION_MAGIC >> 16 & 0xff,
+                                         QUESTION_MAGIC >> 8 & 0xff, QUESTION_MAGIC & 0xff };
     size_t want = (p->size < 4 ? 4 : OUTCOME_SIZE) - p->size;
     ssize_t got = read(p->fd, p->bytes + p->size, want);
 
@@ -243,7 +243,7 @@ server_main(void *session)
     return NULL;
 }
 
-/* --- the source asks ---------------------------------------------------------------------------------------------------------- */
+/* --- the source asks -------------------------------------------------------------------------------------------- */
 
 struct question {
     struct session *session;        /* borrowed: its thread is joined before it is freed */

@@ -2,8 +2,8 @@
 /* The section "ram" as a destination reads it (REFERENCE.md 3.7).  The peer's bytes choose block and page: every
  * offset is checked against its block.
  *
- * A zero page that arrives at memory which was never touched leaves it untouched, so that a sparse guest stays sparse.
- * Whether a block is fresh is asked of the kernel when the stream begins (presence.c); unknown means that pages are
+ * A zero page that arrives at memory which was never touched leaves it untouched, so that a sparse guest stays
+ * sparse.  Whether a block is fresh is asked of the kernel when the stream begins (presence.c); unknown means that pages are
  * looked at. */
 #include "migrate-private.h"
 
@@ -69,7 +69,7 @@ ram_in_release(struct ram_in *r)
     g_clear_pointer(&r->listed, g_free);
 }
 
-/* --- START ------------------------------------------------------------------------------------------------------------ */
+/* --- START ------------------------------------------------------------------------------------------------------ */
 
 static struct block *
 find_block(struct ram_in *r, unsigned *ret_at, GError **error)
@@ -129,7 +129,7 @@ ram_in_start(struct ram_in *r, GError **error)
     return word == RAM_EOS || input_fail(r->input, error, "the list of RAM blocks does not end with EOS");
 }
 
-/* --- pages -------------------------------------------------------------------------------------------------------------- */
+/* --- pages ------------------------------------------------------------------------------------------------------ */
 
 static bool
 load_zero(struct ram_in *r, struct block *b, uint8_t *page, bool seen, GError **error)

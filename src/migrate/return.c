@@ -83,8 +83,8 @@ take_shut(struct return_path *r, uint32_t status, bool refused)
     if ((status != 0) == refused)
         give_verdict(r, refused ? RETURN_REFUSED : RETURN_LOADED, NULL);
     else
-        give_verdict(r, RETURN_LOST, g_error_new(NUMON_ERROR, NUMON_ERROR_PEER, "the destination ended with status %u, "
-                                                 "%s a reason", status, refused ? "having given" : "without"));
+        give_verdict(r, RETURN_LOST, g_error_new(NUMON_ERROR, NUMON_ERROR_PEER, "the destination ended with status "
+                                                 "%u, %s a reason", status, refused ? "having given" : "without"));
     return true;
 }
 

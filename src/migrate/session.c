@@ -33,7 +33,7 @@ migrate_state_name(enum migrate_state s)
     return names[s];
 }
 
-/* --- events on their way to main ------------------------------------------------------------------------------------- */
+/* --- events on their way to main -------------------------------------------------------------------------------- */
 
 /* Outlives the session while letters are in the mailbox; a letter that arrives after session_free says nothing. */
 struct tell {
@@ -135,7 +135,7 @@ session_post(struct session *s, void (*deliver)(void *data), void *data, GDestro
     mailbox_post(s->mailbox, deliver_other, l, letter_free);
 }
 
-/* --- transitions --------------------------------------------------------------------------------------------------------- */
+/* --- transitions ------------------------------------------------------------------------------------------------ */
 
 /* The one place where the state changes.  Posting under the lock keeps the events in the order of the changes. */
 static void
@@ -218,11 +218,12 @@ session_wake(struct session *s)
     write_all(s->wake, &one, sizeof one);
 }
 
-/* --- what main does ---------------------------------------------------------------------------------------------------------- */
+/* --- what main does --------------------------------------------------------------------------------------------- */
 
 struct session *
-session_new(enum migrate_direction direction, const struct migrate_guest *guest, struct migrate_parameters *parameters,
-            struct migrate_capabilities *capabilities, struct mailbox *mailbox, const struct migrate_events *events)
+session_new(enum migrate_direction direction, const struct migrate_guest *guest,
+            struct migrate_parameters *parameters, struct migrate_capabilities *capabilities, struct mailbox *mailbox,
+            const struct migrate_events *events)
 {
     struct session *s = g_new0(struct session, 1);
 
@@ -397,7 +398,7 @@ session_claim(struct session *s)
     lock_drop(&s->lock);
 }
 
-/* --- reading --------------------------------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------------------------- */
 
 /* Everything that the lock guards. */
 static void

@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* --- encode -------------------------------------------------------------------------------------------------------- */
+/* --- encode ----------------------------------------------------------------------------------------------------- */
 
 void
 wire_put8(GByteArray *out, uint8_t value)
@@ -163,7 +163,7 @@ wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned flags, c
     return 9 + length;
 }
 
-/* --- the description ------------------------------------------------------------------------------------------------ */
+/* --- the description -------------------------------------------------------------------------------------------- */
 
 char *
 wire_description_tail(uint64_t id)
@@ -236,7 +236,7 @@ wire_description(const struct migrate_guest *guest, uint64_t id, size_t text_siz
     return g_string_append(json, tail);
 }
 
-/* --- decode ---------------------------------------------------------------------------------------------------------- */
+/* --- decode ----------------------------------------------------------------------------------------------------- */
 
 static bool
 cursor_take(struct cursor *in, void *to, size_t size)
@@ -330,8 +330,8 @@ wire_global_state_decode(const uint8_t data[GLOBAL_STATE_SIZE], bool *ret_paused
 
     cursor_take32(&in, &size);
     if (size == 0 || size > GLOBAL_STATE_TEXT || strnlen(text, GLOBAL_STATE_TEXT) != size - 1)
-        return fail(error, NUMON_ERROR_PEER, "section 'globalstate' has a run state of %u bytes that does not end there",
-                    size);
+        return fail(error, NUMON_ERROR_PEER, "section 'globalstate' has a run state of %u bytes that does not end "
+                    "there", size);
     if (g_str_equal(text, "running"))
         *ret_paused = false;
     else if (g_str_equal(text, "paused"))
@@ -342,7 +342,7 @@ wire_global_state_decode(const uint8_t data[GLOBAL_STATE_SIZE], bool *ret_paused
     return true;
 }
 
-/* --- the question after an outcome -------------------------------------------------------------------------------------- */
+/* --- the question after an outcome ------------------------------------------------------------------------------ */
 
 void
 wire_question(uint8_t out[OUTCOME_SIZE], uint64_t id)

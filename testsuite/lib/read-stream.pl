@@ -32,7 +32,7 @@ my $block;          # of the record before
 
 sub bad { print STDERR "$file: byte $at: ", sprintf(shift(), @_), "\n"; exit 1; }
 
-# --- bytes ------------------------------------------------------------------------------------------------------------
+# --- bytes ----------------------------------------------------------------------------------------------------------
 
 open(my $in, "<:raw", $file) or die "$file: $!\n";
 -f $in or bad("not a plain file (row 1)");
@@ -96,12 +96,13 @@ sub check_description
         defined $d->{name} && defined $d->{instance_id} && ref $d->{fields} eq "ARRAY"
             or bad("a device lacks name, instance_id or fields (row 9)");
         $d->{name} ne "ram" or bad("'ram' is among the devices (row 10)");
-        !$device{"$d->{name}/$d->{instance_id}"}++ or bad("device %s/%s is there twice", $d->{name}, $d->{instance_id});
+        !$device{"$d->{name}/$d->{instance_id}"}++
+            or bad("device %s/%s is there twice", $d->{name}, $d->{instance_id});
         $device{"$d->{name}/$d->{instance_id}"} = $d;
     }
 }
 
-# --- payloads by their description --------------------------------------------------------------------------------------
+# --- payloads by their description ----------------------------------------------------------------------------------
 
 my %width = (bool => 1, map { ("int$_" => $_ / 8, "uint$_" => $_ / 8) } 8, 16, 32, 64);
 
@@ -140,7 +141,7 @@ sub fields
     }
 }
 
-# --- records ----------------------------------------------------------------------------------------------------------------
+# --- records --------------------------------------------------------------------------------------------------------
 
 sub footer
 {
@@ -222,13 +223,14 @@ sub section
     !$seen{"$name/$instance"}++ or bad("section %s/%d is there twice", $name, $instance);
     $open{$id} = $name;
     if ($name eq "ram") {
-        !$full && $instance == 0 && $version == 4 or bad("ram has version %d, instance %d (row 19)", $version, $instance);
+        !$full && $instance == 0 && $version == 4
+            or bad("ram has version %d, instance %d (row 19)", $version, $instance);
         ram(1);
     } else {
         my $d = $device{"$name/$instance"} or bad("section %s/%d is not described (row 11)", $name, $instance);
         $full or bad("section %s starts and is not iterable", $name);
-        !defined $d->{version} || $version == $d->{version} or bad("section %s has version %d, described is %d", $name,
-                                                                   $version, $d->{version});
+        !defined $d->{version} || $version == $d->{version}
+            or bad("section %s has version %d, described is %d", $name, $version, $d->{version});
         fields("$name/$instance", $d);
     }
     footer($id);
@@ -245,7 +247,7 @@ sub continued
     $count{part}++;
 }
 
-# --- the whole ----------------------------------------------------------------------------------------------------------------
+# --- the whole ------------------------------------------------------------------------------------------------------
 
 my $description_at = find_description();
 check_description();
@@ -276,7 +278,7 @@ printf "machine %s, %d blocks, %d devices, %d parts, %d normal, %d zero\n", $mac
     scalar keys %device, $count{part}, $count{normal}, $count{zero};
 printf "block %s %d\n", $_, $blocks{$_}{size} for @block_names;
 
-# --- RAM to files ------------------------------------------------------------------------------------------------------------------
+# --- RAM to files ---------------------------------------------------------------------------------------------------
 
 sub extract
 {

@@ -13,7 +13,7 @@ static const struct state_field device_fields[] = {
     { 0 }
 };
 
-/* --- the guest -------------------------------------------------------------------------------------------------------------- */
+/* --- the guest -------------------------------------------------------------------------------------------------- */
 
 /* Marsaglia's xorshift: the writer must not take locks of GLib's. */
 static uint64_t
@@ -205,7 +205,7 @@ fake_run(struct fake *f)
         g_assert_true(thread_start(&f->thread, "fake-writer", fake_main, f, NULL));
 }
 
-/* --- the pair ------------------------------------------------------------------------------------------------------------------- */
+/* --- the pair --------------------------------------------------------------------------------------------------- */
 
 static void
 note_state(void *self, enum migrate_state state)

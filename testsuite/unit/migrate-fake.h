@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What tests of the migration engine stand on: a guest of some blocks that a thread keeps writing, a pair of them with
- * sessions between, and a link that does harm. */
+/* What tests of the migration engine stand on: a guest of some blocks that a thread keeps writing, a pair of them
+ * with sessions between, and a link that does harm. */
 #ifndef MIGRATE_FAKE_H
 #define MIGRATE_FAKE_H
 
@@ -83,7 +83,7 @@ void pair_assert_moved(struct pair *p);
 void fake_run(struct fake *f);
 void fake_fill(struct fake *f, uint64_t seed);
 
-/* --- a link that does harm --------------------------------------------------------------------------------------------- */
+/* --- a link that does harm -------------------------------------------------------------------------------------- */
 
 enum harm { HARM_NONE, HARM_CUT, HARM_END, HARM_DAMAGE, HARM_STALL };
 

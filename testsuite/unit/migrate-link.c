@@ -99,7 +99,8 @@ static void
 link_open(struct proxy *x, struct link links[LINKS], bool first)
 {
     struct sockaddr_un to = unix_address(x->target);
-    struct link l = { accept(x->listener, NULL, NULL), socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), .first = first };
+    struct link l = { accept(x->listener, NULL, NULL), socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+                      .first = first };
 
     if (connect(l.target, (struct sockaddr *)&to, sizeof to) == 0)
         for (unsigned i = 0; i < LINKS; i++)

@@ -10,7 +10,7 @@
 
 enum { SMALL = 32 * PAGE_SIZE, MIDDLE = 256 * PAGE_SIZE };
 
-/* --- cancel ------------------------------------------------------------------------------------------------------------------------ */
+/* --- cancel ----------------------------------------------------------------------------------------------------- */
 
 static void
 assert_consistent(struct pair *p)
@@ -89,7 +89,7 @@ cancel_wakes_a_stalled_link(void)
     pair_release(&p);
 }
 
-/* --- harm ------------------------------------------------------------------------------------------------------------------------------ */
+/* --- harm ------------------------------------------------------------------------------------------------------- */
 
 struct settled { bool done; enum migrate_owner owner; };
 
@@ -183,7 +183,8 @@ harm_never_makes_two_nor_none(void)
     g_assert_cmpuint(t.completed, ==, 1);
     for (unsigned i = 0; i < 200; i++) {
         struct proxy x = { .harm = HARM_CUT + (unsigned)g_test_rand_int_range(0, 100) * 3 / 100,
-                           .backward = g_test_rand_int_range(0, 3) == 0, .damage = (uint8_t)g_test_rand_int_range(1, 256) };
+                           .backward = g_test_rand_int_range(0, 3) == 0,
+                           .damage = (uint8_t)g_test_rand_int_range(1, 256) };
         if (i % 33 == 0)
             x.harm = HARM_STALL;
         if (x.backward)
@@ -215,7 +216,8 @@ shortened_description_is_no_end(void)
     uint8_t low = json->len & 0xff;
     g_assert_cmpuint(low, >, 0);
     run_harm(&whole, 0, &t);
-    struct proxy x = { .harm = HARM_DAMAGE, .offset = whole.forward_bytes - json->len - 1, .damage = low ^ (low - 1) };
+    struct proxy x = { .harm = HARM_DAMAGE, .offset = whole.forward_bytes - json->len - 1,
+                       .damage = low ^ (low - 1) };
     run_harm(&x, 0, &t);
     g_assert_cmpuint(t.completed, ==, 1);
     g_assert_cmpuint(t.here, ==, 1);

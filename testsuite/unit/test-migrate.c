@@ -9,7 +9,7 @@
 
 enum { SMALL = 32 * PAGE_SIZE, MIDDLE = 256 * PAGE_SIZE };
 
-/* --- it works ------------------------------------------------------------------------------------------------------------- */
+/* --- it works --------------------------------------------------------------------------------------------------- */
 
 static void
 guest_moves_over_unix(void)
@@ -148,7 +148,7 @@ zero_pages_leave_untouched_memory_alone(void)
     pair_release(&p);
 }
 
-/* --- refusals ----------------------------------------------------------------------------------------------------------------- */
+/* --- refusals --------------------------------------------------------------------------------------------------- */
 
 static void
 assert_refused(struct pair *p, const char *why)
@@ -232,7 +232,8 @@ command_that_fails_gives_the_guest_back(void)
     struct pair p;
     static const struct { const char *uri, *why; } cases[] = {
         { "exec:cat > /dev/null; exit 7", "status 7" }, { "exec:exit 5", "status 5" },
-        { "exec:cat > /dev/full 2> /dev/null", "status 1" }, { "exec:head -c 100000 > /dev/null; kill -15 $$", "signal 15" },
+        { "exec:cat > /dev/full 2> /dev/null", "status 1" },
+        { "exec:head -c 100000 > /dev/null; kill -15 $$", "signal 15" },
         { "exec:cat > /dev/null; sleep 100", "still runs" },
     };
 

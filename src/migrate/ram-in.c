@@ -3,8 +3,8 @@
  * offset is checked against its block.
  *
  * A zero page that arrives at memory which was never touched leaves it untouched, so that a sparse guest stays
- * sparse.  Whether a block is fresh is asked of the kernel when the stream begins (presence.c); unknown means that pages are
- * looked at. */
+ * sparse.  Whether a block is fresh is asked of the kernel when the stream begins (presence.c); unknown means that
+ * pages are looked at. */
 #include "migrate-private.h"
 
 #include <inttypes.h>

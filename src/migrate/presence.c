@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Pages that were never there: they read as zero, and reading them would only make them come.  What the kernel says
  * of private anonymous memory (neither present nor swapped) and of a memfd shared with its mapping (a hole); all
- * other memory is taken to be there.  A source asks after it has cleared the pages' dirty bits, so that a page which comes
- * between is sent again. */
+ * other memory is taken to be there.  A source asks after it has cleared the pages' dirty bits, so that a page which
+ * comes between is sent again. */
 #include "migrate-private.h"
 
 #include <errno.h>

@@ -144,6 +144,8 @@ bool session_start(struct session *s, const char *uri, GError **error);
 bool session_cancel(struct session *s, GError **error);
 /* Of an incoming session: HERE once the guest was started here, THERE until then. */
 enum migrate_owner session_owner(struct session *s);
+/* True if it listens where other hosts reach it: nothing protects the stream.  Main, after session_start. */
+bool session_exposed(const struct session *s);
 /* Owner unknown: asks the destination again by migration id (running, discarded, unknown) on a thread; 'done' on
  * main with its answer: OWNER_THERE, OWNER_HERE (the caller then lets the guest go on), or OWNER_UNKNOWN and an
  * error saying what was tried.  Not called any more after session_free. */

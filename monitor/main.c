@@ -87,6 +87,7 @@ session(struct options *o)
     in->stdin_wanted = !(o->batch && o->scripts->len && isatty(STDIN_FILENO));
     queue_startup(in, o);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);           /* ignored, children's exit statuses would be lost */
     sources[0] = g_unix_signal_add(SIGINT, on_interrupt, m);
     sources[1] = g_unix_signal_add(SIGTERM, on_terminate, m);
     sources[2] = g_unix_signal_add(SIGHUP, on_terminate, m);

@@ -6,6 +6,24 @@
 
 enum { STATUS_PERIOD_MS = 1000 };
 
+/* An exec: command has blanks in it, and people quote that as a whole or not at all.  Replaces '*uri', which is the
+ * rest of the line, by what stands between the quotes. */
+static bool
+unquote(char **uri, GError **error)
+{
+    static const struct property one[] = { { "URI", PROPERTY_WORD, .required = true }, { 0 } };
+    g_autoptr(values) v = NULL;
+
+    if (**uri != '"')
+        return true;
+    v = property_parse_words(one, *uri, error);
+    if (!v)
+        return false;
+    g_free(*uri);
+    *uri = g_steal_pointer(&v->at[0].word);
+    return true;
+}
+
 /* --- migrate ---------------------------------------------------------------------------------------------------------------- */
 
 enum { MIGRATE_A_DETACH, MIGRATE_A_URI };
@@ -138,12 +156,15 @@ migrate_to_peer(void *self, const char *uri, const GError *error)
 static enum outcome
 run_migrate(struct call *call, GError **error)
 {
-    const char *uri = call->args->at[MIGRATE_A_URI].word;
     struct follow *f = g_new0(struct follow, 1);
+    const char *uri;
 
     f->call = call;
     call->data = f;
     call->data_free = follow_free;
+    if (!unquote(&call->args->at[MIGRATE_A_URI].word, error))
+        return COMMAND_FAILED;
+    uri = call->args->at[MIGRATE_A_URI].word;
     if (g_str_has_prefix(uri, "peer:"))
         return peer_prepare(call, uri + strlen("peer:"), migrate_to_peer, error) ? COMMAND_PENDING : COMMAND_FAILED;
     if (!machine_migrate(call->monitor->machine, uri, error))
@@ -202,7 +223,9 @@ built_for_incoming(struct call *call, const GError *error)
 static enum outcome
 run_incoming(struct call *call, GError **error)
 {
-    if (!migrate_uri_check(call->args->at[INCOMING_A_URI].word, MIGRATE_IN, error))
+    char **uri = &call->args->at[INCOMING_A_URI].word;
+
+    if (!unquote(uri, error) || !migrate_uri_check(*uri, MIGRATE_IN, error))
         return COMMAND_FAILED;
     if (machine_built(call->monitor->machine))
         return listen_now(call, error);

@@ -83,6 +83,8 @@ void machine_vcpu_event(void *self, const struct run_event *e);
 /* A device asks on a vCPU's thread. */
 void machine_power_event(void *self, enum power_event what, uint64_t value);
 void machine_changed(struct machine *m);
+/* A line for whoever shows the machine. */
+void machine_tell(struct machine *m, const char *text);
 /* Does the reset that the guest wanted, unless its memory is frozen: then later. */
 void machine_reset_if_wanted(struct machine *m);
 /* The guest's memory may be written beside its vCPUs until machine_writes_end; false (STATE) while frozen. */

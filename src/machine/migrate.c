@@ -398,11 +398,15 @@ machine_incoming(struct machine *m, const char *uri, bool paused, GError **error
     s = make_session(m, MIGRATE_IN);
     adopt(m, &m->incoming, s);
     machine_changed(m);
-    if (session_start(s, uri, error))
-        return true;
-    m->last = NULL;
-    session_free(g_steal_pointer(&m->incoming));
-    return false;
+    if (!session_start(s, uri, error)) {
+        m->last = NULL;
+        session_free(g_steal_pointer(&m->incoming));
+        return false;
+    }
+    if (session_exposed(s))
+        machine_tell(m, "other hosts can reach this listener, and nothing protects a migration stream: "
+                     "whoever connects can read or replace the guest");
+    return true;
 }
 
 void

@@ -144,10 +144,7 @@ make_accel(struct parts *p, struct machine *m, GError **error)
 static void
 output_failed(void *self, const char *text)
 {
-    struct machine *m = self;
-
-    if (m->events.guest)
-        m->events.guest(m->events.self, text);
+    machine_tell(self, text);
 }
 
 static bool

@@ -12,8 +12,8 @@ machine_changed(struct machine *m)
         m->events.run_state(m->events.self);
 }
 
-static void
-tell(struct machine *m, const char *text)
+void
+machine_tell(struct machine *m, const char *text)
 {
     if (m->events.guest)
         m->events.guest(m->events.self, text);
@@ -222,9 +222,9 @@ machine_reset_if_wanted(struct machine *m)
     if (!m->parts || m->awaits || !atomic_load(&m->reset_wanted))
         return;
     if (hold_and_reset(m, &error))
-        tell(m, "the guest reset itself");
+        machine_tell(m, "the guest reset itself");
     else if (!atomic_load(&m->reset_wanted))
-        tell(m, error->message);
+        machine_tell(m, error->message);
     machine_changed(m);
 }
 
@@ -248,7 +248,7 @@ machine_vcpu_event(void *self, const struct run_event *e)
     }
     text = e->what == VCPU_SHUTDOWN ? g_strdup("the guest ended itself")
                                     : g_strdup_printf("vCPU %u stopped: %s", e->cpu, e->text ? e->text : "no reason given");
-    tell(m, text);
+    machine_tell(m, text);
     machine_changed(m);
 }
 

@@ -42,7 +42,7 @@ channel_new(int wake)
 {
     struct channel *c = g_new(struct channel, 1);
 
-    *c = (struct channel) { .in = -1, .out = -1, .wake = wake, .alarm = -1, .child_fd = -1 };
+    *c = (struct channel) { .in = -1, .out = -1, .wake = wake, .alarm = -1, .child_fd = -1, .child_words = -1 };
     return c;
 }
 
@@ -69,6 +69,7 @@ channel_free(struct channel *c)
     close_fd(&c->in);
     close_fd(&c->out);
     child_end(c);
+    close_fd(&c->child_words);
     g_free(c);
 }
 

@@ -73,8 +73,9 @@ listen_at(struct listener *l, const struct addrinfo *at)
     return false;
 }
 
+/* Notes where it came to listen: the port, and whether others than this host can reach it. */
 static unsigned
-port_chosen(int fd)
+look_at_bound(struct listener *l)
 {
     union {
         struct sockaddr any;
@@ -84,8 +85,13 @@ port_chosen(int fd)
     } at = { 0 };
     socklen_t size = sizeof at;
 
-    getsockname(fd, &at.any, &size);
-    return ntohs(at.any.sa_family == AF_INET6 ? at.v6.sin6_port : at.v4.sin_port);
+    getsockname(l->fd, &at.any, &size);
+    if (at.any.sa_family == AF_INET6) {
+        l->exposed = !IN6_IS_ADDR_LOOPBACK(&at.v6.sin6_addr);
+        return ntohs(at.v6.sin6_port);
+    }
+    l->exposed = ntohl(at.v4.sin_addr.s_addr) >> IN_CLASSA_NSHIFT != IN_LOOPBACKNET;
+    return ntohs(at.v4.sin_port);
 }
 
 static bool
@@ -103,7 +109,7 @@ listen_tcp(struct listener *l, const struct address *a, const char *uri, GError 
     if (l->fd < 0)
         return fail_host(error, host_errno, "cannot listen on '%s', port %s", a->where, a->port);
     g_free(l->uri);
-    l->uri = g_strdup_printf("%.*s%u", (int)(strrchr(uri, ':') + 1 - uri), uri, port_chosen(l->fd));
+    l->uri = g_strdup_printf("%.*s%u", (int)(strrchr(uri, ':') + 1 - uri), uri, look_at_bound(l));
     return true;
 }
 

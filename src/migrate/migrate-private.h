@@ -192,6 +192,7 @@ struct channel {
     bool broken;                    /* a write found that nobody reads any more */
     pid_t child;                    /* exec; 0 if none (any more) */
     int child_fd;                   /* pidfd */
+    int child_words;                /* memfd: what it said on standard error; -1 if none */
 };
 
 /* Ready, given up (wake, alarm), or too late. */
@@ -231,6 +232,7 @@ struct listener {
     char *path;                     /* unix: ours to remove; owned */
     dev_t dev;
     ino_t ino;                      /* of the file we made */
+    bool exposed;                   /* tcp: reached from other hosts too */
 };
 bool listener_open(struct listener *l, const struct address *a, const char *uri, GError **error);
 void listener_close(struct listener *l);

@@ -390,6 +390,12 @@ session_owner(struct session *s)
     return owner;
 }
 
+bool
+session_exposed(const struct session *s)
+{
+    return s->listener.exposed;
+}
+
 void
 session_claim(struct session *s)
 {

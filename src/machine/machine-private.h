@@ -42,8 +42,8 @@ struct machine {
     bool verify_busy;
     bool launched;                  /* the guest has run, or arrived */
     bool shut_down;                 /* the guest ended itself */
-    bool awaits;                    /* for an incoming guest */
-    bool arrive_paused;             /* -S on a destination */
+    bool awaits;                    /* for an incoming guest, or its arrival was not looked at yet: see
+                                     * machine_awaits_incoming */
     struct session *outgoing, *incoming, *last;     /* last: one of the two, or NULL */
 
     /* Under 'writes' (rank 5): whoever writes guest memory beside the vCPUs looks at 'frozen' and writes and marks
@@ -54,6 +54,7 @@ struct machine {
     /* Atomic. */
     struct migrate_parameters parameters;
     struct migrate_capabilities capabilities;
+    _Atomic bool arrive_paused;     /* what the user of a destination said: -S, stop */
     _Atomic uint8_t reset_wanted;   /* by the guest; travels in section "machine" */
     uint8_t reset_state;            /* that section's field, only while it is saved or loaded */
 };

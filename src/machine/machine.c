@@ -122,7 +122,7 @@ build_finish(struct build *b, GError **error)
     if (!p)
         return false;
     m->parts = p;
-    m->launched = m->shut_down = m->awaits = m->arrive_paused = false;
+    m->launched = m->shut_down = m->awaits = false;
     atomic_store(&m->reset_wanted, 0);
     if (parts_load(p, b->definition, error))
         return true;

@@ -195,8 +195,9 @@ in_start(void *self, bool paused)
     struct machine *m = self;
     unsigned reasons = STOP_MIGRATE;
 
-    if (!paused && !m->arrive_paused)
+    if (!paused && !atomic_load(&m->arrive_paused))
         reasons |= STOP_USER;
+    set_frozen(m, false);
     /* A reset that the guest wanted while it was handed over is done by main, before it runs. */
     if (atomic_load(&m->reset_wanted))
         run_hold(m->parts->run, STOP_CHANGE);
@@ -231,8 +232,6 @@ in_changed(void *self, enum migrate_state s)
 
     if (s == MIGRATE_COMPLETED) {
         m->awaits = false;
-        m->launched = true;
-        set_frozen(m, false);
         /* The guest is here: what became of its way out no longer matters. */
         session_free(g_steal_pointer(&m->outgoing));
         machine_reset_if_wanted(m);
@@ -315,7 +314,7 @@ can_migrate(struct machine *m, GError **error)
 {
     if (!m->parts)
         return fail(error, NUMON_ERROR_STATE, "cannot migrate: there is no machine yet (`launch` builds and starts it)");
-    if (m->awaits)
+    if (machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot migrate: this machine waits for an incoming guest");
     if (machine_switching(m))
         return fail(error, NUMON_ERROR_STATE, "cannot migrate: a migration is in progress (`info migrate` shows it)");
@@ -341,6 +340,7 @@ machine_migrate(struct machine *m, const char *uri, GError **error)
 
     if (!migrate_uri_check(uri, MIGRATE_OUT, error) || !can_migrate(m, error))
         return false;
+    m->awaits = false;
     s = make_session(m, MIGRATE_OUT);
     adopt(m, &m->outgoing, s);
     if (session_start(s, uri, error))
@@ -370,7 +370,7 @@ can_receive(struct machine *m, GError **error)
     if (m->awaits && session_lives(m->incoming))
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: this machine waits already "
                     "(`migrate_cancel` ends that)");
-    if (m->launched && !away)
+    if (m->launched && !away && !machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: this machine has one of its own "
                     "(`enter_preconfig` tears it down)");
     if (m->verify_busy)
@@ -393,8 +393,8 @@ machine_incoming(struct machine *m, const char *uri, bool paused, GError **error
 
     if (!migrate_uri_check(uri, MIGRATE_IN, error) || !can_receive(m, error) || !make_room(m, error))
         return false;
-    m->awaits = true;
-    m->arrive_paused = paused;
+    m->awaits = m->launched = true;
+    atomic_store(&m->arrive_paused, paused);
     s = make_session(m, MIGRATE_IN);
     adopt(m, &m->incoming, s);
     machine_changed(m);
@@ -413,7 +413,7 @@ void
 machine_defer_incoming(struct machine *m)
 {
     run_hold(m->parts->run, STOP_USER | STOP_MIGRATE);
-    m->awaits = true;
+    m->awaits = m->launched = true;
     machine_changed(m);
 }
 

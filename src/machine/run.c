@@ -28,7 +28,7 @@ machine_status(const struct machine *m)
 
     if (!m->parts)
         return "preconfig";
-    if (m->awaits)
+    if (machine_awaits_incoming(m))
         return "inmigrate";
     if (reasons & STOP_MIGRATE)
         return m->outgoing && (session_owner(m->outgoing) == OWNER_THERE || session_owner(m->outgoing) == OWNER_COPY)
@@ -49,7 +49,8 @@ machine_running(const struct machine *m)
 bool
 machine_awaits_incoming(const struct machine *m)
 {
-    return m->awaits;
+    /* The session takes its stop away when the guest has arrived, a moment before main hears of it. */
+    return m->awaits && run_reasons(m->parts->run) & STOP_MIGRATE;
 }
 
 /* --- who may write guest memory ------------------------------------------------------------------------------------------- */
@@ -115,10 +116,9 @@ machine_cont(struct machine *m, bool force, GError **error)
 
     if (!need_built(m, "go on", error))
         return false;
-    if (m->awaits) {
-        m->arrive_paused = false;
+    atomic_store(&m->arrive_paused, false);
+    if (machine_awaits_incoming(m))
         return true;
-    }
     reasons = run_reasons(m->parts->run);
     if (reasons & STOP_ERROR)
         return fail(error, NUMON_ERROR_STATE, "cannot go on: the guest %s (`system_reset` starts it anew)",
@@ -139,10 +139,9 @@ machine_stop(struct machine *m, GError **error)
 {
     if (!need_built(m, "stop", error))
         return false;
-    if (m->awaits) {
-        m->arrive_paused = true;
+    atomic_store(&m->arrive_paused, true);
+    if (machine_awaits_incoming(m))
         return true;
-    }
     run_hold(m->parts->run, STOP_USER);
     machine_changed(m);
     return true;
@@ -199,7 +198,7 @@ machine_reset(struct machine *m, bool force, GError **error)
 
     if (!need_built(m, "reset", error))
         return false;
-    if (m->awaits)
+    if (machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot reset: the guest has not arrived yet");
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot reset: a verification runs");
@@ -219,7 +218,7 @@ machine_reset_if_wanted(struct machine *m)
 {
     g_autoptr(GError) error = NULL;
 
-    if (!m->parts || m->awaits || !atomic_load(&m->reset_wanted))
+    if (!m->parts || machine_awaits_incoming(m) || !atomic_load(&m->reset_wanted))
         return;
     if (hold_and_reset(m, &error))
         machine_tell(m, "the guest reset itself");
@@ -275,7 +274,7 @@ machine_workload_set(struct machine *m, const struct values *v, GError **error)
 
         return definition_set_workload(d, v, error) && machine_define(m, g_steal_pointer(&d), error);
     }
-    if (m->awaits)
+    if (machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot set the workload: it comes with the guest");
     if (!machine_writes_begin(m, "set the workload", error))
         return false;
@@ -289,7 +288,7 @@ machine_workload_set(struct machine *m, const struct values *v, GError **error)
 void
 machine_workload_get(struct machine *m, struct control_parameters *ret)
 {
-    if (!m->parts || m->awaits || !workload_parameters_current(m->parts->map, ret, NULL))
+    if (!m->parts || machine_awaits_incoming(m) || !workload_parameters_current(m->parts->map, ret, NULL))
         *ret = m->definition->workload;
 }
 
@@ -347,7 +346,7 @@ machine_verify(struct machine *m, void (*done)(void *self, const struct workload
 
     if (!need_built(m, "verify", error))
         return false;
-    if (m->awaits)
+    if (machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot verify: the guest has not arrived yet");
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot verify: a verification runs already");

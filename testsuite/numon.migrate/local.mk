@@ -2,3 +2,4 @@
 EXTRA_DIST += testsuite/lib/migrate.exp
 EXTRA_DIST += testsuite/numon.migrate/precopy.exp
 EXTRA_DIST += testsuite/numon.migrate/refused.exp
+EXTRA_DIST += testsuite/numon.migrate/stream.exp

@@ -1,24 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Who may include what: HACKING's table, checked.  Run at the top of the source tree with all C and assembler files of
-# include, src and monitor as arguments.  Prints one line a folder, "ok FOLDER", or "bad FOLDER", and before that one
-# line for each include that the table does not allow.  No arrow points up.
+# Who may include what: the table of HACKING, checked.  Run at the top of the source tree with HACKING and then all C
+# and assembler files of include, src and monitor as arguments.  Prints one line a folder, "ok FOLDER", or "bad FOLDER",
+# and before that one line for each include that the table does not allow.  No arrow points up, and what is private to
+# a folder is included there only.
 
 BEGIN {
-    may["base"]         = ""
-    may["control-page"] = ""
-    may["property"]     = "base"
-    may["state"]        = "base"
-    may["topology"]     = "base property"
-    may["memory"]       = "base property topology"
-    may["workload"]     = "base property memory control-page"
-    may["device"]       = "base state memory"
-    may["boot"]         = "base property topology memory control-page"
-    may["config"]       = "base property topology memory workload device"
-    may["accel"]        = "base property state memory device boot workload"
-    may["migrate"]      = "base property state memory"
-    may["guest"]        = "control-page"
-    may["machine"]      = "*"
-    may["monitor"]      = "*"
+    may["control-page"] = ""            # a header alone, without a folder
 
     # Headers of the system that only one place knows.
     only["numa.h"]      = "src/topology/host.c"
@@ -27,6 +14,34 @@ BEGIN {
 
     for (i = 1; i < ARGC; i++)
         present[ARGV[i]] = 1
+}
+
+# One line of HACKING.  The table begins with its heading, whose words stand where the columns begin, and ends with an
+# empty line; a row without a folder goes on with the one above.
+function table_line(line,    name, list) {
+    if (line ~ /^ +folder +what lives there +may include$/) {
+        what_column = index(line, "what lives there")
+        may_column = index(line, "may include")
+        return
+    }
+    if (!what_column || table_ended || line ~ /^ *-/)
+        return
+    if (line == "") {
+        table_ended = 1
+        return
+    }
+    name = substr(line, 1, what_column - 1)
+    list = substr(line, may_column)
+    gsub(/ /, "", name)
+    if (list == "nothing")
+        list = ""
+    if (name != "") {
+        row = name
+        sub(/.*\//, "", row)
+        may[row] = (list == "every public header") ? "*" : list
+    } else if (list != "") {
+        may[row] = may[row] " " list
+    }
 }
 
 # "src/accel/kvm/run.c" is of accel, "include/accel.h" too.
@@ -64,6 +79,8 @@ function check_ours(header,    target, other) {
     other = part_of(target)
     if (other != part && may[part] != "*" && index(" " may[part] " ", " " other " ") == 0)
         complain(part " may not include \"" header "\"")
+    else if (other != part && target !~ /^include\//)
+        complain("\"" header "\" is private to " other)
 }
 
 function check_system(header,    name) {
@@ -72,11 +89,16 @@ function check_system(header,    name) {
             complain("only " only[name] " includes <" header ">")
 }
 
+FILENAME == "HACKING" {
+    table_line($0)
+    next
+}
+
 FNR == 1 {
     part = part_of(FILENAME)
     seen[part] = 1
     if (!(part in may))
-        complain("the table of testsuite/layers.awk does not have '" part "'")
+        complain("the table of HACKING does not have '" part "'")
 }
 
 /^[ \t]*#[ \t]*include[ \t]*"/ {
@@ -90,6 +112,8 @@ FNR == 1 {
 }
 
 END {
+    if (!table_ended)
+        print "bad HACKING"
     for (part in seen)
         print (part in bad ? "bad " : "ok ") part
 }

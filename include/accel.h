@@ -62,7 +62,6 @@ struct accel_class {
     bool (*vcpu_witness)(struct accel *a, unsigned cpu, uint64_t *ret, GError **error);
     /* Sections of vCPUs and in-kernel devices, in the order of the stream; borrowed, valid as long as 'a'. */
     const struct state_section *(*sections)(struct accel *a, unsigned *ret_count);
-    /* Called on the source after the last stop and on the destination after load: clock and the like.  May be NULL. */
     /* Appends "key=value" lines that source and destination must share (features, TSC frequency). */
     void (*describe)(struct accel *a, GString *lines);
     /* Frequency of the time stamp counter the guest sees, kHz. */

@@ -129,8 +129,8 @@ uint64_t bits_next_atomic(const _Atomic uint64_t *words, uint64_t bits, uint64_t
 /* --- locks and threads: thin wrappers over pthread, which ThreadSanitizer sees ------------------------------ */
 
 /* Taken only upward in rank; debug builds check it per thread.  Never held over I/O, KVM_RUN, a join or a foreign
- * callback.  Ranks in use: 10 run control, 12 a vCPU's nap, 15 a device, 20 dirty hub and slots, 30 migration
- * session, 40 work queues, 50 return path, 55 serial ring, 60 mailbox, 90 log sink. */
+ * callback.  Ranks in use: 5 who writes guest memory, 10 run control, 12 a vCPU's nap, 15 a device, 20 dirty hub and
+ * slots, 30 migration session, 40 work queues, 50 return path, 55 serial ring, 60 mailbox. */
 struct CHECKED(capability("mutex")) lock {
     pthread_mutex_t mutex;
     unsigned rank;
@@ -170,6 +170,8 @@ void mailbox_free(struct mailbox *m);                   /* drops (and releases) 
 void mailbox_post(struct mailbox *m, void (*deliver)(void *data), void *data, GDestroyNotify release);
 /* Delivers at once what waits; for unit tests and teardown.  Main only. */
 void mailbox_drain(struct mailbox *m);
+/* Drops (and releases) what was posted with this 'data' and waits: before 'data' is freed.  Main only. */
+void mailbox_forget(struct mailbox *m, const void *data);
 
 /* --- jobs: work over 50 ms that main must not do itself ------------------------------------------------------- */
 

@@ -25,6 +25,7 @@ struct machine_events {
 };
 
 struct machine *machine_new(struct mailbox *mailbox, struct jobs *jobs, const struct machine_events *events);
+/* After jobs_free: jobs work on the machine's memory. */
 void machine_free(struct machine *m);
 
 /* --- preconfig -------------------------------------------------------------------------------------------------------- */
@@ -64,7 +65,8 @@ bool machine_migrate(struct machine *m, const char *uri, GError **error);
 /* True while a migration out is under way. */
 bool machine_switching(const struct machine *m);
 bool machine_migrate_cancel(struct machine *m, GError **error);
-/* The machine must be built and fresh (never run).  'paused': the guest arrives paused. */
+/* The machine must be built and have no guest of its own: fresh (never run), or migrated away.  'paused': the guest
+ * arrives paused.  Refused, it changes nothing. */
 bool machine_incoming(struct machine *m, const char *uri, bool paused, GError **error);
 /* True if this machine waits for (or has failed) an incoming guest and has none of its own. */
 bool machine_awaits_incoming(const struct machine *m);
@@ -82,9 +84,6 @@ const struct topology_final *machine_topology(const struct machine *m);     /* N
 const struct guest_map *machine_map(const struct machine *m);               /* NULL in preconfig */
 struct run *machine_run(struct machine *m);                                 /* NULL in preconfig */
 struct serial *machine_serial(struct machine *m);                           /* NULL in preconfig */
-struct mailbox *machine_mailbox(struct machine *m);
-struct jobs *machine_jobs(struct machine *m);
-struct hub *machine_hub(struct machine *m);
 /* Parameters: of the running guest, or the initial ones. */
 bool machine_workload_set(struct machine *m, const struct values *v, GError **error);
 void machine_workload_get(struct machine *m, struct control_parameters *ret);

@@ -91,6 +91,8 @@ struct migrate_guest {
     const char *machine_type;               /* "numon-0.1" */
     /* Subsection configuration/numon-machine: lines "key=value" in a fixed order, what must agree.  Caller frees. */
     char *(*describe)(void *self);
+    /* Destination: on main by session_start, once it can be reached: whatever is here goes.  NULL: nothing is. */
+    bool (*make_room)(void *self, GError **error);
     /* Destination: is theirs ours?  Error PEER names every difference ("distance 0 1: source 21, here 20"). */
     bool (*agree)(void *self, const char *theirs, GError **error);
     /* Migration thread: parks the vCPUs (STOP_MIGRATE); after that RAM changes no more. */

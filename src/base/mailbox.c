@@ -73,6 +73,27 @@ letter_free(struct letter *letter)
     g_free(letter);
 }
 
+/* Takes out the oldest letter with this data; the caller frees it. */
+static struct letter *
+take_letter_with(struct mailbox *m, const void *data)
+{
+    struct letter **at, *letter;
+
+    lock_take(&m->lock);
+    at = &m->first;
+    while (*at && (*at)->data != data)
+        at = &(*at)->next;
+    letter = *at;
+    if (letter) {
+        *at = letter->next;
+        if (!*at)
+            m->last = at;
+        m->delivered++;
+    }
+    lock_drop(&m->lock);
+    return letter;
+}
+
 static void
 deliver_until(struct mailbox *m, uint64_t until)
 {
@@ -161,6 +182,16 @@ mailbox_post(struct mailbox *m, void (*deliver)(void *data), void *data, GDestro
     lock_drop(&m->lock);
     if (was_empty)
         ring(m);
+}
+
+void
+mailbox_forget(struct mailbox *m, const void *data)
+{
+    struct letter *letter;
+
+    on_main_thread();
+    while ((letter = take_letter_with(m, data)))
+        letter_free(letter);
 }
 
 void

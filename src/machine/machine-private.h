@@ -5,7 +5,8 @@
 
 #include "machine.h"
 
-/* What exists once the machine is built; all of it goes at once with parts_free. */
+/* What exists once the machine is built; all of it goes at once with parts_free.  Fixed from parts_new on, but for
+ * 'starts'. */
 struct parts {
     struct topology_final topology;
     struct guest_map *map;
@@ -46,10 +47,12 @@ struct machine {
                                      * machine_awaits_incoming */
     struct session *outgoing, *incoming, *last;     /* last: one of the two, or NULL */
 
-    /* Under 'writes' (rank 5): whoever writes guest memory beside the vCPUs looks at 'frozen' and writes and marks
-     * before it lets go, so that the last dirty sync of a migration sees every mark. */
-    struct lock writes;
+    /* Who writes guest memory beside the vCPUs: it looks at 'frozen', writes and marks, and says when it is done; a
+     * migration waits for that before it freezes, so that its last dirty sync sees every mark. */
+    struct lock writes;             /* rank 5 */
+    struct condition written;       /* 'writing' fell */
     bool frozen GUARDED;            /* the guest's last copy is being made, or it is gone */
+    bool writing GUARDED;           /* main writes */
 
     /* Atomic. */
     struct migrate_parameters parameters;
@@ -88,10 +91,12 @@ void machine_changed(struct machine *m);
 void machine_tell(struct machine *m, const char *text);
 /* Does the reset that the guest wanted, unless its memory is frozen: then later. */
 void machine_reset_if_wanted(struct machine *m);
-/* The guest's memory may be written beside its vCPUs until machine_writes_end; false (STATE) while frozen. */
-bool machine_writes_begin(struct machine *m, const char *attempt, GError **error)
-    CHECKED(try_acquire_capability(true, m->writes));
-void machine_writes_end(struct machine *m) CHECKED(release_capability(m->writes));
+/* The guest's memory may be written beside its vCPUs until machine_writes_end; false (STATE) while frozen.  Holds no
+ * lock between the two.  Main. */
+bool machine_writes_begin(struct machine *m, const char *attempt, GError **error);
+void machine_writes_end(struct machine *m);
+/* Freezes, once nobody writes, or lets go.  Any thread. */
+void machine_freeze(struct machine *m, bool frozen);
 
 /* --- migrate.c ------------------------------------------------------------------------------------------------------- */
 

@@ -15,6 +15,7 @@ machine_new(struct mailbox *mailbox, struct jobs *jobs, const struct machine_eve
         m->events = *events;
     m->definition = definition_new();
     lock_init(&m->writes, 5, "machine writes");
+    condition_init(&m->written);
     migrate_parameters_init(&m->parameters);
     return m;
 }
@@ -26,7 +27,9 @@ machine_free(struct machine *m)
         return;
     machine_free_sessions(m);
     parts_free(m->parts);
+    mailbox_forget(m->mailbox, m);
     definition_free(m->definition);
+    condition_release(&m->written);
     lock_release(&m->writes);
     g_free(m);
 }
@@ -132,9 +135,10 @@ build_finish(struct build *b, GError **error)
 }
 
 static void
-build_end(struct build *b)
+build_free(void *data)
 {
-    b->done(b->self, b->error);
+    struct build *b = data;
+
     guest_map_free(b->map);
     definition_free(b->definition);
     g_clear_error(&b->error);
@@ -151,13 +155,16 @@ build_done(struct job *job, void *data)
     if (!b->error)
         build_finish(b, &b->error);
     machine_changed(m);
-    build_end(b);
+    b->done(b->self, b->error);
+    build_free(b);
 }
 
 static void
 build_refused(void *data)
 {
-    build_end(data);
+    struct build *b = data;
+
+    b->done(b->self, b->error);
 }
 
 static bool
@@ -192,7 +199,7 @@ machine_build(struct machine *m, void (*done)(void *self, const GError *error), 
         return;
     }
     /* Told through the mailbox, so that 'done' never comes from within. */
-    mailbox_post(m->mailbox, build_refused, b, NULL);
+    mailbox_post(m->mailbox, build_refused, b, build_free);
 }
 
 /* --- tearing down ------------------------------------------------------------------------------------------------------ */
@@ -226,9 +233,7 @@ machine_teardown(struct machine *m, bool force, GError **error)
     parts_free(m->parts);
     m->parts = NULL;
     m->awaits = m->launched = m->shut_down = false;
-    lock_take(&m->writes);
-    m->frozen = false;
-    lock_drop(&m->writes);
+    machine_freeze(m, false);
     machine_changed(m);
     return true;
 }
@@ -269,24 +274,6 @@ struct serial *
 machine_serial(struct machine *m)
 {
     return m->parts ? m->parts->serial : NULL;
-}
-
-struct hub *
-machine_hub(struct machine *m)
-{
-    return m->parts ? m->parts->hub : NULL;
-}
-
-struct mailbox *
-machine_mailbox(struct machine *m)
-{
-    return m->mailbox;
-}
-
-struct jobs *
-machine_jobs(struct machine *m)
-{
-    return m->jobs;
 }
 
 struct migrate_parameters *

@@ -151,20 +151,12 @@ post_changed(void *data)
 }
 
 static void
-set_frozen(struct machine *m, bool frozen)
-{
-    lock_take(&m->writes);
-    m->frozen = frozen;
-    lock_drop(&m->writes);
-}
-
-static void
 out_stop(void *self)
 {
     struct machine *m = self;
 
     run_hold(m->parts->run, STOP_MIGRATE);
-    set_frozen(m, true);
+    machine_freeze(m, true);
     mailbox_post(m->mailbox, post_changed, m, NULL);
 }
 
@@ -174,7 +166,7 @@ out_go_on(void *self)
     struct machine *m = self;
     g_autoptr(GError) error = NULL;
 
-    set_frozen(m, false);
+    machine_freeze(m, false);
     /* The vCPU threads exist since the guest ran; only starting one can fail. */
     if (!run_release(m->parts->run, STOP_MIGRATE, &error))
         run_hold(m->parts->run, STOP_USER);
@@ -189,6 +181,17 @@ out_user_paused(void *self)
     return run_reasons(m->parts->run) & (STOP_USER | STOP_ERROR);
 }
 
+/* From here on the machine has no guest of its own. */
+static bool
+in_make_room(void *self, GError **error)
+{
+    struct machine *m = self;
+
+    run_hold(m->parts->run, STOP_USER | STOP_MIGRATE);
+    m->awaits = m->launched = true;
+    return parts_empty(m->parts, error);
+}
+
 static void
 in_start(void *self, bool paused)
 {
@@ -197,7 +200,7 @@ in_start(void *self, bool paused)
 
     if (!paused && !atomic_load(&m->arrive_paused))
         reasons |= STOP_USER;
-    set_frozen(m, false);
+    machine_freeze(m, false);
     /* A reset that the guest wanted while it was handed over is done by main, before it runs. */
     if (atomic_load(&m->reset_wanted))
         run_hold(m->parts->run, STOP_CHANGE);
@@ -264,7 +267,8 @@ make_session(struct machine *m, enum migrate_direction direction)
     struct migrate_guest guest = {
         .self = m, .map = m->parts->map, .hub = m->parts->hub, .sections = m->parts->sections,
         .section_count = m->parts->section_count, .machine_type = MACHINE_TYPE, .describe = describe, .agree = agree,
-        .stop = out_stop, .go_on = out_go_on, .user_paused = out_user_paused, .start = in_start, .reset = in_reset,
+        .stop = out_stop, .go_on = out_go_on, .user_paused = out_user_paused, .make_room = in_make_room,
+        .start = in_start, .reset = in_reset,
     };
     struct migrate_events events = {
         .self = m, .state = direction == MIGRATE_OUT ? out_changed : in_changed, .pass = session_passed,
@@ -378,35 +382,28 @@ can_receive(struct machine *m, GError **error)
     return true;
 }
 
-/* From here on the machine has no guest of its own. */
-static bool
-make_room(struct machine *m, GError **error)
-{
-    run_hold(m->parts->run, STOP_USER | STOP_MIGRATE);
-    return parts_empty(m->parts, error);
-}
-
 bool
 machine_incoming(struct machine *m, const char *uri, bool paused, GError **error)
 {
+    bool paused_before = atomic_load(&m->arrive_paused), ok;
     struct session *s;
 
-    if (!migrate_uri_check(uri, MIGRATE_IN, error) || !can_receive(m, error) || !make_room(m, error))
+    if (!migrate_uri_check(uri, MIGRATE_IN, error) || !can_receive(m, error))
         return false;
-    m->awaits = m->launched = true;
     atomic_store(&m->arrive_paused, paused);
     s = make_session(m, MIGRATE_IN);
     adopt(m, &m->incoming, s);
-    machine_changed(m);
-    if (!session_start(s, uri, error)) {
+    ok = session_start(s, uri, error);
+    if (!ok) {
+        atomic_store(&m->arrive_paused, paused_before);
         m->last = NULL;
         session_free(g_steal_pointer(&m->incoming));
-        return false;
     }
-    if (session_exposed(s))
+    machine_changed(m);
+    if (ok && session_exposed(s))
         machine_tell(m, "other hosts can reach this listener, and nothing protects a migration stream: "
                      "whoever connects can read or replace the guest");
-    return true;
+    return ok;
 }
 
 void

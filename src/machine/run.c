@@ -62,9 +62,10 @@ machine_writes_begin(struct machine *m, const char *attempt, GError **error)
 
     lock_take(&m->writes);
     frozen = m->frozen;
+    m->writing = !frozen;
+    lock_drop(&m->writes);
     if (!frozen)
         return true;
-    lock_drop(&m->writes);
     return fail(error, NUMON_ERROR_STATE, "cannot %s: the guest is %s", attempt,
                 m->outgoing && session_owner(m->outgoing) == OWNER_THERE ? "running on the other side of a migration"
                                                           : "being handed over by a migration");
@@ -73,6 +74,19 @@ machine_writes_begin(struct machine *m, const char *attempt, GError **error)
 void
 machine_writes_end(struct machine *m)
 {
+    lock_take(&m->writes);
+    m->writing = false;
+    condition_broadcast(&m->written);
+    lock_drop(&m->writes);
+}
+
+void
+machine_freeze(struct machine *m, bool frozen)
+{
+    lock_take(&m->writes);
+    while (frozen && m->writing)
+        condition_wait(&m->written, &m->writes);
+    m->frozen = frozen;
     lock_drop(&m->writes);
 }
 
@@ -103,9 +117,7 @@ claim_guest(struct machine *m, bool force, GError **error)
                     "run there; `migrate_outcome` asks it, `cont -f` is for when you know that it does not");
     if (owner == OWNER_THERE || owner == OWNER_UNKNOWN)
         session_claim(m->outgoing);
-    lock_take(&m->writes);
-    m->frozen = false;
-    lock_drop(&m->writes);
+    machine_freeze(m, false);
     return true;
 }
 

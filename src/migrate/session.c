@@ -318,6 +318,13 @@ unprepare(struct session *s)
     close_fd(&s->quit);
 }
 
+/* Only now: a refused start has changed nothing. */
+static bool
+make_room(struct session *s, GError **error)
+{
+    return s->direction == MIGRATE_OUT || !s->guest.make_room || s->guest.make_room(s->guest.self, error);
+}
+
 static bool
 start_threads(struct session *s, GError **error)
 {
@@ -336,7 +343,7 @@ session_start(struct session *s, const char *uri, GError **error)
     lock_drop(&s->lock);
     if (!fresh)
         return fail(error, NUMON_ERROR_STATE, "this migration was started already");
-    if (!prepare(s, uri, error)) {
+    if (!prepare(s, uri, error) || !make_room(s, error)) {
         unprepare(s);
         return false;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Two machines in one process: building, running, verifying, and moving a guest from one to the other and back. */
-#include "machine.h"
+#include "../../src/machine/machine-private.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -110,9 +110,9 @@ world_init(struct world *w)
 static void
 world_release(struct world *w)
 {
+    jobs_free(w->jobs);
     machine_free(w->a);
     machine_free(w->b);
-    jobs_free(w->jobs);
     mailbox_free(w->mailbox);
     g_main_context_unref(w->context);
     g_rmdir(w->directory);
@@ -319,6 +319,72 @@ paused_guest_arrives_paused(gconstpointer accel)
     world_release(&w);
 }
 
+static void
+a_listener_that_fails_changes_nothing(void)
+{
+    struct world w;
+    g_autoptr(GError) error = NULL;
+
+    world_init(&w);
+    w.a = machine_of(&w, "synthetic");
+    g_assert_false(machine_incoming(w.a, "unix:/nonexistent/socket", true, &error));
+    g_assert_error(error, NUMON_ERROR, NUMON_ERROR_HOST);
+    g_assert_cmpstr(machine_status(w.a), ==, "prelaunch");
+    g_assert_true(machine_cont(w.a, false, NULL));
+    loop_until(&w, ticks(w.a) >= 2);
+    assert_nothing_lost(&w, w.a);
+    world_release(&w);
+}
+
+/* Main writes guest memory (a reset reads a file meanwhile): a migration does not take its last copy until that is
+ * done, and no lock is held over it. */
+static void
+a_migration_waits_for_who_writes(void)
+{
+    struct world w;
+    struct lock lowest;
+
+    world_init(&w);
+    lock_init(&lowest, 1, "lowest");
+    w.a = machine_of(&w, "synthetic");
+    w.b = machine_of(&w, "synthetic");
+    g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
+    g_assert_true(machine_cont(w.a, false, NULL));
+    g_assert_true(machine_writes_begin(w.a, "write", NULL));
+    lock_take(&lowest);
+    lock_drop(&lowest);
+    g_assert_true(machine_migrate(w.a, w.uri, NULL));
+    loop_until(&w, run_reasons(machine_run(w.a)) & STOP_MIGRATE);
+    g_usleep(20000);
+    g_assert_cmpstr(migrate_state_name(state_of(w.a)), ==, "device");
+    machine_writes_end(w.a);
+    loop_until(&w, migrate_state_ended(state_of(w.a)) && !machine_awaits_incoming(w.b));
+    g_assert_cmpstr(machine_status(w.a), ==, "postmigrate");
+    g_assert_false(machine_writes_begin(w.a, "write", NULL));
+    lock_release(&lowest);
+    world_release(&w);
+}
+
+/* What a machine has posted must not be delivered once it is gone. */
+static void
+a_freed_machine_says_nothing(void)
+{
+    struct world w;
+
+    world_init(&w);
+    w.a = machine_of(&w, "synthetic");
+    w.b = machine_of(&w, "synthetic");
+    g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
+    g_assert_true(machine_cont(w.a, false, NULL));
+    g_assert_true(machine_migrate(w.a, w.uri, NULL));
+    /* Its letters wait: nobody runs the loop. */
+    while (!(run_reasons(machine_run(w.a)) & STOP_MIGRATE))
+        g_usleep(500);
+    machine_free(g_steal_pointer(&w.a));
+    mailbox_drain(w.mailbox);
+    world_release(&w);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -337,5 +403,8 @@ main(int argc, char **argv)
         g_test_add_data_func(refuse, accels[i], another_definition_is_refused);
         g_test_add_data_func(paused, accels[i], paused_guest_arrives_paused);
     }
+    g_test_add_func("/machine/a-listener-that-fails-changes-nothing", a_listener_that_fails_changes_nothing);
+    g_test_add_func("/machine/a-migration-waits-for-who-writes", a_migration_waits_for_who_writes);
+    g_test_add_func("/machine/a-freed-machine-says-nothing", a_freed_machine_says_nothing);
     return g_test_run();
 }

@@ -62,6 +62,8 @@ bool machine_reset(struct machine *m, bool force, GError **error);
 struct migrate_parameters *machine_parameters(struct machine *m);       /* live in every state, also preconfig */
 struct migrate_capabilities *machine_capabilities(struct machine *m);
 bool machine_migrate(struct machine *m, const char *uri, GError **error);
+/* True if the guest was migrated away and acknowledged. */
+bool machine_away(const struct machine *m);
 /* True while a migration out is under way. */
 bool machine_switching(const struct machine *m);
 bool machine_migrate_cancel(struct machine *m, GError **error);

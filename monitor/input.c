@@ -110,8 +110,7 @@ input_line(struct input *in, struct input_line *line)
 void
 input_end(struct input *in)
 {
-    /* The parent of a peer quits it when it ends; if it died instead, the guest may live on here alone. */
-    if (in->monitor->is_peer && monitor_at_stake(in->monitor))
+    if (in->monitor->is_peer && peer_outlives(in->monitor))
         return;
     if (in->line)
         input_line_free(g_steal_pointer(&in->line));

@@ -321,6 +321,9 @@ bool peer_prepare(struct call *call, const char *name, void (*done)(void *self, 
 void peer_forget(struct monitor *m, void *self);
 /* True if the guest was migrated there: it holds the only running copy. */
 bool peer_holds_guest(const struct peer *p);
+/* A peer whose input ended without a word, its parent having died: true if it has the guest, or is just getting it.
+ * It then quits by itself if that comes to nothing. */
+bool peer_outlives(struct monitor *m);
 /* Ends the child and waits for it; NULL is fine.  m->peers frees its elements with it. */
 void peer_free(struct peer *p);
 

@@ -98,6 +98,47 @@ peer_free(struct peer *p)
     g_free(p);
 }
 
+/* --- without its parent ----------------------------------------------------------------------------------------------- */
+
+static bool
+has_or_gets_guest(struct monitor *m)
+{
+    struct session *s = machine_session(m->machine);
+    struct migrate_info info;
+    bool gets;
+
+    if (!machine_built(m->machine))
+        return false;
+    if (!machine_awaits_incoming(m->machine))
+        return !machine_away(m->machine);
+    if (!s)
+        return false;
+    session_info(s, &info);
+    gets = info.state == MIGRATE_ACTIVE || info.state == MIGRATE_DEVICE;
+    migrate_info_release(&info);
+    return gets;
+}
+
+static bool
+quit_when_useless(void *data)
+{
+    struct monitor *m = data;
+
+    if (has_or_gets_guest(m))
+        return false;
+    monitor_quit(m, 0);
+    return true;
+}
+
+bool
+peer_outlives(struct monitor *m)
+{
+    if (!has_or_gets_guest(m))
+        return false;
+    monitor_watch(m, 0, quit_when_useless, m);
+    return true;
+}
+
 /* --- asking ---------------------------------------------------------------------------------------------------------------- */
 
 static void
@@ -495,8 +536,11 @@ get_peers(struct monitor *m, const struct values *args, GError **error)
     for (unsigned i = 0; i < m->peers->len; i++) {
         struct peer *p = g_ptr_array_index(m->peers, i);
 
-        g_variant_builder_add(&rows, "(sssb)", p->name, g_subprocess_get_identifier(p->process), p->state,
-                              (gboolean)peer_holds_guest(p));
+        bool holds = peer_holds_guest(p);
+
+        /* The state is that of its last prompt; the guest came later. */
+        g_variant_builder_add(&rows, "(sssb)", p->name, g_subprocess_get_identifier(p->process),
+                              holds ? "has the guest" : p->state, (gboolean)holds);
     }
     return g_variant_builder_end(&rows);
 }
@@ -510,8 +554,7 @@ print_peers(GVariant *tree, GString *out)
 
     g_variant_iter_init(&iter, tree);
     while (g_variant_iter_next(&iter, "(&s&s&sb)", &name, &pid, &state, &holds))
-        g_string_append_printf(out, "peer %s: process %s, %s%s\n", name, pid, state,
-                               holds ? ", has the guest" : "");
+        g_string_append_printf(out, "peer %s: process %s, %s\n", name, pid, state);
 }
 
 const struct info_item info_peer_items[] = {

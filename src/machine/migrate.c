@@ -298,6 +298,13 @@ machine_out_lives(const struct machine *m)
 }
 
 bool
+machine_away(const struct machine *m)
+{
+    return m->parts && run_reasons(m->parts->run) & STOP_MIGRATE && m->outgoing &&
+           session_owner(m->outgoing) == OWNER_THERE;
+}
+
+bool
 machine_switching(const struct machine *m)
 {
     return session_lives(m->outgoing);

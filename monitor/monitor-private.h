@@ -312,7 +312,21 @@ void pmemsave_detach(struct call *call);
 /* --- peers (peer.c) ------------------------------------------------------------------------------------------------------- */
 
 struct peer *peer_find(struct monitor *m, const char *name);
+/* The same, with an error if there is none. */
+struct peer *peer_get(struct monitor *m, const char *name, GError **error);
 const char *peer_name(const struct peer *p);
+const char *peer_state(const struct peer *p);       /* run state of its last prompt; "" before the first */
+const char *peer_process(const struct peer *p);     /* its id, as text */
+/* Starts a child with this machine's definition; m->peers owns it. */
+struct peer *peer_new(struct monitor *m, const char *name, GError **error);
+/* Runs a line there ('line' NULL: only waits for its first prompt); 'done' on main, never from within, with what it
+ * printed.  One question at a time (STATE). */
+bool peer_ask(struct peer *p, const char *line,
+              void (*done)(void *self, struct peer *p, const char *reply, const GError *error), void *self,
+              GError **error);
+/* Makes it listen for a guest, unless it does. */
+bool peer_listen(struct peer *p, void (*done)(void *self, const char *uri, const GError *error), void *self,
+                 GError **error);
 /* Makes the peer listen for this machine's guest; 'done' on main, never from within, with the call and the URI.
  * False with an error if there is no such peer or it is busy. */
 bool peer_prepare(struct call *call, const char *name, void (*done)(void *self, const char *uri, const GError *error),

@@ -54,6 +54,18 @@ peer_name(const struct peer *p)
     return p->name;
 }
 
+const char *
+peer_state(const struct peer *p)
+{
+    return p->state;
+}
+
+const char *
+peer_process(const struct peer *p)
+{
+    return g_subprocess_get_identifier(p->process);
+}
+
 bool
 peer_holds_guest(const struct peer *p)
 {
@@ -153,10 +165,9 @@ answer(struct peer *p, const char *reply, const GError *error)
         done(p->self, p, reply, error);
 }
 
-/* 'line' NULL: only waits for the prompt. */
-static bool
-ask(struct peer *p, const char *line, void (*done)(void *self, struct peer *p, const char *reply, const GError *error),
-    void *self, GError **error)
+bool
+peer_ask(struct peer *p, const char *line,
+         void (*done)(void *self, struct peer *p, const char *reply, const GError *error), void *self, GError **error)
 {
     g_autofree char *text = g_strdup_printf("%s\n", line ? line : "");
 
@@ -280,18 +291,19 @@ ended(GObject *source, GAsyncResult *result, gpointer data)
         return;                     /* ended by us */
     how = how_it_ended(process);
     fail(&error, NUMON_ERROR_PEER, "peer '%s' ended (%s)", p->name, how);
-    answer(p, p->heard->str, error);
     monitor_event(m, "peer %s ended (%s)", p->name, how);
+    answer(p, p->heard->str, error);        /* whoever asked may have let it go */
     g_ptr_array_remove(m->peers, p);
 }
 
 /* --- starting ---------------------------------------------------------------------------------------------------------------- */
 
-/* A descriptor with the definition as a script. */
+/* A descriptor with the definition as a script.  Where serial output goes is the parent's alone. */
 static int
 make_script(struct monitor *m, GError **error)
 {
-    g_autofree char *text = definition_save(machine_definition(m->machine));
+    g_autoptr(definition) d = definition_copy(machine_definition(m->machine));
+    g_autofree char *text = definition_set_serial(d, "null", NULL) ? definition_save(d) : NULL;
     CLEANUP_FD int fd = memfd_create("definition", MFD_CLOEXEC);
 
     if (fd < 0 || !write_all(fd, text, strlen(text)) || lseek(fd, 0, SEEK_SET) < 0) {
@@ -329,7 +341,7 @@ spawn(struct peer *p, GError **error)
     return true;
 }
 
-static struct peer *
+struct peer *
 peer_new(struct monitor *m, const char *name, GError **error)
 {
     struct peer *p = g_new0(struct peer, 1);
@@ -363,18 +375,18 @@ told_migration(void *self, struct peer *p, const char *reply, const GError *erro
 
     if (error || g_str_has_prefix(reply, "Migration status: setup\n"))
         listens(self, p, reply, error);
-    else if (!ask(p, line, listens, self, &failure))
+    else if (!peer_ask(p, line, listens, self, &failure))
         listens(self, p, reply, failure);
 }
 
-static bool
-prepare(struct peer *p, void (*done)(void *self, const char *uri, const GError *error), void *self, GError **error)
+bool
+peer_listen(struct peer *p, void (*done)(void *self, const char *uri, const GError *error), void *self, GError **error)
 {
     p->prepared = done;
-    return ask(p, "info migrate", told_migration, self, error);
+    return peer_ask(p, "info migrate", told_migration, self, error);
 }
 
-static struct peer *
+struct peer *
 peer_get(struct monitor *m, const char *name, GError **error)
 {
     struct peer *p = peer_find(m, name);
@@ -391,174 +403,5 @@ peer_prepare(struct call *call, const char *name, void (*done)(void *self, const
 {
     struct peer *p = peer_get(call->monitor, name, error);
 
-    return p && prepare(p, done, call, error);
+    return p && peer_listen(p, done, call, error);
 }
-
-/* --- the command -------------------------------------------------------------------------------------------------------------- */
-
-enum { PEER_A_FORCE, PEER_A_WORD, PEER_A_REST };
-static const struct property peer_args[] = {
-    [PEER_A_FORCE] = { "-f", PROPERTY_FLAG, .help = "stop it although the guest's only running copy is there" },
-    [PEER_A_WORD] = { "start|stop|NAME", PROPERTY_WORD, .required = true, .complete = COMPLETE_PEER,
-                      .help = "start or stop a peer, or the peer to speak to" },
-    [PEER_A_REST] = { "NAME|COMMAND", PROPERTY_REST, .help = "the peer's name, or the command line it shall run" },
-    { 0 }
-};
-
-static void
-finish_call(void *self, const char *uri, const GError *error)
-{
-    call_finish(self, error);
-}
-
-/* The first prompt came: the definition is in; now it shall wait for a guest. */
-static void
-started(void *self, struct peer *p, const char *reply, const GError *error)
-{
-    g_autoptr(GError) failure = NULL;
-    struct monitor *m = p->monitor;
-
-    if (!error && prepare(p, finish_call, self, &failure))
-        return;
-    call_finish(self, error ? error : failure);
-    g_ptr_array_remove(m->peers, p);
-}
-
-static enum outcome
-start_peer(struct call *call, const char *name, GError **error)
-{
-    static const struct property id = { "NAME", PROPERTY_ID };
-    struct value parsed = { 0 };
-    struct peer *p;
-    bool ok = property_parse_value(&id, name, &parsed, error);
-
-    g_free(parsed.word);
-    if (!ok)
-        return COMMAND_FAILED;
-    if (peer_find(call->monitor, name) || strcmp(name, "start") == 0 || strcmp(name, "stop") == 0) {
-        fail(error, NUMON_ERROR_ARGUMENT, "cannot start peer '%s': the name is taken", name);
-        return COMMAND_FAILED;
-    }
-    p = peer_new(call->monitor, name, error);
-    return p && ask(p, NULL, started, call, error) ? COMMAND_PENDING : COMMAND_FAILED;
-}
-
-static enum outcome
-stop_peer(struct call *call, const char *name, bool force, GError **error)
-{
-    struct peer *p = peer_get(call->monitor, name, error);
-
-    if (!p)
-        return COMMAND_FAILED;
-    if (peer_holds_guest(p) && !force) {
-        fail(error, NUMON_ERROR_STATE, "cannot stop peer '%s': the guest runs there (`peer stop -f %s` ends it)", name,
-             name);
-        return COMMAND_FAILED;
-    }
-    g_ptr_array_remove(call->monitor->peers, p);
-    return COMMAND_DONE;
-}
-
-static void
-show_reply(void *self, struct peer *p, const char *reply, const GError *error)
-{
-    struct call *call = self;
-
-    call_print(call, "%s", reply);
-    call_finish(call, error);
-}
-
-/* The peer has the guest: now its user's command. */
-static void
-ask_after_arrival(void *self, struct peer *p, const char *reply, const GError *error)
-{
-    struct call *call = self;
-    g_autoptr(GError) failure = NULL;
-
-    if (error || !ask(p, call->args->at[PEER_A_REST].word, show_reply, call, &failure))
-        call_finish(call, error ? error : failure);
-}
-
-/* The peer acknowledges a guest before it lets it run, so a question could come just before that: who migrated the
- * guest there and then asks must be told of the guest. */
-static bool
-ask_with_guest(struct peer *p, struct call *call, GError **error)
-{
-    if (peer_holds_guest(p) && strcmp(p->state, "inmigrate") == 0)
-        return ask(p, "wait migration", ask_after_arrival, call, error);
-    return ask(p, call->args->at[PEER_A_REST].word, show_reply, call, error);
-}
-
-static enum outcome
-run_peer(struct call *call, GError **error)
-{
-    const char *word = call->args->at[PEER_A_WORD].word, *rest = call->args->at[PEER_A_REST].word;
-    struct peer *p;
-
-    if (!rest || !*rest) {
-        fail(error, NUMON_ERROR_ARGUMENT, "peer: %s",
-             strcmp(word, "start") && strcmp(word, "stop") ? "a command for the peer is missing" : "the name is missing");
-        return COMMAND_FAILED;
-    }
-    if (strcmp(word, "start") == 0)
-        return start_peer(call, rest, error);
-    if (strcmp(word, "stop") == 0)
-        return stop_peer(call, rest, call->args->at[PEER_A_FORCE].set, error);
-    p = peer_get(call->monitor, word, error);
-    return p && ask_with_guest(p, call, error) ? COMMAND_PENDING : COMMAND_FAILED;
-}
-
-static void
-detach_peer(struct call *call)
-{
-    peer_forget(call->monitor, call);
-}
-
-static const struct command peer_commands[] = {
-    { .name = "peer", .summary = "start, stop or speak to a second numon",
-      .details = "`peer start b` starts a child with the same definition that waits for a migration; `migrate peer:b` "
-                 "sends the guest there; `peer b info numa` runs a command there and shows its answer. A peer ends "
-                 "with its parent.",
-      .form = FORM_WORDS, .args = peer_args, .when = WHEN_ALWAYS, .run = run_peer, .detach = detach_peer },
-    { 0 }
-};
-
-const struct command_group peer_group = { "Peers", peer_commands };
-
-/* --- info peers --------------------------------------------------------------------------------------------------------------- */
-
-static GVariant *
-get_peers(struct monitor *m, const struct values *args, GError **error)
-{
-    GVariantBuilder rows;
-
-    g_variant_builder_init(&rows, G_VARIANT_TYPE("a(sssb)"));
-    for (unsigned i = 0; i < m->peers->len; i++) {
-        struct peer *p = g_ptr_array_index(m->peers, i);
-
-        bool holds = peer_holds_guest(p);
-
-        /* The state is that of its last prompt; the guest came later. */
-        g_variant_builder_add(&rows, "(sssb)", p->name, g_subprocess_get_identifier(p->process),
-                              holds ? "has the guest" : p->state, (gboolean)holds);
-    }
-    return g_variant_builder_end(&rows);
-}
-
-static void
-print_peers(GVariant *tree, GString *out)
-{
-    GVariantIter iter;
-    const char *name, *pid, *state;
-    gboolean holds;
-
-    g_variant_iter_init(&iter, tree);
-    while (g_variant_iter_next(&iter, "(&s&s&sb)", &name, &pid, &state, &holds))
-        g_string_append_printf(out, "peer %s: process %s, %s\n", name, pid, state);
-}
-
-const struct info_item info_peer_items[] = {
-    { .name = "peers", .summary = "the peers, their processes and states", .when = WHEN_ALWAYS,
-      .get = get_peers, .print = print_peers },
-    { 0 }
-};

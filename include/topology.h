@@ -16,7 +16,8 @@ enum {
     DISTANCE_UNREACHABLE = 255,
 };
 
-enum smp_level { SMP_SOCKETS, SMP_DIES, SMP_CORES, SMP_THREADS, SMP_LEVELS };
+enum smp_level { SMP_SOCKETS, SMP_DIES, SMP_MODULES, SMP_CORES, SMP_THREADS, SMP_LEVELS };
+extern const char *const smp_level_names[SMP_LEVELS];       /* "sockets", ... as `smp` has them */
 
 /* What the user gave (0: not given) and, by smp_derive, what follows. */
 struct smp {
@@ -25,7 +26,7 @@ struct smp {
 };
 
 /* Where a CPU sits; ids count from 0 within the level above. */
-struct cpu_place { unsigned socket, die, core, thread; };
+struct cpu_place { unsigned socket, die, module, core, thread; };
 
 struct node {
     bool present;
@@ -60,13 +61,15 @@ void topology_init(struct topology *t);             /* no node, 1 CPU, nothing m
 bool topology_equal(const struct topology *a, const struct topology *b);
 
 /* Option tables, each with the enum of its indices. */
-enum { SMP_P_CPUS, SMP_P_SOCKETS, SMP_P_DIES, SMP_P_CORES, SMP_P_THREADS, SMP_P_MAXCPUS };
+enum { SMP_P_CPUS, SMP_P_SOCKETS, SMP_P_DIES, SMP_P_MODULES, SMP_P_CORES, SMP_P_THREADS, SMP_P_MAXCPUS,
+       SMP_P_DRAWERS, SMP_P_BOOKS, SMP_P_CLUSTERS, SMP_P_COUNT };
 extern const struct property smp_properties[];      /* implied: cpus */
 enum { NODE_P_NODEID, NODE_P_CPUS, NODE_P_MEM, NODE_P_MEMDEV };
 extern const struct property node_properties[];
 enum { DIST_P_SRC, DIST_P_DST, DIST_P_VAL };
 extern const struct property dist_properties[];
-enum { CPU_P_NODE, CPU_P_SOCKET, CPU_P_DIE, CPU_P_CORE, CPU_P_THREAD };
+enum { CPU_P_NODE, CPU_P_SOCKET, CPU_P_DIE, CPU_P_MODULE, CPU_P_CORE, CPU_P_THREAD, CPU_P_DRAWER, CPU_P_BOOK,
+       CPU_P_CLUSTER };
 extern const struct property cpu_properties[];
 
 /* Each applies parsed values to 't' or fails (ARGUMENT or STATE) with 't' unchanged. */
@@ -80,6 +83,8 @@ bool topology_delete_node(struct topology *t, unsigned node, GError **error);
 bool topology_delete_distance(struct topology *t, unsigned src, unsigned dst, GError **error);
 bool topology_unmap_cpu(struct topology *t, const struct values *v, GError **error);
 
+/* True if CPUs have an id of this level: dies and modules only where there are several. */
+bool smp_has_level(const struct smp *derived, enum smp_level level);
 /* Fills every level, as QEMU 7.2 derives them: what is left goes to cores, then sockets, then threads.  False with
  * the product rule's message if they do not fit; '*ret' is then unchanged. */
 bool smp_derive(const struct smp *entered, struct smp *ret, GError **error);

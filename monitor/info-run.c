@@ -47,12 +47,13 @@ status_print(GVariant *tree, GString *out)
 static char *
 levels_default(const struct smp *entered, const struct smp *derived)
 {
-    static const char *const names[SMP_LEVELS] = { "sockets", "dies", "cores", "threads" };
     g_autoptr(GString) levels = g_string_new(NULL);
     bool complete = true;
 
     for (int i = 0; i < SMP_LEVELS; i++) {
-        g_string_append_printf(levels, "%s%s=%u", i ? "," : "", names[i], derived->levels[i]);
+        if (i == SMP_MODULES && derived->levels[i] == 1)
+            continue;
+        g_string_append_printf(levels, "%s%s=%u", i ? "," : "", smp_level_names[i], derived->levels[i]);
         complete = complete && entered->levels[i];
     }
     if (complete)

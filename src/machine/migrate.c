@@ -60,9 +60,9 @@ describe(void *self)
     GString *out = g_string_new(NULL);
 
     g_string_append_printf(out, "accelerator: %s\n", p->class->name);
-    g_string_append_printf(out, "CPUs: %u of %u (sockets %u, dies %u, cores %u, threads %u)\n", smp->cpus, smp->maxcpus,
-                           smp->levels[SMP_SOCKETS], smp->levels[SMP_DIES], smp->levels[SMP_CORES],
-                           smp->levels[SMP_THREADS]);
+    g_string_append_printf(out, "CPUs: %u of %u (sockets %u, dies %u, modules %u, cores %u, threads %u)\n",
+                           smp->cpus, smp->maxcpus, smp->levels[SMP_SOCKETS], smp->levels[SMP_DIES],
+                           smp->levels[SMP_MODULES], smp->levels[SMP_CORES], smp->levels[SMP_THREADS]);
     describe_memory(p, out);
     describe_nodes(&p->topology, out);
     g_string_append(out, "devices: uart rtc power\n");

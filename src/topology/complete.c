@@ -76,6 +76,8 @@ describe_cpu(const struct smp *smp, unsigned cpu, GString *out)
     g_string_append_printf(out, "%sCPU %u [socket-id: %u, ", out->len ? ", " : "", cpu, p.socket);
     if (smp->levels[SMP_DIES] > 1)
         g_string_append_printf(out, "die-id: %u, ", p.die);
+    if (smp->levels[SMP_MODULES] > 1)
+        g_string_append_printf(out, "module-id: %u, ", p.module);
     g_string_append_printf(out, "core-id: %u, thread-id: %u]", p.core, p.thread);
 }
 

@@ -13,8 +13,12 @@ const struct property cpu_properties[] = {
                      .help = "node that the CPUs are in" },
     [CPU_P_SOCKET] = { "socket-id", PROPERTY_UINT, .max = UINT32_MAX, .help = "socket; left out: all" },
     [CPU_P_DIE] = { "die-id", PROPERTY_UINT, .max = UINT32_MAX, .help = "die in its socket; left out: all" },
-    [CPU_P_CORE] = { "core-id", PROPERTY_UINT, .max = UINT32_MAX, .help = "core in its die; left out: all" },
+    [CPU_P_MODULE] = { "module-id", PROPERTY_UINT, .max = UINT32_MAX, .help = "module in its die; left out: all" },
+    [CPU_P_CORE] = { "core-id", PROPERTY_UINT, .max = UINT32_MAX, .help = "core in its module; left out: all" },
     [CPU_P_THREAD] = { "thread-id", PROPERTY_UINT, .max = UINT32_MAX, .help = "thread in its core; left out: all" },
+    [CPU_P_DRAWER] = { "drawer-id", PROPERTY_UINT, .max = UINT32_MAX, .help = "of other machines; refused here" },
+    [CPU_P_BOOK] = { "book-id", PROPERTY_UINT, .max = UINT32_MAX, .help = "of other machines; refused here" },
+    [CPU_P_CLUSTER] = { "cluster-id", PROPERTY_UINT, .max = UINT32_MAX, .help = "of other machines; refused here" },
     { 0 }
 };
 
@@ -25,16 +29,24 @@ matches(const struct smp *smp, unsigned cpu, const struct values *v)
 
     return (!v->at[CPU_P_SOCKET].set || v->at[CPU_P_SOCKET].number == p.socket)
         && (!v->at[CPU_P_DIE].set || v->at[CPU_P_DIE].number == p.die)
+        && (!v->at[CPU_P_MODULE].set || v->at[CPU_P_MODULE].number == p.module)
         && (!v->at[CPU_P_CORE].set || v->at[CPU_P_CORE].number == p.core)
         && (!v->at[CPU_P_THREAD].set || v->at[CPU_P_THREAD].number == p.thread);
 }
 
-/* Dies are a level of the machine only if a socket has more than one. */
+/* Dies and modules are levels of the machine only where there are several; some keys are of other machines. */
 static bool
 keys_supported(const struct smp *smp, const struct values *v, GError **error)
 {
-    if (v->at[CPU_P_DIE].set && smp->levels[SMP_DIES] == 1)
-        return fail(error, NUMON_ERROR_ARGUMENT, "die-id is not supported");
+    const struct { unsigned key; bool supported; } keys[] = {
+        { CPU_P_DIE, smp_has_level(smp, SMP_DIES) }, { CPU_P_MODULE, smp_has_level(smp, SMP_MODULES) },
+        { CPU_P_DRAWER, false }, { CPU_P_BOOK, false }, { CPU_P_CLUSTER, false },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(keys); i++) {
+        if (v->at[keys[i].key].set && !keys[i].supported)
+            return fail(error, NUMON_ERROR_ARGUMENT, "%s is not supported", cpu_properties[keys[i].key].name);
+    }
     return true;
 }
 

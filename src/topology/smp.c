@@ -1,43 +1,56 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* CPU levels.  A CPU's index counts threads within cores within dies within sockets, so its place is the index
- * written in a mixed base; the APIC id is the same place with each level in whole bits. */
+/* CPU levels.  A CPU's index counts threads within cores within modules within dies within sockets, so its place is
+ * the index written in a mixed base; the APIC id is the same place with each level in whole bits. */
 #include "topology.h"
 
 #include "topology-private.h"
 
-/* A level is a 16-bit number, so the product of all four fits 64 bits. */
+/* A level is a 16-bit number; the product is formed so that it cannot pass 64 bits. */
 #define LEVEL(name_, help_) { name_, PROPERTY_UINT, .max = UINT16_MAX, .help = help_ }
 
 const struct property smp_properties[] = {
     [SMP_P_CPUS] = { "cpus", PROPERTY_UINT, .max = UINT16_MAX, .help = "CPUs the guest starts with" },
     [SMP_P_SOCKETS] = LEVEL("sockets", "sockets of the machine"),
     [SMP_P_DIES] = LEVEL("dies", "dies of a socket"),
-    [SMP_P_CORES] = LEVEL("cores", "cores of a die"),
+    [SMP_P_MODULES] = LEVEL("modules", "modules of a die"),
+    [SMP_P_CORES] = LEVEL("cores", "cores of a module"),
     [SMP_P_THREADS] = LEVEL("threads", "threads of a core"),
     [SMP_P_MAXCPUS] = { "maxcpus", PROPERTY_UINT, .max = UINT16_MAX, .help = "CPUs the machine has room for" },
+    [SMP_P_DRAWERS] = LEVEL("drawers", "a level of other machines; only 1 here"),
+    [SMP_P_BOOKS] = LEVEL("books", "a level of other machines; only 1 here"),
+    [SMP_P_CLUSTERS] = LEVEL("clusters", "a level of other machines; only 1 here"),
     { 0 }
 };
 
-static const char *const level_names[SMP_LEVELS] = { "sockets", "dies", "cores", "threads" };
+const char *const smp_level_names[SMP_LEVELS] = { "sockets", "dies", "modules", "cores", "threads" };
+
+bool
+smp_has_level(const struct smp *s, enum smp_level level)
+{
+    return (level != SMP_DIES && level != SMP_MODULES) || s->levels[level] > 1;
+}
 
 static uint64_t
 product(const struct smp *s)
 {
     uint64_t n = 1;
 
+    /* Whatever is above 2^32 is as wrong as any. */
     for (unsigned i = 0; i < SMP_LEVELS; i++)
-        n *= s->levels[i];
+        n = MIN(n, UINT32_MAX + UINT64_C(1)) * s->levels[i];
     return n;
 }
 
-/* "sockets (2) * dies (1) * cores (2) * threads (1)". */
+/* "sockets (2) * dies (1) * cores (2) * threads (1)", as QEMU 7.2 has it; modules, which it has not, if there are. */
 static char *
 spell_levels(const struct smp *s)
 {
     GString *text = g_string_new(NULL);
 
-    for (unsigned i = 0; i < SMP_LEVELS; i++)
-        g_string_append_printf(text, "%s%s (%u)", i ? " * " : "", level_names[i], s->levels[i]);
+    for (unsigned i = 0; i < SMP_LEVELS; i++) {
+        if (i != SMP_MODULES || s->levels[i] > 1)
+            g_string_append_printf(text, "%s%s (%u)", i ? " * " : "", smp_level_names[i], s->levels[i]);
+    }
     return g_string_free(text, FALSE);
 }
 
@@ -48,11 +61,11 @@ remainder_of(const struct smp *s, unsigned total)
     uint64_t others = 1;
 
     for (unsigned i = 0; i < SMP_LEVELS; i++)
-        others *= s->levels[i] ? s->levels[i] : 1;
+        others = MIN(others, UINT32_MAX + UINT64_C(1)) * (s->levels[i] ? s->levels[i] : 1);
     return (unsigned)(total / others);
 }
 
-/* QEMU 7.2's order of preference: cores, then sockets, then threads take what is left; dies are 1 unless given. */
+/* QEMU 7.2's order of preference: cores, then sockets, then threads take what is left; dies and modules are 1 unless given. */
 static void
 fill_levels(struct smp *s)
 {
@@ -114,6 +127,8 @@ smp_place(const struct smp *s, unsigned cpu)
     cpu /= s->levels[SMP_THREADS];
     place.core = cpu % s->levels[SMP_CORES];
     cpu /= s->levels[SMP_CORES];
+    place.module = cpu % s->levels[SMP_MODULES];
+    cpu /= s->levels[SMP_MODULES];
     place.die = cpu % s->levels[SMP_DIES];
     place.socket = cpu / s->levels[SMP_DIES];
     return place;
@@ -133,6 +148,7 @@ smp_apic_id(const struct smp *s, unsigned cpu)
     unsigned id = place.socket;
 
     id = id << bits_for(s->levels[SMP_DIES]) | place.die;
+    id = id << bits_for(s->levels[SMP_MODULES]) | place.module;
     id = id << bits_for(s->levels[SMP_CORES]) | place.core;
     return id << bits_for(s->levels[SMP_THREADS]) | place.thread;
 }
@@ -159,11 +175,14 @@ topology_set_smp(struct topology *t, const struct values *v, GError **error)
     };
     struct smp derived;
 
-    for (unsigned i = 0; i <= SMP_P_MAXCPUS; i++) {
+    for (unsigned i = 0; i < SMP_P_COUNT; i++) {
         if (v->at[i].set && v->at[i].number == 0)
             return fail(error, NUMON_ERROR_ARGUMENT,
                         "Invalid CPU topology: CPU topology parameters must be greater than zero: %s=0",
                         smp_properties[i].name);
+        if (i > SMP_P_MAXCPUS && v->at[i].set && v->at[i].number > 1)
+            return fail(error, NUMON_ERROR_ARGUMENT, "%s > 1 not supported by this machine's CPU topology: %s=%u",
+                        smp_properties[i].name, smp_properties[i].name, (unsigned)v->at[i].number);
     }
     for (unsigned i = 0; i < SMP_LEVELS; i++)
         entered.levels[i] = (unsigned)v->at[SMP_P_SOCKETS + i].number;

@@ -132,6 +132,12 @@ refusals_use_qemus_words_and_change_nothing(void)
         { "", "smp 0", ARGUMENT, "Invalid CPU topology: CPU topology parameters must be greater than zero" },
         { "", "smp 4,sockets=0", ARGUMENT, "Invalid CPU topology: CPU topology parameters must be greater than zero" },
         { "", "smp 129", LIMIT, "Invalid SMP CPUs 129. The max CPUs supported by this machine is 128" },
+        { TWO, "cpu node-id=0,module-id=0", ARGUMENT, "module-id is not supported" },
+        { TWO, "cpu node-id=0,cluster-id=0", ARGUMENT, "cluster-id is not supported" },
+        { TWO, "cpu node-id=0,book-id=0", ARGUMENT, "book-id is not supported" },
+        { TWO, "cpu node-id=0,drawer-id=0", ARGUMENT, "drawer-id is not supported" },
+        { "", "smp 4,clusters=2", ARGUMENT, "clusters > 1 not supported by this machine's CPU topology: clusters=2" },
+        { "", "smp 4,books=0", ARGUMENT, "Invalid CPU topology: CPU topology parameters must be greater than zero" },
         { "", "smp sockets=65535,dies=65535,cores=65535,threads=65535", ARGUMENT, "Invalid CPU topology: " },
     };
 
@@ -214,6 +220,28 @@ apic_ids_have_each_level_in_its_own_bits(void)
     g_assert_cmpuint(smp_apic_id(&s, 5), ==, 5);
     g_assert_cmpuint(smp_apic_id(&s, 6), ==, 8);
     g_assert_cmpuint(smp_apic_id(&s, 17), ==, 21);
+}
+
+/* Modules lie between dies and cores; an id of theirs is a key where a die has several. */
+static void
+modules_are_a_level(void)
+{
+    struct topology t = topology_of("smp 24,sockets=2,modules=3,threads=2\nnode mem=64M\nnode mem=64M\n"
+                                    "cpu node-id=1,module-id=2\ncpu node-id=0,module-id=0,core-id=1");
+    struct smp s;
+
+    g_assert_true(smp_derive(&t.smp, &s, NULL));
+    g_assert_cmpuint(s.levels[SMP_MODULES], ==, 3);
+    g_assert_cmpuint(s.levels[SMP_CORES], ==, 2);
+    for (unsigned cpu = 0; cpu < s.maxcpus; cpu++) {
+        struct cpu_place p = smp_place(&s, cpu);
+
+        g_assert_cmpuint(((p.socket * 3 + p.module) * 2 + p.core) * 2 + p.thread, ==, cpu);
+        g_assert_cmpuint(smp_apic_id(&s, cpu), ==, p.socket << 4 | p.module << 2 | p.core << 1 | p.thread);
+        g_assert_cmpint(t.cpu_node[cpu], ==, p.module == 2 ? 1 : p.module == 0 && p.core == 1 ? 0 : -1);
+    }
+    refused("smp 4,modules=2", "smp 9,modules=2", ARGUMENT, MATCH
+            "sockets (1) * dies (1) * modules (2) * cores (4) * threads (1) != maxcpus (9)");
 }
 
 /* --- check -------------------------------------------------------------------------------------------------------- */
@@ -450,6 +478,7 @@ main(int argc, char **argv)
     ADD(levels_follow_as_in_qemu);
     ADD(levels_that_do_not_fit_are_refused_as_in_qemu);
     ADD(apic_ids_have_each_level_in_its_own_bits);
+    ADD(modules_are_a_level);
     ADD(check_lists_every_problem);
     ADD(a_missing_node_comes_with_its_distances);
     ADD(resizing_makes_equal_nodes_and_keeps_the_rest);

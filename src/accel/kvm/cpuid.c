@@ -138,11 +138,13 @@ bits_for(unsigned count)
 static void
 add_topology(struct kvm_cpuid2 *c, const struct topology_final *t, unsigned apic_id)
 {
-    static const unsigned alone[SMP_LEVELS] = { 1, 1, 1, 1 };
+    static const unsigned alone[SMP_LEVELS] = { 1, 1, 1, 1, 1 };
     const unsigned *levels = t ? t->smp.levels : alone;
-    unsigned threads = levels[SMP_THREADS], cpus = threads * levels[SMP_CORES] * levels[SMP_DIES];
+    unsigned threads = levels[SMP_THREADS], in_module = threads * levels[SMP_CORES];
+    unsigned cpus = in_module * levels[SMP_MODULES] * levels[SMP_DIES];
     unsigned thread_bits = bits_for(threads);
-    unsigned socket_bits = thread_bits + bits_for(levels[SMP_CORES]) + bits_for(levels[SMP_DIES]);
+    unsigned socket_bits = thread_bits + bits_for(levels[SMP_CORES]) + bits_for(levels[SMP_MODULES]) +
+                           bits_for(levels[SMP_DIES]);
     struct kvm_cpuid_entry2 *e = (struct kvm_cpuid_entry2 *)find_leaf(c, 1);
     const struct { unsigned bits, count, type; } level[] = { { thread_bits, threads, 1 }, { socket_bits, cpus, 2 },
                                                              { 0, 0, 0 } };

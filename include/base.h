@@ -89,6 +89,14 @@ bool list_parse(const char *text, unsigned limit, uint64_t *words, GError **erro
 /* The set bits as ranges, "0-3,8"; "" if none.  Caller frees. */
 char *list_format(const uint64_t *words, unsigned limit);
 
+/* --- names of commands, options and parameters: '-' and '_' are equal ----------------------------------------- */
+
+bool name_equal(const char *a, const char *b);
+/* True if 'name' starts with the 'size' bytes of 'prefix'. */
+bool name_has_prefix(const char *name, const char *prefix, size_t size);
+/* How many characters must be added, dropped or changed to make 'name' of 'typed', of which the first ID_SIZE count. */
+unsigned name_distance(const char *typed, const char *name);
+
 /* --- words of bits: one bit an object, 64-bit words, bit 0 lowest, as KVM's dirty log has them -------------- */
 
 #define WORDS_FOR(bits) (((uint64_t)(bits) + 63) / 64)
@@ -182,7 +190,8 @@ struct jobs *jobs_new(struct mailbox *mailbox, unsigned threads);
 /* Cancels every job, joins, and calls each 'done' that is still due before it returns; main only. */
 void jobs_free(struct jobs *jobs);
 /* Runs 'work' on a pool thread, then 'done' (may be NULL) on main through the mailbox.  A job that was cancelled
- * before its turn skips 'work', never 'done'.  The job is freed after 'done'.  Main only; threads start as needed. */
+ * before its turn skips 'work', never 'done'.  The job is freed after 'done'.  Main only; threads start as needed, and
+ * where the host gives none, 'work' is done before this returns. */
 struct job *job_start(struct jobs *jobs, void (*work)(struct job *job, void *data),
                       void (*done)(struct job *job, void *data), void *data);
 /* Asks 'work' to end early; it looks at job_cancelled() now and then. */

@@ -10,28 +10,6 @@ const struct command_group *const command_groups[] = {
     NULL
 };
 
-static char
-folded(char c)
-{
-    return c == '-' ? '_' : c;
-}
-
-bool
-name_has_prefix(const char *name, const char *prefix, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        if (!name[i] || folded(name[i]) != folded(prefix[i]))
-            return false;
-    }
-    return true;
-}
-
-bool
-name_equal(const char *a, const char *b)
-{
-    return strlen(a) == strlen(b) && name_has_prefix(a, b, strlen(b));
-}
-
 const struct command *
 command_find(const char *name)
 {
@@ -70,29 +48,6 @@ command_names(unsigned when)
     return names;
 }
 
-/* How many characters must change, come or go to make 'b' of 'a'; both are cut at 31. */
-static unsigned
-edit_distance(const char *a, const char *b)
-{
-    unsigned row[32];
-    size_t m = MIN(strlen(a), 31), n = MIN(strlen(b), 31);
-
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= m; i++) {
-        unsigned diagonal = row[0];
-
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            unsigned above = row[j], changed = diagonal + (folded(a[i - 1]) != folded(b[j - 1]));
-
-            row[j] = MIN(changed, MIN(above, row[j - 1]) + 1);
-            diagonal = above;
-        }
-    }
-    return row[n];
-}
-
 const char *
 name_nearest(const char *const *names, const char *text)
 {
@@ -103,7 +58,7 @@ name_nearest(const char *const *names, const char *text)
     if (size == 0)
         return NULL;
     for (; *names; names++) {
-        unsigned distance = edit_distance(text, *names);
+        unsigned distance = name_distance(text, *names);
 
         if (name_has_prefix(*names, text, size) && !longer)
             longer = *names;

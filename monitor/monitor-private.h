@@ -60,9 +60,6 @@ const struct command *command_by_option(const char *option);    /* "-m"; NULL if
 const char *name_nearest(const char *const *names, const char *text);
 /* Every command name; with 'when' not 0 only those allowed then.  Caller frees the array with g_ptr_array_unref. */
 GPtrArray *command_names(unsigned when);
-/* True if the names are equal ('_' equals '-'); the second: if 'name' starts with the 'size' bytes of 'prefix'. */
-bool name_equal(const char *a, const char *b);
-bool name_has_prefix(const char *name, const char *prefix, size_t size);
 /* The only name of 'names' that begins with 'word'; NULL if none, with ARGUMENT listing them if several. */
 const char *name_expand(GPtrArray *names, const char *word, GError **error);
 /* "memory SIZE[,slots=N][,maxmem=SIZE]"; one line a variant, or only 'variant' if not NULL.  Caller frees. */

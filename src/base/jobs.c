@@ -123,11 +123,21 @@ jobs_new(struct mailbox *mailbox, unsigned threads)
     return jobs;
 }
 
+/* A host that gives us no thread at all must not leave a job waiting for ever: main does it, however long it takes. */
+static void
+work_on_main(struct jobs *jobs)
+{
+    struct job *job = take_job(jobs);
+
+    if (!job_cancelled(job))
+        job->work(job, job->data);
+    finish_job(jobs, job);
+}
+
 /* Starts one more thread if there are more jobs than threads: a program that never needs a job has none. */
 static void
 grow_pool(struct jobs *jobs)
 {
-    g_autoptr(GError) error = NULL;
     unsigned wanted, started = 0;
 
     while (started < jobs->thread_count && jobs->threads[started].started)
@@ -137,8 +147,8 @@ grow_pool(struct jobs *jobs)
     lock_drop(&jobs->lock);
     if (started >= jobs->thread_count || started >= wanted)
         return;
-    if (!thread_start(&jobs->threads[started], "job", pool_thread, jobs, &error) && started == 0)
-        g_error("%s", error->message);
+    if (!thread_start(&jobs->threads[started], "job", pool_thread, jobs, NULL) && started == 0)
+        work_on_main(jobs);
 }
 
 void

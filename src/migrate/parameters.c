@@ -56,20 +56,11 @@ migrate_parameter_set(struct migrate_parameters *p, const char *name, const char
     return good;
 }
 
-static bool
-same_name(const char *a, const char *b)
-{
-    for (; *a && *b; a++, b++)
-        if (*a != *b && !((*a == '_' || *a == '-') && (*b == '_' || *b == '-')))
-            return false;
-    return *a == *b;
-}
-
 bool
 migrate_capability_set(struct migrate_capabilities *c, const char *name, bool on, GError **error)
 {
     for (const struct migrate_capability_info *i = migrate_capability_info; i->name; i++)
-        if (same_name(i->name, name)) {
+        if (name_equal(i->name, name)) {
             atomic_store((_Atomic bool *)((char *)c + i->offset), on);
             return true;
         }

@@ -42,52 +42,13 @@ values_free(struct values *v)
 
 /* --- names -------------------------------------------------------------------------------------------------------- */
 
-static char
-plain_char(char c)
-{
-    return c == '_' ? '-' : c;
-}
-
-static bool
-same_name(const char *a, const char *b)
-{
-    while (*a && plain_char(*a) == plain_char(*b)) {
-        a++;
-        b++;
-    }
-    return plain_char(*a) == plain_char(*b);
-}
-
 int
 property_find(const struct property *table, const char *name)
 {
     for (unsigned i = 0; table[i].type != PROPERTY_END; i++)
-        if (same_name(table[i].name, name))
+        if (name_equal(table[i].name, name))
             return (int)i;
     return -1;
-}
-
-/* How many characters must be added, dropped or changed to make one name the other (Levenshtein's distance). */
-static unsigned
-name_distance(const char *a, const char *b)
-{
-    size_t size = strlen(b) + 1;
-    g_autofree unsigned *row = g_new(unsigned, size);
-
-    for (unsigned j = 0; j < size; j++)
-        row[j] = j;
-    for (unsigned i = 0; a[i]; i++) {
-        unsigned diagonal = row[0];
-
-        row[0] = i + 1;
-        for (size_t j = 1; j < size; j++) {
-            unsigned changed = diagonal + (plain_char(a[i]) != plain_char(b[j - 1]));
-
-            diagonal = row[j];
-            row[j] = MIN(changed, MIN(row[j], row[j - 1]) + 1);
-        }
-    }
-    return row[size - 1];
 }
 
 /* Sets the error for a key that the table does not have; always false. */
@@ -98,7 +59,7 @@ fail_unknown(const struct property *table, const char *key, GError **error)
     unsigned best = UINT_MAX;
 
     for (unsigned i = 0; table[i].type != PROPERTY_END; i++) {
-        unsigned distance = strlen(key) > ID_SIZE ? UINT_MAX : name_distance(key, table[i].name);
+        unsigned distance = name_distance(key, table[i].name);
 
         if (distance < best)
             g_string_truncate(nearest, 0);

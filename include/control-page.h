@@ -28,6 +28,9 @@
 
 #include <stdint.h>
 
+/* How users name the image that is linked into numon. */
+#define BUILTIN_WORKLOAD "builtin:workload"
+
 enum {
     CONTROL_GPA         = 0x200000,
     CONTROL_PAGE        = 4096,

@@ -50,7 +50,8 @@ bool serial_target_check(const char *target, GError **error);
 
 /* --- devices --------------------------------------------------------------------------------------------------- */
 
-/* 16550 UART (PC16550D data sheet) at 0x3f8; output goes to the ring. */
+/* 16550 UART (PC16550D data sheet); output goes to the ring. */
+enum { UART_PORT = 0x3f8 };             /* the PC's first serial port */
 struct uart;
 struct uart *uart_new(struct serial *serial);
 void uart_free(struct uart *u);

@@ -9,6 +9,8 @@
 /* --- backends: what a block's host memory is made of --------------------------------------------------------- */
 
 enum backend_kind { BACKEND_RAM, BACKEND_MEMFD, BACKEND_KINDS };
+/* The block that is all RAM where no node has a backend: an id that no backend may have. */
+#define RAM_BLOCK "numon.ram"
 extern const char *const backend_kind_names[];      /* "memory-backend-ram", ...; NULL-terminated */
 
 /* As the user entered it; a plain value. */
@@ -30,7 +32,7 @@ void backend_options_init_default(struct backend_options *o, const char *id, uin
 
 /* Host memory of one backend, mapped.  Fixed from block_new to block_free. */
 typedef struct block {
-    char name[ID_SIZE];             /* unique in its map: the backend's id, or "numon.ram" */
+    char name[ID_SIZE];             /* unique in its map: the backend's id, or RAM_BLOCK */
     uint8_t *host;                  /* first byte of the mapping, page aligned, MADV_DONTFORK */
     uint64_t size;                  /* bytes, a multiple of PAGE_SIZE */
     uint64_t page_count;

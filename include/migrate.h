@@ -11,19 +11,20 @@
 
 /* --- parameters and capabilities: declared once, live ------------------------------------------------------------ */
 
-/* Name in C, name for people, property type, unit of a number without suffix, min, max, default, unit, help. */
+/* Name in C, name for people, property type, unit of a number without suffix, min, max, default as typed, unit,
+ * help. */
 #define MIGRATE_PARAMETERS(X)                                                                                      \
-    X(max_bandwidth, "max-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, 128 * MIB, "128M", "bytes/second",       \
+    X(max_bandwidth, "max-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, "128M", "bytes/second",                   \
       "most that is sent in a second; 0 is unlimited")                                                             \
-    X(avail_switchover_bandwidth, "avail-switchover-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, 0, "0",         \
+    X(avail_switchover_bandwidth, "avail-switchover-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, "0",            \
       "bytes/second", "bandwidth to reckon the switchover with; 0 is the measured one")                            \
-    X(downtime_limit, "downtime-limit", PROPERTY_UINT, 1, 0, 2000000, 300, "300", "ms",                            \
+    X(downtime_limit, "downtime-limit", PROPERTY_UINT, 1, 0, 2000000, "300", "ms",                                 \
       "longest stop of the guest at the switchover")                                                               \
-    X(switchover_timeout, "switchover-timeout", PROPERTY_UINT, 1, 100, 600000, 5000, "5000", "ms",                 \
+    X(switchover_timeout, "switchover-timeout", PROPERTY_UINT, 1, 100, 600000, "5000", "ms",                       \
       "without progress for so long while switching over, the source goes on by itself")
 
 struct migrate_parameters {
-#define X(c, name, type, unit_size, min, max, value, text, unit, help) _Atomic uint64_t c;
+#define X(c, name, type, unit_size, min, max, value, unit, help) _Atomic uint64_t c;
     MIGRATE_PARAMETERS(X)
 #undef X
 };
@@ -167,7 +168,9 @@ struct migrate_info {
     uint64_t total_ms, setup_ms, downtime_us, expected_downtime_ms;
     bool downtime_known;
     uint64_t total_bytes, remaining_bytes, page_size;
-    uint64_t bytes, pages_normal, pages_zero, precopy_bytes, downtime_bytes, dirty_syncs;
+#define X(c, unit, help) uint64_t c;
+    MIGRATE_COUNTERS(X)
+#undef X
     uint64_t dirty_pages_rate;              /* pages per second over the last sync period */
     double mbps;                            /* 10^6 bit/s: last window, or the whole once ended */
     uint64_t pages_per_second;

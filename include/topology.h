@@ -13,6 +13,7 @@ enum {
     TOPOLOGY_CPUS = 128,            /* limit of both accelerators */
     DISTANCE_LOCAL = 10,
     DISTANCE_MIN = 10,
+    DISTANCE_USUAL = 20,            /* between two nodes, where nothing else is known (QEMU's and ACPI's) */
     DISTANCE_UNREACHABLE = 255,
 };
 

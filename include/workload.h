@@ -16,7 +16,7 @@ enum {
 };
 extern const struct property workload_properties[];
 
-void workload_parameters_init(struct control_parameters *p);       /* idle, unlimited, 4 MiB, word, random, own, 250 */
+void workload_parameters_init(struct control_parameters *p);       /* the defaults of the table */
 /* Changes what 'v' sets and leaves the rest. 'rate' and 'node' also take the words "unlimited" and "own". */
 bool workload_parameters_read(struct control_parameters *p, const struct values *v, GError **error);
 /* "pattern=random rate=20000 ...": all, or only what differs from the defaults.  Caller frees. */

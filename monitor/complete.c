@@ -113,7 +113,7 @@ offer_kind(struct completion *c, enum property_complete kind)
             offer(c, peer_name(c->monitor->peers->pdata[i]));
         break;
     case COMPLETE_KERNEL:
-        offer(c, "builtin:workload");
+        offer(c, BUILTIN_WORKLOAD);
         c->files = true;
         break;
     case COMPLETE_URI:

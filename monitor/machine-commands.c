@@ -28,7 +28,7 @@ run_accel(struct call *call, GError **error)
 enum { TEXT_VALUE };
 
 static const struct property kernel_args[] = {
-    [TEXT_VALUE] = { "file", PROPERTY_WORD, .required = true, .value_default = "builtin:workload",
+    [TEXT_VALUE] = { "file", PROPERTY_WORD, .required = true, .value_default = BUILTIN_WORKLOAD,
                      .complete = COMPLETE_KERNEL,
                      .help = "Linux bzImage, PVH or Multiboot ELF, or builtin:workload" },
     { 0 }

@@ -78,13 +78,13 @@ bool
 kernel_open(const char *name, struct kernel *ret, GError **error)
 {
     *ret = (struct kernel) { .name = g_strdup(name) };
-    if (strcmp(name, BUILTIN "workload") == 0)
+    if (strcmp(name, BUILTIN_WORKLOAD) == 0)
         ret->file = (struct file_bytes) {
             ret->name, builtin_workload, (uint64_t)(builtin_workload_end - builtin_workload),
         };
     else if (g_str_has_prefix(name, BUILTIN))
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': the only builtin one is '" BUILTIN
-                    "workload'", name);
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': the only builtin one is '"
+                    BUILTIN_WORKLOAD "'", name);
     else if (!read_file(name, ret, error))
         return false;
     return recognise(&ret->file, &ret->image, error);

@@ -6,9 +6,6 @@
 
 #include "config-private.h"
 
-/* The block that is all RAM when no node has a backend. */
-#define RAM_BLOCK "numon.ram"
-
 static const struct backend_options *
 backend_at(const struct definition *d, guint i)
 {

@@ -95,8 +95,8 @@ add_backend_commands(const struct definition *d, uint64_t bytes)
     g_string_append_printf(out, "object_add %s,id=%s,size=%s\nnuma node,nodeid=%u,memdev=%s",
                            backend_kind_names[BACKEND_RAM], id, size, node, id);
     for (unsigned i = 0; topology_has_distances(t) && i < t->node_count; i++)
-        g_string_append_printf(out, "\nnuma dist,src=%u,dst=%u,val=20\nnuma dist,src=%u,dst=%u,val=20", node,
-                               t->node_order[i], t->node_order[i], node);
+        g_string_append_printf(out, "\nnuma dist,src=%u,dst=%u,val=%d\nnuma dist,src=%u,dst=%u,val=%d", node,
+                               t->node_order[i], DISTANCE_USUAL, t->node_order[i], node, DISTANCE_USUAL);
     return g_string_free(out, FALSE);
 }
 

@@ -5,7 +5,7 @@
 
 #include "config.h"
 
-#define KERNEL_DEFAULT "builtin:workload"
+#define KERNEL_DEFAULT BUILTIN_WORKLOAD
 #define SERIAL_DEFAULT "null"
 
 /* Appends "memory SIZE[,slots=N][,maxmem=SIZE]", without a line end. */

@@ -74,12 +74,12 @@ check_host(const struct definition *d, GPtrArray *problems)
         problem_add(problems, g_strdup(d->accel == ACCEL_AUTO ? "accel synthetic" : "accel auto"), "%s",
                     error->message);
     } else if (class->lays_out_workload && !parts_is_workload(d)) {
-        problem_add(problems, g_strdup("kernel builtin:workload"),
+        problem_add(problems, g_strdup("kernel " BUILTIN_WORKLOAD),
                     "accelerator '%s' emulates no CPU, so it cannot run kernel '%s'", class->name, d->kernel);
     }
     g_clear_error(&error);
     if (!boot_check(d->kernel, definition_ram(d), &error)) {
-        problem_add(problems, g_strdup("kernel builtin:workload"), "%s", error->message);
+        problem_add(problems, g_strdup("kernel " BUILTIN_WORKLOAD), "%s", error->message);
         g_clear_error(&error);
     }
     if (parts_is_workload(d) && !parts_workload(d, &parameters, &error))

@@ -2,12 +2,10 @@
 /* Builds the parts of a machine from its definition and lets them go in the opposite order.
  *
  * Guest physical RAM: nodes in the order of their ids, below 3 GiB first, the rest from 4 GiB on.  Without memory
- * backends all RAM is one block, "numon.ram", of which the nodes are ranges. */
+ * backends all RAM is one block, RAM_BLOCK, of which the nodes are ranges. */
 #include "machine-private.h"
 
 #include <string.h>
-
-#define RAM_BLOCK "numon.ram"
 
 /* --- guest memory --------------------------------------------------------------------------------------------------- */
 
@@ -158,7 +156,7 @@ make_devices(struct parts *p, struct machine *m, GError **error)
     p->uart = uart_new(p->serial);
     p->rtc = rtc_new();
     p->power = power_new(p->serial, machine_power_event, m);
-    return uart_attach(p->uart, p->bus, 0x3f8, error) && rtc_attach(p->rtc, p->bus, error) &&
+    return uart_attach(p->uart, p->bus, UART_PORT, error) && rtc_attach(p->rtc, p->bus, error) &&
            power_attach(p->power, p->bus, error);
 }
 
@@ -252,7 +250,7 @@ parts_free(struct parts *p)
 bool
 parts_is_workload(const struct definition *d)
 {
-    return strcmp(d->kernel, "builtin:workload") == 0;
+    return strcmp(d->kernel, BUILTIN_WORKLOAD) == 0;
 }
 
 bool

@@ -3,7 +3,7 @@
 #include "migrate.h"
 
 const struct property migrate_parameter_properties[] = {
-#define X(c, text, kind, count, least, most, value, shown, measure, words)                                          \
+#define X(c, text, kind, count, least, most, shown, measure, words)                                                 \
     { .name = text, .type = kind, .min = least, .max = most, .unit_size = count, .unit = measure,                  \
       .value_default = shown, .help = words },
     MIGRATE_PARAMETERS(X)
@@ -12,7 +12,7 @@ const struct property migrate_parameter_properties[] = {
 };
 
 const size_t migrate_parameter_offsets[] = {
-#define X(c, name, type, unit_size, min, max, value, text, unit, help) offsetof(struct migrate_parameters, c),
+#define X(c, name, type, unit_size, min, max, value, unit, help) offsetof(struct migrate_parameters, c),
     MIGRATE_PARAMETERS(X)
 #undef X
 };
@@ -34,9 +34,11 @@ const struct counter_info migrate_counter_info[] = {
 void
 migrate_parameters_init(struct migrate_parameters *p)
 {
-#define X(c, name, type, unit_size, min, max, value, text, unit, help) atomic_init(&p->c, value);
-    MIGRATE_PARAMETERS(X)
-#undef X
+    for (const struct property *row = migrate_parameter_properties; row->type != PROPERTY_END; row++) {
+        bool good = migrate_parameter_set(p, row->name, row->value_default, NULL);
+
+        g_assert(good);
+    }
 }
 
 bool

@@ -437,12 +437,9 @@ read_guarded(struct session *s, struct migrate_info *ret, int64_t now) REQUIRES(
 static void
 read_counters(struct session *s, struct migrate_info *ret)
 {
-    ret->bytes = counter_read(&s->counters.bytes);
-    ret->pages_normal = counter_read(&s->counters.pages_normal);
-    ret->pages_zero = counter_read(&s->counters.pages_zero);
-    ret->precopy_bytes = counter_read(&s->counters.precopy_bytes);
-    ret->downtime_bytes = counter_read(&s->counters.downtime_bytes);
-    ret->dirty_syncs = counter_read(&s->counters.dirty_syncs);
+#define X(c, unit, help) ret->c = counter_read(&s->counters.c);
+    MIGRATE_COUNTERS(X)
+#undef X
     ret->remaining_bytes = counter_read(&s->remaining_bytes);
     ret->dirty_pages_rate = counter_read(&s->dirty_rate);
     ret->expected_downtime_ms = counter_read(&s->expected_downtime_ms);

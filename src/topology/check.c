@@ -7,9 +7,6 @@
 
 #include "topology-private.h"
 
-/* QEMU's and ACPI's usual distance between two nodes. */
-enum { DISTANCE_USUAL = 20 };
-
 void
 problem_free(struct problem *p)
 {

@@ -19,8 +19,7 @@ const struct property workload_properties[] = {
     [WORKLOAD_P_RATE] = { "rate", PROPERTY_UINT, .min = 1, .max = RATE_MAX, .unit = "pages/second",
                           .choices = unlimited, .value_default = "unlimited", .help = "pages that each vCPU writes" },
     [WORKLOAD_P_SIZE] = { "size", PROPERTY_SIZE, .min = PAGE_SIZE, .max = 64 * TIB, .unit = "bytes",
-                          .value_default = "4M",
-                           .help = "memory that each vCPU writes, cut to its share of the node" },
+                          .value_default = "4M", .help = "memory that each vCPU writes, cut to its share of the node" },
     [WORKLOAD_P_WRITE] = { "write", PROPERTY_CHOICE, .choices = write_names, .value_default = "word",
                            .help = "how much of a page one write changes" },
     [WORKLOAD_P_FILL] = { "fill", PROPERTY_CHOICE, .choices = fill_names, .value_default = "random",
@@ -32,34 +31,51 @@ const struct property workload_properties[] = {
     { 0 }
 };
 
+static void
+take_value(struct control_parameters *p, unsigned index, const struct value *value)
+{
+    switch (index) {
+    case WORKLOAD_P_PATTERN:
+        p->pattern = (uint32_t)value->number;
+        break;
+    case WORKLOAD_P_RATE:
+        p->rate = value->number;
+        break;
+    case WORKLOAD_P_SIZE:
+        p->size = value->number;
+        break;
+    case WORKLOAD_P_WRITE:
+        p->write = (uint32_t)value->number;
+        break;
+    case WORKLOAD_P_FILL:
+        p->fill = (uint32_t)value->number;
+        break;
+    case WORKLOAD_P_NODE:
+        p->node = value->word ? CONTROL_NODE_OWN : (uint32_t)value->number;
+        break;
+    default:
+        p->interval_ms = value->number;
+        break;
+    }
+}
+
+/* The table's defaults. */
 void
 workload_parameters_init(struct control_parameters *p)
 {
-    *p = (struct control_parameters) {
-        .pattern = PATTERN_IDLE, .write = WRITE_WORD, .fill = FILL_RANDOM, .node = CONTROL_NODE_OWN,
-        .rate = 0, .size = 4 * MIB, .interval_ms = 250,
-    };
+    g_autoptr(values) v = property_parse_pairs(workload_properties, "", NULL);
+
+    *p = (struct control_parameters) { 0 };
+    for (unsigned i = 0; i < v->count; i++)
+        take_value(p, i, &v->at[i]);
 }
 
 bool
 workload_parameters_read(struct control_parameters *p, const struct values *v, GError **error)
 {
-    const struct value *at = v->at;
-
-    if (at[WORKLOAD_P_PATTERN].set)
-        p->pattern = (uint32_t)at[WORKLOAD_P_PATTERN].number;
-    if (at[WORKLOAD_P_RATE].set)
-        p->rate = at[WORKLOAD_P_RATE].number;
-    if (at[WORKLOAD_P_SIZE].set)
-        p->size = at[WORKLOAD_P_SIZE].number;
-    if (at[WORKLOAD_P_WRITE].set)
-        p->write = (uint32_t)at[WORKLOAD_P_WRITE].number;
-    if (at[WORKLOAD_P_FILL].set)
-        p->fill = (uint32_t)at[WORKLOAD_P_FILL].number;
-    if (at[WORKLOAD_P_NODE].set)
-        p->node = at[WORKLOAD_P_NODE].word ? CONTROL_NODE_OWN : (uint32_t)at[WORKLOAD_P_NODE].number;
-    if (at[WORKLOAD_P_INTERVAL].set)
-        p->interval_ms = at[WORKLOAD_P_INTERVAL].number;
+    for (unsigned i = 0; i < v->count; i++)
+        if (v->at[i].set)
+            take_value(p, i, &v->at[i]);
     return true;
 }
 

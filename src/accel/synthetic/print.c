@@ -2,13 +2,11 @@
 /* What CPU 0 says on the serial line: the same lines as the real guest, see src/guest/guest.h. */
 #include "synthetic-private.h"
 
-enum { SERIAL_PORT = 0x3f8 };
-
 static void
 print(struct accel *a, const GString *text)
 {
     for (size_t i = 0; i < text->len; i++)
-        bus_write(a->setup.bus, BUS_PORT, SERIAL_PORT, 1, (uint8_t)text->str[i]);
+        bus_write(a->setup.bus, BUS_PORT, UART_PORT, 1, (uint8_t)text->str[i]);
 }
 
 /* The CPUs of a node; all of them without NUMA. */

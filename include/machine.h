@@ -67,6 +67,8 @@ bool machine_away(const struct machine *m);
 /* True while a migration out is under way. */
 bool machine_switching(const struct machine *m);
 bool machine_migrate_cancel(struct machine *m, GError **error);
+/* Lets a migration out that waits in this state go on. */
+bool machine_migrate_continue(struct machine *m, enum migrate_state at, GError **error);
 /* The machine must be built and have no guest of its own: fresh (never run), or migrated away.  'paused': the guest
  * arrives paused.  Refused, it changes nothing. */
 bool machine_incoming(struct machine *m, const char *uri, bool paused, GError **error);

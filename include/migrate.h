@@ -11,20 +11,26 @@
 
 /* --- parameters and capabilities: declared once, live ------------------------------------------------------------ */
 
-/* Name in C, name for people, property type, unit of a number without suffix, min, max, default as typed, unit,
- * help. */
+/* When may a guest be stopped? */
+enum { SWITCHOVER_PATIENT, SWITCHOVER_EAGER };
+extern const char *const migrate_switchover_words[];
+
+/* Name in C, name for people, property type, unit of a number without suffix, min, max, default as typed, unit, words
+ * of a choice (else NULL), help.  A choice's value is its index, a switch's 0 or 1. */
 #define MIGRATE_PARAMETERS(X)                                                                                      \
-    X(max_bandwidth, "max-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, "128M", "bytes/second",                   \
+    X(max_bandwidth, "max-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, "128M", "bytes/second", NULL,             \
       "most that is sent in a second; 0 is unlimited")                                                             \
     X(avail_switchover_bandwidth, "avail-switchover-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, "0",            \
-      "bytes/second", "bandwidth to reckon the switchover with; 0 is the measured one")                            \
-    X(downtime_limit, "downtime-limit", PROPERTY_UINT, 1, 0, 2000000, "300", "ms",                                 \
+      "bytes/second", NULL, "bandwidth to reckon the switchover with; 0 is the measured one")                      \
+    X(downtime_limit, "downtime-limit", PROPERTY_UINT, 1, 0, 2000000, "300", "ms", NULL,                           \
       "longest stop of the guest at the switchover")                                                               \
-    X(switchover_timeout, "switchover-timeout", PROPERTY_UINT, 1, 100, 600000, "5000", "ms",                       \
+    X(switchover, "switchover", PROPERTY_CHOICE, 0, 0, 0, "patient", NULL, migrate_switchover_words,               \
+      "patient finishes the first pass before it may stop the guest, eager may stop it at any time")               \
+    X(switchover_timeout, "switchover-timeout", PROPERTY_UINT, 1, 100, 600000, "5000", "ms", NULL,                 \
       "without progress for so long while switching over, the source goes on by itself")
 
 struct migrate_parameters {
-#define X(c, name, type, unit_size, min, max, value, unit, help) _Atomic uint64_t c;
+#define X(c, name, type, unit_size, min, max, value, unit, words, help) _Atomic uint64_t c;
     MIGRATE_PARAMETERS(X)
 #undef X
 };
@@ -34,11 +40,17 @@ extern const size_t migrate_parameter_offsets[];
 void migrate_parameters_init(struct migrate_parameters *p);
 /* Live: a running migration takes it up at its next slice.  Error: ARGUMENT. */
 bool migrate_parameter_set(struct migrate_parameters *p, const char *name, const char *value, GError **error);
+/* The value of the table's entry 'at' as info shows it, without its unit: "134217728", "patient", "on".  Caller
+ * frees. */
+char *migrate_parameter_text(const struct migrate_parameters *p, unsigned at);
 
 /* X(C name, name for people, help): all default off. */
 #define MIGRATE_CAPABILITIES(X)                                                                                     \
     X(return_path, "return-path", "refuse a transport without a way back (where there is one it is always open)")  \
-    X(events, "events", "an event line at each change of state and each pass")
+    X(events, "events", "an event line at each change of state and each pass")                                     \
+    X(pause_before_switchover, "pause-before-switchover",                                                          \
+      "the guest being stopped, wait for `migrate_continue pre-switchover`")                                       \
+    X(zero_blocks, "zero-blocks", "taken for the sake of old scripts: it changes nothing here")
 
 struct migrate_capabilities {
 #define X(c, name, help) _Atomic bool c;
@@ -47,13 +59,14 @@ struct migrate_capabilities {
 };
 struct migrate_capability_info { const char *name, *help; size_t offset; };
 extern const struct migrate_capability_info migrate_capability_info[];      /* ends with a NULL name */
+/* Error: ARGUMENT; also for what QEMU has and numon has not, with the reason where there is one. */
 bool migrate_capability_set(struct migrate_capabilities *c, const char *name, bool on, GError **error);
 
 /* --- states (REFERENCE.md 3.3) ------------------------------------------------------------------------------------ */
 
 enum migrate_state {
-    MIGRATE_NONE, MIGRATE_SETUP, MIGRATE_ACTIVE, MIGRATE_DEVICE, MIGRATE_COMPLETED, MIGRATE_FAILED,
-    MIGRATE_CANCELLING, MIGRATE_CANCELLED,
+    MIGRATE_NONE, MIGRATE_SETUP, MIGRATE_ACTIVE, MIGRATE_PRE_SWITCHOVER, MIGRATE_DEVICE, MIGRATE_COMPLETED,
+    MIGRATE_FAILED, MIGRATE_CANCELLING, MIGRATE_CANCELLED,
     MIGRATE_STATES
 };
 const char *migrate_state_name(enum migrate_state s);       /* QEMU's words */
@@ -145,6 +158,8 @@ bool migrate_uri_check(const char *uri, enum migrate_direction direction, GError
 bool session_start(struct session *s, const char *uri, GError **error);
 /* Any moment; refused (STATE) once the last byte may have been written.  The end is told by events. */
 bool session_cancel(struct session *s, GError **error);
+/* Lets a migration that waits in this state go on.  Error STATE: it is in another. */
+bool session_continue(struct session *s, enum migrate_state at, GError **error);
 /* Of an incoming session: HERE once the guest was started here, THERE until then. */
 enum migrate_owner session_owner(struct session *s);
 /* True if it listens where other hosts reach it: nothing protects the stream.  Main, after session_start. */

@@ -8,6 +8,7 @@
 struct completion {
     struct monitor *monitor;
     const char *word;           /* as typed so far */
+    const char *before;         /* begins with the positional word before it; NULL if there is none */
     GPtrArray *found;           /* char * */
     bool files;
     char append;                /* after a sole candidate */
@@ -77,6 +78,19 @@ offer_uris(struct completion *c)
     }
 }
 
+static void offer_values(struct completion *c, const struct property *p);
+
+/* What a migration parameter may be is said by the word before. */
+static void
+offer_parameter_values(struct completion *c)
+{
+    g_autofree char *name = g_strndup(c->before ? c->before : "", c->before ? strcspn(c->before, " \t") : 0);
+    int index = property_find(migrate_parameter_properties, name);
+
+    if (index >= 0)
+        offer_values(c, &migrate_parameter_properties[index]);
+}
+
 static void
 offer_kind(struct completion *c, enum property_complete kind)
 {
@@ -97,6 +111,9 @@ offer_kind(struct completion *c, enum property_complete kind)
     case COMPLETE_PARAMETER:
         for (const struct property *p = migrate_parameter_properties; p->type != PROPERTY_END; p++)
             offer(c, p->name);
+        break;
+    case COMPLETE_PARAMETER_VALUE:
+        offer_parameter_values(c);
         break;
     case COMPLETE_CAPABILITY:
         for (const struct migrate_capability_info *i = migrate_capability_info; i->name; i++)
@@ -227,6 +244,7 @@ complete_words(struct completion *c, const struct property *table, const char *t
             break;
         if (!dashed && at->type != PROPERTY_END && at->type != PROPERTY_REST && !at->repeatable)
             at = positional(at + 1);
+        c->before = text;
         text = next;
         if (dashed && dashed->type != PROPERTY_FLAG) {
             text = past_word(next);

@@ -151,15 +151,18 @@ print_migrate(GVariant *tree, GString *out)
 static GVariant *
 get_parameters(struct monitor *m, const struct values *args, GError **error)
 {
-    const char *base = (const char *)machine_parameters(m->machine);
+    const struct migrate_parameters *parameters = machine_parameters(m->machine);
     GVariantBuilder rows;
 
-    g_variant_builder_init(&rows, G_VARIANT_TYPE("a(sts)"));
-    for (size_t i = 0; migrate_parameter_properties[i].name; i++) {
+    /* Numbers as numbers, words as words. */
+    g_variant_builder_init(&rows, G_VARIANT_TYPE("a(svs)"));
+    for (unsigned i = 0; migrate_parameter_properties[i].name; i++) {
         const struct property *p = &migrate_parameter_properties[i];
-        const _Atomic uint64_t *at = (const void *)(base + migrate_parameter_offsets[i]);
+        bool words = p->type == PROPERTY_CHOICE || p->type == PROPERTY_BOOL;
+        g_autofree char *text = migrate_parameter_text(parameters, i);
 
-        g_variant_builder_add(&rows, "(sts)", p->name, counter_read(at), p->unit ? p->unit : "");
+        g_variant_builder_add(&rows, "(svs)", p->name, words ? g_variant_new_string(text)
+                              : g_variant_new_uint64(g_ascii_strtoull(text, NULL, 10)), p->unit ? p->unit : "");
     }
     return g_variant_builder_end(&rows);
 }
@@ -169,11 +172,18 @@ print_parameters(GVariant *tree, GString *out)
 {
     GVariantIter iter;
     const char *name, *unit;
-    guint64 value;
+    GVariant *value;
 
     g_variant_iter_init(&iter, tree);
-    while (g_variant_iter_next(&iter, "(&st&s)", &name, &value, &unit))
-        g_string_append_printf(out, "%s: %" G_GUINT64_FORMAT "%s%s\n", name, value, *unit ? " " : "", unit);
+    while (g_variant_iter_next(&iter, "(&sv&s)", &name, &value, &unit)) {
+        g_string_append_printf(out, "%s: ", name);
+        if (g_variant_is_of_type(value, G_VARIANT_TYPE_STRING))
+            g_string_append(out, g_variant_get_string(value, NULL));
+        else
+            g_string_append_printf(out, "%" G_GUINT64_FORMAT, g_variant_get_uint64(value));
+        g_string_append_printf(out, "%s%s\n", *unit ? " " : "", unit);
+        g_variant_unref(value);
+    }
 }
 
 static GVariant *

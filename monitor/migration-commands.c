@@ -187,6 +187,21 @@ run_cancel(struct call *call, GError **error)
     return machine_migrate_cancel(call->monitor->machine, error) ? COMMAND_DONE : COMMAND_FAILED;
 }
 
+enum { CONTINUE_A_STATE };
+static const char *const continue_states[] = { "pre-switchover", NULL };
+static const struct property continue_args[] = {
+    [CONTINUE_A_STATE] = { "STATE", PROPERTY_CHOICE, .choices = continue_states, .required = true,
+                           .help = "the state in which the migration waits" },
+    { 0 }
+};
+
+static enum outcome
+run_continue(struct call *call, GError **error)
+{
+    return machine_migrate_continue(call->monitor->machine, MIGRATE_PRE_SWITCHOVER, error) ? COMMAND_DONE
+                                                                                           : COMMAND_FAILED;
+}
+
 enum { INCOMING_A_URI };
 static const struct property incoming_args[] = {
     [INCOMING_A_URI] = { "URI", PROPERTY_REST, .required = true, .complete = COMPLETE_URI,
@@ -276,7 +291,7 @@ run_outcome(struct call *call, GError **error)
 enum { SET_A_NAME, SET_A_VALUE };
 static const struct property parameter_args[] = {
     [SET_A_NAME] = { "NAME", PROPERTY_WORD, .required = true, .complete = COMPLETE_PARAMETER, .help = "the parameter" },
-    [SET_A_VALUE] = { "VALUE", PROPERTY_WORD, .required = true,
+    [SET_A_VALUE] = { "VALUE", PROPERTY_WORD, .required = true, .complete = COMPLETE_PARAMETER_VALUE,
                       .help = "its new value; a bandwidth without suffix counts MiB/s" },
     { 0 }
 };
@@ -321,6 +336,10 @@ static const struct command migration_commands[] = {
     { .name = "migrate_cancel", .summary = "end the migration; the guest stays here",
       .details = "Refused once the last byte may have been sent: then the destination's answer decides.",
       .form = FORM_WORDS, .when = WHEN_BUILT, .run = run_cancel },
+    { .name = "migrate_continue", .summary = "let a migration go on that waits before the switchover",
+      .details = "For the capability pause-before-switchover: the guest is stopped, and nothing of its last state has "
+                 "been sent yet. `migrate_cancel` lets it go on here instead.",
+      .form = FORM_WORDS, .args = continue_args, .when = WHEN_BUILT, .run = run_continue },
     { .name = "migrate_incoming", .summary = "wait for a guest to arrive",
       .details = "In preconfig it builds the machine first. After a failed load it may be given again; where a guest "
                  "was migrated away it takes it back.",

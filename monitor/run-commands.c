@@ -74,7 +74,7 @@ enum { WAIT_MIGRATION, WAIT_ROUND, WAIT_RUNNING, WAIT_TICKS, WAIT_CONDITIONS };
 
 enum { MIGRATION_STATUS, MIGRATION_SECONDS };
 static const char *const wait_states[] = {
-    "setup", "active", "device", "completed", "failed", "cancelling", "cancelled", NULL
+    "setup", "active", "pre-switchover", "device", "completed", "failed", "cancelling", "cancelled", NULL
 };
 static const struct property wait_migration_args[] = {
     [MIGRATION_STATUS] = { "status", PROPERTY_UINT, .max = 86400, .choices = wait_states,

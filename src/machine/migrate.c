@@ -369,6 +369,14 @@ machine_migrate_cancel(struct machine *m, GError **error)
     return session_cancel(m->last, error);
 }
 
+bool
+machine_migrate_continue(struct machine *m, enum migrate_state at, GError **error)
+{
+    if (!m->outgoing)
+        return fail(error, NUMON_ERROR_STATE, "cannot let a migration go on: there is none");
+    return session_continue(m->outgoing, at, error);
+}
+
 /* --- in ------------------------------------------------------------------------------------------------------------------------- */
 
 static bool

@@ -6,11 +6,13 @@ libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h \
 	src/migrate/outcome.c src/migrate/out.c src/migrate/in.c src/migrate/ram-in.c
 
 unit_programs += testsuite/unit/test-wire testsuite/unit/test-scan testsuite/unit/test-pace \
-	testsuite/unit/test-migrate testsuite/unit/test-handoff
+	testsuite/unit/test-migrate testsuite/unit/test-handoff testsuite/unit/test-engine
 testsuite_unit_test_wire_SOURCES = testsuite/unit/test-wire.c
 testsuite_unit_test_scan_SOURCES = testsuite/unit/test-scan.c
 testsuite_unit_test_pace_SOURCES = testsuite/unit/test-pace.c
 testsuite_unit_test_migrate_SOURCES = testsuite/unit/test-migrate.c testsuite/unit/migrate-fake.c \
+	testsuite/unit/migrate-fake.h
+testsuite_unit_test_engine_SOURCES = testsuite/unit/test-engine.c testsuite/unit/migrate-fake.c \
 	testsuite/unit/migrate-fake.h
 testsuite_unit_test_handoff_SOURCES = testsuite/unit/test-handoff.c testsuite/unit/migrate-fake.c \
 	testsuite/unit/migrate-link.c testsuite/unit/migrate-fake.h

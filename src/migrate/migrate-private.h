@@ -301,6 +301,7 @@ struct session {
     struct listener listener;
     int wake;                       /* eventfd: the worker gives up what it waits for */
     int quit;                       /* eventfd: session_free; server and asker end */
+    int proceed;                    /* eventfd: session_continue; the worker leaves PRE_SWITCHOVER */
 
     /* Main only. */
     struct thread worker, server, asker;

@@ -32,6 +32,7 @@ struct out {
     struct block *block;            /* of the last record; NULL: none */
     GByteArray *bytes;              /* for headers; empty between uses */
     bool swept;                     /* the first pass is over */
+    struct sweep edge;              /* where the first pass was broken off; with 'swept' without meaning */
     bool stopped;                   /* we stopped the guest */
     enum migrate_owner owner;
     /* Since the last dirty sync. */
@@ -48,6 +49,16 @@ parameter(const _Atomic uint64_t *p)
 
 /* --- pages ------------------------------------------------------------------------------------------------------ */
 
+/* Was a record of this page sent before? */
+static bool
+sent_before(const struct out *o, const struct block *b, uint64_t index)
+{
+    /* While the first pass goes on nothing behind it is sent again. */
+    if (o->swept || !o->stopped)
+        return o->swept;
+    return b->index < o->edge.block || (b->index == o->edge.block && index < o->edge.page);
+}
+
 static bool
 send_page(struct out *o, struct block *b, uint64_t index, bool absent, GError **error)
 {
@@ -56,7 +67,7 @@ send_page(struct out *o, struct block *b, uint64_t index, bool absent, GError **
     const char *name = b == o->block ? NULL : b->name;
     /* A reader of files may pass over a zero record, taking it that a file is zero from the first: so there a page
      * that became zero again goes whole (QEMU's stream analyser does so). */
-    bool zero = absent || ((o->back || !o->swept) && page_is_zero(page));
+    bool zero = absent || ((o->back || !sent_before(o, b, index)) && page_is_zero(page));
     uint8_t header[RAM_HEADER_MOST + 1];
     size_t size = wire_ram_header(header, index * PAGE_SIZE, zero ? RAM_ZERO : RAM_PAGE, name);
 
@@ -205,12 +216,13 @@ look_ahead(struct out *o, bool end, bool *ret_fits, GError **error)
 
     *ret_fits = false;
     o->swept = o->swept || end;
+    bool may_stop = o->swept || parameter(&s->parameters->switchover) == SWITCHOVER_EAGER;
     atomic_store(&s->remaining_bytes, bytes);
-    if (!end && (!o->swept || bytes > threshold(o)))
+    if (!end && (!may_stop || bytes > threshold(o)))
         return true;
     if (!sync_dirty(o, &bytes, error))
         return false;
-    *ret_fits = o->swept && bytes <= threshold(o);
+    *ret_fits = may_stop && bytes <= threshold(o);
     if (*ret_fits)
         return true;
     if (end)
@@ -309,19 +321,40 @@ begin_passes(struct out *o, GError **error)
 /* --- switchover ------------------------------------------------------------------------------------------------- */
 
 static bool
+enter(struct out *o, enum migrate_state next, GError **error)
+{
+    return session_enter(o->session, next) || session_alive(o->session, error);
+}
+
+/* People look at what is stopped, for as long as they like; the other side may go away meanwhile. */
+static bool
+pause_before_switchover(struct out *o, GError **error)
+{
+    if (!enter(o, MIGRATE_PRE_SWITCHOVER, error))
+        return false;
+    if (channel_wait(o->channel, o->session->proceed, POLLIN, INT64_MAX) != CHANNEL_READY)
+        return fail(error, NUMON_ERROR_STATE, "interrupted before the switchover");
+    return enter(o, MIGRATE_DEVICE, error);
+}
+
+static bool
 stop_guest(struct out *o, GError **error)
 {
     struct session *s = o->session;
+    bool pauses = s->capabilities && atomic_load(&s->capabilities->pause_before_switchover);
     uint64_t rest;
 
-    if (!session_enter(s, MIGRATE_DEVICE))
-        return session_alive(s, error);
+    if (pauses ? !session_alive(s, error) : !enter(o, MIGRATE_DEVICE, error))
+        return false;
     lock_take(&s->lock);
     s->stop_us = g_get_monotonic_time();
     lock_drop(&s->lock);
     o->stopped = true;
-    o->output.stall_ms = parameter(&s->parameters->switchover_timeout);
+    o->edge = o->sweep;
     s->guest.stop(s->guest.self);
+    if (pauses && !pause_before_switchover(o, error))
+        return false;
+    o->output.stall_ms = parameter(&s->parameters->switchover_timeout);
     /* Before the last look at the log: reading a device's state may still write to guest memory. */
     for (unsigned i = 0; i < s->guest.section_count; i++) {
         const struct state_section *section = s->guest.sections[i];

@@ -16,7 +16,9 @@
 static const uint32_t next_states[MIGRATE_STATES] = {
     [MIGRATE_NONE]       = TO(MIGRATE_SETUP),
     [MIGRATE_SETUP]      = TO(MIGRATE_ACTIVE) | TO(MIGRATE_FAILED) | TO(MIGRATE_CANCELLING),
-    [MIGRATE_ACTIVE]     = TO(MIGRATE_DEVICE) | TO(MIGRATE_FAILED) | TO(MIGRATE_CANCELLING),
+    [MIGRATE_ACTIVE]     = TO(MIGRATE_PRE_SWITCHOVER) | TO(MIGRATE_DEVICE) | TO(MIGRATE_FAILED)
+                         | TO(MIGRATE_CANCELLING),
+    [MIGRATE_PRE_SWITCHOVER] = TO(MIGRATE_DEVICE) | TO(MIGRATE_FAILED) | TO(MIGRATE_CANCELLING),
     [MIGRATE_DEVICE]     = TO(MIGRATE_COMPLETED) | TO(MIGRATE_FAILED) | TO(MIGRATE_CANCELLING),
     [MIGRATE_CANCELLING] = TO(MIGRATE_CANCELLED),
 };
@@ -25,7 +27,8 @@ const char *
 migrate_state_name(enum migrate_state s)
 {
     static const char *const names[MIGRATE_STATES] = {
-        [MIGRATE_NONE] = "none", [MIGRATE_SETUP] = "setup", [MIGRATE_ACTIVE] = "active", [MIGRATE_DEVICE] = "device",
+        [MIGRATE_NONE] = "none", [MIGRATE_SETUP] = "setup", [MIGRATE_ACTIVE] = "active",
+        [MIGRATE_PRE_SWITCHOVER] = "pre-switchover", [MIGRATE_DEVICE] = "device",
         [MIGRATE_COMPLETED] = "completed", [MIGRATE_FAILED] = "failed", [MIGRATE_CANCELLING] = "cancelling",
         [MIGRATE_CANCELLED] = "cancelled",
     };
@@ -237,7 +240,7 @@ session_new(enum migrate_direction direction, const struct migrate_guest *guest,
         s->tell->events = *events;
     atomic_init(&s->tell->references, 1);
     s->listener.fd = -1;
-    s->wake = s->quit = -1;
+    s->wake = s->quit = s->proceed = -1;
     lock_init(&s->lock, 30, "migration session");
     condition_init(&s->changed);
     lock_take(&s->lock);
@@ -270,6 +273,7 @@ session_free(struct session *s)
     address_release(&s->address);
     close_fd(&s->wake);
     close_fd(&s->quit);
+    close_fd(&s->proceed);
     tell_drop(s->tell);
     lock_take(&s->lock);
     close_fd(&s->connection);
@@ -301,7 +305,8 @@ prepare(struct session *s, const char *uri, GError **error)
         return fail(error, NUMON_ERROR_STATE, "exec: has no way back, and the capability return-path demands one");
     s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     s->quit = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (s->wake < 0 || s->quit < 0)
+    s->proceed = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s->wake < 0 || s->quit < 0 || s->proceed < 0)
         return fail_host(error, errno, "cannot make an event descriptor");
     if (s->direction == MIGRATE_IN && s->address.transport != TRANSPORT_EXEC)
         return listener_open(&s->listener, &s->address, uri, error);
@@ -316,6 +321,7 @@ unprepare(struct session *s)
     address_release(&s->address);
     close_fd(&s->wake);
     close_fd(&s->quit);
+    close_fd(&s->proceed);
 }
 
 /* Only now: a refused start has changed nothing. */
@@ -377,6 +383,21 @@ session_cancel(struct session *s, GError **error)
     if (good)
         session_wake(s);
     return good;
+}
+
+bool
+session_continue(struct session *s, enum migrate_state at, GError **error)
+{
+    uint64_t one = 1;
+
+    lock_take(&s->lock);
+    enum migrate_state state = s->state;
+    lock_drop(&s->lock);
+    if (at != MIGRATE_PRE_SWITCHOVER || state != at)
+        return fail(error, NUMON_ERROR_STATE, "cannot let the migration go on: it is %s, not %s",
+                    migrate_state_name(state), migrate_state_name(at));
+    write_all(s->proceed, &one, sizeof one);
+    return true;
 }
 
 uint64_t

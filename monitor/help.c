@@ -141,3 +141,9 @@ text_printable(const char *text)
     }
     return g_string_free(out, FALSE);
 }
+
+GVariant *
+text_variant(const char *text)
+{
+    return g_variant_new_take_string(text_printable(text));
+}

@@ -102,9 +102,9 @@ get_migrate(struct monitor *m, const struct values *args, GError **error)
     g_variant_dict_insert(&dict, "status", "s", migrate_state_name(info.state));
     g_variant_dict_insert(&dict, "direction", "s", info.direction == MIGRATE_OUT ? "outgoing" : "incoming");
     if (info.error)
-        g_variant_dict_insert(&dict, "error-desc", "s", info.error);
+        g_variant_dict_insert_value(&dict, "error-desc", text_variant(info.error));
     if (info.direction == MIGRATE_IN && !migrate_state_ended(info.state))
-        g_variant_dict_insert(&dict, "socket-address", "s", info.uri);
+        g_variant_dict_insert_value(&dict, "socket-address", text_variant(info.uri));
     if (info.direction == MIGRATE_OUT && migrate_state_ended(info.state))
         g_variant_dict_insert(&dict, "guest", "s", owner_word(&info));
     put_times(&dict, &info);

@@ -152,7 +152,7 @@ kvm_get(struct monitor *m, const struct values *args, GError **error)
     g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&tree, "{sv}", "enabled", g_variant_new_boolean(enabled));
     if (by_default)
-        g_variant_builder_add(&tree, "{sv}", "default", g_variant_new_string(by_default));
+        g_variant_builder_add(&tree, "{sv}", "default", text_variant(by_default));
     return g_variant_builder_end(&tree);
 }
 
@@ -244,7 +244,7 @@ serial_get(struct monitor *m, const struct values *args, GError **error)
     GVariantBuilder tree;
 
     g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
-    g_variant_builder_add(&tree, "{sv}", "target", g_variant_new_string(target));
+    g_variant_builder_add(&tree, "{sv}", "target", text_variant(target));
     g_variant_builder_add(&tree, "{sv}", "bytes", g_variant_new_uint64(total));
     g_variant_builder_add(&tree, "{sv}", "kept", g_variant_new_uint64(MIN(total, SERIAL_RING_SIZE)));
     return g_variant_builder_end(&tree);

@@ -104,8 +104,7 @@ info_workload_get(struct monitor *m, const struct values *args, GError **error)
     machine_workload_get(m->machine, &parameters);
     text = workload_parameters_format(&parameters, false);
     g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
-    g_variant_builder_add(&tree, "{sv}", "kernel",
-                          g_variant_new_string(machine_definition(m->machine)->kernel));
+    g_variant_builder_add(&tree, "{sv}", "kernel", text_variant(machine_definition(m->machine)->kernel));
     g_variant_builder_add(&tree, "{sv}", "parameters", g_variant_new_string(text));
     if (s) {
         add_progress(&tree, m, s, now_us);

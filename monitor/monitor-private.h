@@ -258,6 +258,8 @@ void dump_texinfo(GString *out);                            /* dump.c: the comma
 bool tables_check(GString *out);                            /* dump.c: rules that every table keeps; false with faults */
 /* Control characters and broken UTF-8 as \xNN; newlines stay.  Caller frees. */
 char *text_printable(const char *text);
+/* The same for a value tree, whose strings must be UTF-8: of what a user, a file's name or a peer chose. */
+GVariant *text_variant(const char *text);
 
 /* --- the command line (options.c) ------------------------------------------------------------------------------------- */
 

@@ -77,7 +77,8 @@ bool fail_host(GError **error, int host_errno, const char *attempt, ...) G_GNUC_
  * case, optionally followed by "iB" or "B"; without suffix the number counts 'unit' bytes.  The whole text must
  * be consumed, the result must fit 64 bits and be a whole number of bytes.  Error: ARGUMENT, quotes the text. */
 bool size_parse(const char *text, uint64_t unit, uint64_t *ret, GError **error);
-/* The size with the largest binary unit that divides it: "2 GiB", "1536 MiB", "100 bytes", "1 byte".  Caller frees. */
+/* The size with the largest binary unit that divides it: "2 GiB", "1536 MiB", "100 bytes", "1 byte".  Caller
+ * frees. */
 char *size_format(uint64_t bytes);
 /* The same as a user would type it and size_parse reads back with any unit: "2G", "1536M", "100b".  Caller frees. */
 char *size_spell(uint64_t bytes);
@@ -94,7 +95,8 @@ char *list_format(const uint64_t *words, unsigned limit);
 bool name_equal(const char *a, const char *b);
 /* True if 'name' starts with the 'size' bytes of 'prefix'. */
 bool name_has_prefix(const char *name, const char *prefix, size_t size);
-/* How many characters must be added, dropped or changed to make 'name' of 'typed', of which the first ID_SIZE count. */
+/* How many characters must be added, dropped or changed to make 'name' of 'typed', of which the first ID_SIZE
+ * count. */
 unsigned name_distance(const char *typed, const char *name);
 
 /* --- words of bits: one bit an object, 64-bit words, bit 0 lowest, as KVM's dirty log has them -------------- */
@@ -190,8 +192,8 @@ struct jobs *jobs_new(struct mailbox *mailbox, unsigned threads);
 /* Cancels every job, joins, and calls each 'done' that is still due before it returns; main only. */
 void jobs_free(struct jobs *jobs);
 /* Runs 'work' on a pool thread, then 'done' (may be NULL) on main through the mailbox.  A job that was cancelled
- * before its turn skips 'work', never 'done'.  The job is freed after 'done'.  Main only; threads start as needed, and
- * where the host gives none, 'work' is done before this returns. */
+ * before its turn skips 'work', never 'done'.  The job is freed after 'done'.  Main only; threads start as needed,
+ * and where the host gives none, 'work' is done before this returns. */
 struct job *job_start(struct jobs *jobs, void (*work)(struct job *job, void *data),
                       void (*done)(struct job *job, void *data), void *data);
 /* Asks 'work' to end early; it looks at job_cancelled() now and then. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Words of bits: bit n is bit n % 64 of word n / 64, as KVM's dirty log has them.  Ranges are walked a word at a time:
- * each step handles the bits of one word that lie in the range. */
+/* Words of bits: bit n is bit n % 64 of word n / 64, as KVM's dirty log has them.  Ranges are walked a word at a
+ * time: each step handles the bits of one word that lie in the range. */
 #include "base.h"
 
 /* The part of a range that lies in one word. */

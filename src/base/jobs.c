@@ -123,7 +123,8 @@ jobs_new(struct mailbox *mailbox, unsigned threads)
     return jobs;
 }
 
-/* A host that gives us no thread at all must not leave a job waiting for ever: main does it, however long it takes. */
+/* A host that gives us no thread at all must not leave a job waiting for ever: main does it, however long it
+ * takes. */
 static void
 work_on_main(struct jobs *jobs)
 {

@@ -129,7 +129,8 @@ number_parse(const char *text, uint64_t *ret, GError **error)
     const char *rest = read_number(text, &n);
 
     if (!rest || *rest || n.has_fraction)
-        return fail(error, NUMON_ERROR_ARGUMENT, "invalid number '%s': a whole number without sign is expected", text);
+        return fail(error, NUMON_ERROR_ARGUMENT, "invalid number '%s': a whole number without sign is expected",
+                    text);
     if (n.overflow)
         return fail(error, NUMON_ERROR_ARGUMENT, "invalid number '%s': it does not fit 64 bits", text);
     *ret = n.whole;
@@ -183,8 +184,8 @@ read_range(const char *text, const char *at, const char *end, unsigned limit, un
         return fail(error, NUMON_ERROR_ARGUMENT, "invalid list '%s': indices and ranges such as 0-3,8 are expected",
                     text);
     if (first.overflow || last.overflow || first.whole >= limit || last.whole >= limit)
-        return fail(error, NUMON_ERROR_ARGUMENT, "invalid list '%s': '%.*s' is not below %u", text, (int)(end - at), at,
-                    limit);
+        return fail(error, NUMON_ERROR_ARGUMENT, "invalid list '%s': '%.*s' is not below %u", text, (int)(end - at),
+                    at, limit);
     if (last.whole < first.whole)
         return fail(error, NUMON_ERROR_ARGUMENT, "invalid list '%s': range '%.*s' falls", text, (int)(end - at), at);
     *ret_first = (unsigned)first.whole;

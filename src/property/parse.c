@@ -40,7 +40,7 @@ values_free(struct values *v)
     g_free(v);
 }
 
-/* --- names -------------------------------------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------------------------------------ */
 
 int
 property_find(const struct property *table, const char *name)
@@ -71,7 +71,7 @@ fail_unknown(const struct property *table, const char *key, GError **error)
                 nearest->len ? "; nearest is " : "", nearest->str);
 }
 
-/* --- storing an item ------------------------------------------------------------------------------------------------ */
+/* --- storing an item -------------------------------------------------------------------------------------------- */
 
 static bool
 store_list(const struct property *p, const char *text, struct value *ret, GError **error)
@@ -143,7 +143,7 @@ store_pair(struct values *v, char *item, GError **error)
     return store(v, (unsigned)index, value, error);
 }
 
-/* --- "word,key=value" --------------------------------------------------------------------------------------------- */
+/* --- "word,key=value" ------------------------------------------------------------------------------------------- */
 
 /* Cuts one item off: up to a single comma, doubled ones halved.  '*at' is NULL after the last. */
 static char *
@@ -204,7 +204,7 @@ property_parse_options(const struct property *table, int implied, const char *te
     return g_steal_pointer(&v);
 }
 
-/* --- words ----------------------------------------------------------------------------------------------------------- */
+/* --- words ------------------------------------------------------------------------------------------------------ */
 
 /* Cuts the next word off; double quotes group, and within them a backslash takes the next character as it is.
  * '*ret_word' is NULL at the end of the text. */

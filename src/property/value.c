@@ -137,11 +137,12 @@ parse_id(const struct property *p, const char *text, struct value *ret, GError *
             good++;
     if (good == 0 || text[good])
         return fail(error, NUMON_ERROR_ARGUMENT,
-                    "Parameter '%s' expects an identifier (a letter, then letters, digits, '-', '.' or '_'), not '%s'",
-                    p->name, text);
+                    "Parameter '%s' expects an identifier (a letter, then letters, digits, '-', '.' or '_'), "
+                    "not '%s'", p->name, text);
     if (good >= ID_SIZE)
-        return fail(error, NUMON_ERROR_ARGUMENT, "Parameter '%s' expects an identifier of at most %d characters, not '%s'",
-                    p->name, ID_SIZE - 1, text);
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "Parameter '%s' expects an identifier of at most %d characters, not '%s'", p->name, ID_SIZE - 1,
+                    text);
     take_word(ret, text);
     return true;
 }

@@ -148,7 +148,7 @@ state_save(const struct state_section *section, GByteArray *out)
             save_field(section, f, out);
 }
 
-/* --- loading ------------------------------------------------------------------------------------------------------ */
+/* --- loading ---------------------------------------------------------------------------------------------------- */
 
 /* One load: where the bytes come from and for whom. */
 struct load {
@@ -228,7 +228,7 @@ state_load(const struct state_section *section, uint32_t version, state_read rea
     return true;
 }
 
-/* --- describing --------------------------------------------------------------------------------------------------- */
+/* --- describing ------------------------------------------------------------------------------------------------- */
 
 static void
 add_text(JsonBuilder *b, const char *name, const char *text)

@@ -92,7 +92,8 @@ refuse(parser parse, const char *text, const char *message)
 static void
 all_types_are_read(void)
 {
-    g_autoptr(values) v = accept(parse_options, " m0,size=1.5G,max_count=0x8,share=yes,cpus=0-1,cpus=64,colour=dark-blue ");
+    g_autoptr(values) v = accept(parse_options,
+                                   " m0,size=1.5G,max_count=0x8,share=yes,cpus=0-1,cpus=64,colour=dark-blue ");
 
     g_assert_cmpuint(v->count, ==, 7);
     g_assert_cmpstr(v->at[P_ID].word, ==, "m0");
@@ -197,8 +198,8 @@ wrong_values_are_quoted(void)
     refuse(parse_options, "m0,share=maybe", "Parameter 'share' expects 'on' or 'off', not 'maybe'");
     refuse(parse_options, "m0,share=", "Parameter 'share' expects 'on' or 'off', not ''");
     refuse(parse_options, "m0,colour=blue", "Parameter 'colour' expects red, green or dark-blue, not 'blue'");
-    refuse(parse_options, "0m", "Parameter 'id' expects an identifier (a letter, then letters, digits, '-', '.' or '_'), "
-           "not '0m'");
+    refuse(parse_options, "0m", "Parameter 'id' expects an identifier (a letter, then letters, digits, '-', '.' or "
+           "'_'), not '0m'");
     refuse(parse_options, "m0,cpus=3-1", "Parameter 'cpus' expects a number or range up to 127: invalid list '3-1': "
            "range '3-1' falls");
     refuse(parse_options, "m0,cpus=128", "Parameter 'cpus' expects a number or range up to 127: invalid list '128': "
@@ -236,7 +237,8 @@ words_stand_beside_numbers(void)
     g_assert_null(value.word);
     g_assert_cmpuint(value.number, ==, 7);
     g_assert_false(property_parse_value(&rate, "10", &value, &error));
-    g_assert_cmpstr(error->message, ==, "Parameter 'rate' expects a number from 0 to 9 (pages/s), or unlimited, not '10'");
+    g_assert_cmpstr(error->message, ==,
+                    "Parameter 'rate' expects a number from 0 to 9 (pages/s), or unlimited, not '10'");
     g_assert_cmpuint(value.number, ==, 7);
     g_assert_cmpstr(shape, ==, "N|unlimited");
 }
@@ -244,7 +246,9 @@ words_stand_beside_numbers(void)
 static void
 flags_stand_anywhere_before_the_rest(void)
 {
-    static const char *const lines[] = { "-d u 5 -f t", "u -d 5 -f t", "u 5 -d -f t", "-f -d u 5 t", "  -d\tu  5  -f  t" };
+    static const char *const lines[] = {
+        "-d u 5 -f t", "u -d 5 -f t", "u 5 -d -f t", "-f -d u 5 t", "  -d\tu  5  -f  t",
+    };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++) {
         g_autoptr(values) v = accept(parse_words, lines[i]);
@@ -319,7 +323,8 @@ usage_derives_from_the_table(void)
     g_autofree char *as_pairs = property_usage_pairs(options);
     g_autofree char *as_words = property_usage_words(positional);
 
-    g_assert_cmpstr(as_options, ==, "ID[,size=SIZE][,max-count=N][,share=on|off][,cpus=LIST][,colour=red|green|dark-blue]"
+    g_assert_cmpstr(as_options, ==,
+                    "ID[,size=SIZE][,max-count=N][,share=on|off][,cpus=LIST][,colour=red|green|dark-blue]"
                     "[,name=WORD]");
     g_assert_cmpstr(as_pairs, ==, "id=ID [size=SIZE] [max-count=N] [share=on|off] [cpus=LIST] "
                     "[colour=red|green|dark-blue] [name=WORD]");

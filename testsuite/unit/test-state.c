@@ -42,7 +42,8 @@ static struct thing
 thing_full(void)
 {
     return (struct thing){
-        .small = 0x11, .pair = { 0x2223, 0x3334 }, .word = 0x44454647, .wide = UINT64_C(0x5152535455565758), .on = true,
+        .small = 0x11, .pair = { 0x2223, 0x3334 }, .word = 0x44454647, .wide = UINT64_C(0x5152535455565758),
+        .on = true,
         .buffer = { 'h', 'e', 'l', 'l', 'o' }, .blob = g_memdup2("xyz", 3), .blob_length = 3, .later = 0x61626364,
     };
 }
@@ -187,10 +188,10 @@ static void
 hostile_bytes_are_named(void)
 {
     expect_bad_byte(17, 2, "cannot load section 'thing' instance 7, field 'on': found 0x02 where 0 or 1 is expected");
-    expect_bad_byte(26, 17, "cannot load section 'thing' instance 7, field 'blob': found a length of 17 bytes where at "
-                            "most 16 are expected");
-    expect_bad_byte(23, 0xff, "cannot load section 'thing' instance 7, field 'blob': found a length of 4278190083 bytes "
-                              "where at most 16 are expected");
+    expect_bad_byte(26, 17, "cannot load section 'thing' instance 7, field 'blob': found a length of 17 bytes where "
+                            "at most 16 are expected");
+    expect_bad_byte(23, 0xff, "cannot load section 'thing' instance 7, field 'blob': found a length of 4278190083 "
+                              "bytes where at most 16 are expected");
 }
 
 static void

@@ -45,7 +45,7 @@ new_topology(unsigned nodes, unsigned cpus)
 {
     struct topology_final *t = g_new0(struct topology_final, 1);
 
-    t->smp = (struct smp) { .cpus = cpus, .maxcpus = cpus, .levels = { 1, 1, cpus, 1 } };
+    t->smp = (struct smp) { .cpus = cpus, .maxcpus = cpus, .levels = { 1, 1, 1, cpus, 1 } };
     t->node_count = nodes;
     t->has_distances = nodes > 0;
     for (unsigned i = 0; i < cpus; i++)
@@ -224,14 +224,14 @@ check_tables(unsigned node_count, const struct smp *smp)
 static void
 tables_say_what_the_topology_says(void)
 {
-    check_tables(2, &(struct smp) { .cpus = 4, .maxcpus = 4, .levels = { 2, 1, 2, 1 } });
-    check_tables(128, &(struct smp) { .cpus = 128, .maxcpus = 128, .levels = { 128, 1, 1, 1 } });
+    check_tables(2, &(struct smp) { .cpus = 4, .maxcpus = 4, .levels = { 2, 1, 1, 2, 1 } });
+    check_tables(128, &(struct smp) { .cpus = 128, .maxcpus = 128, .levels = { 128, 1, 1, 1, 1 } });
 }
 
 static void
 large_apic_ids_are_x2apic(void)
 {
-    struct smp smp = { .cpus = 125, .maxcpus = 125, .levels = { 5, 1, 5, 5 } };
+    struct smp smp = { .cpus = 125, .maxcpus = 125, .levels = { 5, 1, 1, 5, 5 } };
 
     g_assert_cmpuint(smp_apic_id(&smp, 124), >, 254);
     check_tables(3, &smp);

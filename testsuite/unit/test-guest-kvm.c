@@ -208,7 +208,7 @@ vm_init(struct vm *vm)
     g_assert_cmpint(ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0), ==, 0);
     lock_init(&vm->lock, 15, "serial");
     vm->serial = g_string_new(NULL);
-    vm->topology.smp = (struct smp) { .cpus = VCPUS, .maxcpus = VCPUS, .levels = { VCPUS, 1, 1, 1 } };
+    vm->topology.smp = (struct smp) { .cpus = VCPUS, .maxcpus = VCPUS, .levels = { VCPUS, 1, 1, 1, 1 } };
     vm->topology.node_count = VCPUS;
     vm->topology.has_distances = true;
     for (unsigned i = 0; i < VCPUS; i++) {

@@ -44,12 +44,15 @@ bool definition_equal(const struct definition *a, const struct definition *b);
 /* Option tables; each with the enum of its indices. */
 enum { MEMORY_P_SIZE, MEMORY_P_SLOTS, MEMORY_P_MAXMEM };
 extern const struct property memory_properties[];           /* implied: size; without suffix MiB */
+enum { MACHINE_P_AUTO_ASSIGN, MACHINE_P_AUTO_ENABLE };
+extern const struct property machine_properties[];
 enum { ACCEL_P_ACCEL };
 extern const struct property accel_properties[];            /* implied: accel */
 
 /* Each changes 'd' or fails with 'd' unchanged.  Wordings are QEMU's where it has the rule. */
 bool definition_set_memory(struct definition *d, const struct values *v, GError **error);
 bool definition_set_smp(struct definition *d, const struct values *v, GError **error);
+bool definition_set_machine(struct definition *d, const struct values *v, GError **error);
 bool definition_set_accel(struct definition *d, const struct values *v, GError **error);
 bool definition_add_backend(struct definition *d, enum backend_kind kind, const struct values *v, GError **error);
 bool definition_delete_backend(struct definition *d, const char *id, GError **error);
@@ -70,6 +73,13 @@ int definition_backend_user(const struct definition *d, const char *id);
 struct backend_lookup definition_backends(const struct definition *d);
 /* RAM in bytes: as entered, else the sum of the nodes' backends, else RAM_DEFAULT. */
 uint64_t definition_ram(const struct definition *d);
+/* The topology that will be built: as entered, and what follows from the machine's options.  Returns what was added. */
+enum { TOPOLOGY_IMPLICIT = 1, TOPOLOGY_SPLIT = 2 };     /* the one implicit node; RAM divided between the nodes */
+unsigned definition_topology(const struct definition *d, struct topology *ret);
+/* The same completed; only for a definition without problems. */
+void definition_complete(const struct definition *d, struct topology_final *ret);
+/* What a user should know and need not mend: appends char *. */
+void definition_warnings(const struct definition *d, GPtrArray *warnings);
 /* Every problem at once: struct problem *, in a useful order; empty if it can be built. */
 GPtrArray *definition_check(const struct definition *d);
 /* "complete: 2 nodes, 4 CPUs, 2 GiB".  Caller frees. */

@@ -36,7 +36,19 @@ struct node {
     char memdev[ID_SIZE];           /* backend id, or "" */
 };
 
+/* How nodes get memory when none was given a size: QEMU's two historic ways (8 MiB steps; what is left over is carried
+ * from node to node, or all goes to the last), or not at all. */
+enum auto_assign { AUTO_ASSIGN_DEFAULT, AUTO_ASSIGN_LEGACY, AUTO_ASSIGN_OFF };
+extern const char *const auto_assign_names[];       /* NULL-terminated */
+
+/* Properties of the machine that are about NUMA. */
+struct numa_options {
+    enum auto_assign auto_assign;
+    bool auto_enable;               /* one node when none is declared */
+};
+
 struct topology {
+    struct numa_options options;
     struct smp smp;                 /* as entered */
     struct node nodes[TOPOLOGY_NODES];
     uint8_t node_order[TOPOLOGY_NODES];             /* ids in the order of creation; 'node_count' of them */
@@ -60,6 +72,13 @@ void problem_add(GPtrArray *problems, char *remedy_taken, const char *format, ..
 void topology_init(struct topology *t);             /* no node, 1 CPU, nothing mapped */
 
 bool topology_equal(const struct topology *a, const struct topology *b);
+
+/* Divides RAM between 'count' nodes (not 0); 'how' is one of the two ways. */
+void topology_split(enum auto_assign how, uint64_t bytes, unsigned count, uint64_t *ret_sizes);
+/* Gives the nodes their shares if none has a size and the options say so; true if it did. */
+bool topology_auto_assign(struct topology *t, uint64_t bytes, struct backend_lookup backends);
+/* Makes node 0 with this size; there is no node yet. */
+void topology_add_implicit_node(struct topology *t, uint64_t bytes);
 
 /* Option tables, each with the enum of its indices. */
 enum { SMP_P_CPUS, SMP_P_SOCKETS, SMP_P_DIES, SMP_P_MODULES, SMP_P_CORES, SMP_P_THREADS, SMP_P_MAXCPUS,
@@ -119,7 +138,7 @@ int topology_cpu_node(const struct topology *t, unsigned cpu);
 /* Only for a topology that has no problems. */
 void topology_complete(const struct topology *t, uint64_t ram_bytes, struct backend_lookup backends,
                        struct topology_final *ret);
-/* What a user should know and need not mend (unmapped CPUs to node 0, ...): appends char * to 'warnings'. */
+/* What a user should know and need not mend (unmapped CPUs to node 0, sockets divided between nodes): appends char * to 'warnings'. */
 void topology_warnings(const struct topology *t, GPtrArray *warnings);
 
 /* A distance as it will be: given, mirrored from the other direction, local by default, or missing. */

@@ -8,9 +8,28 @@ print_warnings(struct call *call, const struct definition *d)
 {
     g_autoptr(GPtrArray) warnings = g_ptr_array_new_with_free_func(g_free);
 
-    topology_warnings(&d->topology, warnings);
+    definition_warnings(d, warnings);
     for (guint i = 0; i < warnings->len; i++)
         call_print(call, "warning: %s\n", (const char *)warnings->pdata[i]);
+}
+
+/* What each node got of RAM that no `numa node` divided. */
+static void
+print_division(struct call *call, const struct definition *d)
+{
+    struct topology t;
+
+    if (!(definition_topology(d, &t) & TOPOLOGY_SPLIT))
+        return;
+    call_warn_once(call, WARNED_SPLIT, "Default splitting of RAM between nodes is deprecated, Use '-numa node,memdev' "
+                   "to explicitly define RAM allocation per node");
+    for (unsigned id = 0; id < TOPOLOGY_NODES; id++) {
+        g_autofree char *size = size_format(t.nodes[id].mem);
+
+        if (t.nodes[id].present)
+            call_print(call, "node %u: %s of RAM (numa-auto-assign=%s)\n", id, size,
+                       auto_assign_names[t.options.auto_assign]);
+    }
 }
 
 /* One command, or several, a line each. */
@@ -41,6 +60,7 @@ monitor_check(struct call *call, GError **error)
         return fail(error, NUMON_ERROR_STATE, "the machine cannot be built: %u problem%s", problems->len,
                     problems->len == 1 ? "" : "s");
     print_warnings(call, machine_definition(machine));
+    print_division(call, machine_definition(machine));
     return true;
 }
 

@@ -51,6 +51,15 @@ call_echo_sizes(struct call *call)
     }
 }
 
+void
+call_warn_once(struct call *call, enum monitor_warning which, const char *text)
+{
+    if (call->monitor->warned & which)
+        return;
+    call->monitor->warned |= which;
+    call_print(call, "warning: %s\n", text);
+}
+
 enum outcome
 call_edit(struct call *call, edit_function *edit, GError **error)
 {

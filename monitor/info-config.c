@@ -45,10 +45,12 @@ pending_size(const struct definition *d, const struct node *n)
 static void
 add_pending_nodes(GVariantBuilder *nodes, const struct definition *d)
 {
-    const struct topology *t = &d->topology;
+    g_autofree struct topology *t = g_new(struct topology, 1);
     int cpu_node[TOPOLOGY_CPUS];
-    struct smp smp = t->smp;
+    struct smp smp;
 
+    definition_topology(d, t);
+    smp = t->smp;
     smp_derive(&t->smp, &smp, NULL);
     for (unsigned cpu = 0; cpu < smp.maxcpus; cpu++)
         cpu_node[cpu] = topology_cpu_node(t, cpu);

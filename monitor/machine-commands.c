@@ -18,6 +18,12 @@ run_smp(struct call *call, GError **error)
 }
 
 static enum outcome
+run_machine(struct call *call, GError **error)
+{
+    return call_edit(call, definition_set_machine, error);
+}
+
+static enum outcome
 run_accel(struct call *call, GError **error)
 {
     return call_edit(call, definition_set_accel, error);
@@ -273,6 +279,9 @@ static const struct command machine_commands[] = {
       .args = smp_properties, .implied = SMP_P_CPUS, .option = "-smp", .when = WHEN_PRECONFIG, .run = run_smp,
       .details = "The default is 1 CPU.  Levels that are not given follow from the others, cores before sockets "
                  "before threads, so that their product is maxcpus." },
+    { .name = "machine", .summary = "set properties of the machine", .form = FORM_OPTIONS,
+      .args = machine_properties, .implied = -1, .option = "-machine", .when = WHEN_PRECONFIG, .run = run_machine,
+      .details = "Properties that are not given stay as they are." },
     { .name = "accel", .summary = "choose what runs the guest's CPUs", .form = FORM_OPTIONS,
       .args = accel_properties, .implied = ACCEL_P_ACCEL, .option = "-accel", .when = WHEN_PRECONFIG,
       .run = run_accel,

@@ -210,6 +210,7 @@ struct monitor {
     GPtrArray *watchers;                    /* struct watcher *: pending waits look at every change */
     unsigned changed_id;                    /* idle source that runs them; 0 if none */
     bool looking;                           /* a watcher's check runs */
+    unsigned warned;                        /* bits of enum monitor_warning: said before in this session */
     struct workload_sample sample;          /* what `info workload` reckons rates from (info-workload.c) */
     struct watcher *sampler;                /* refreshes it when the guest starts or stops (build.c) */
 };
@@ -229,6 +230,9 @@ const char *monitor_status(const struct monitor *m);        /* machine_status */
 
 /* An asynchronous line ("event: ..." on plain, redrawn around the line being typed on a terminal). */
 void monitor_event(struct monitor *m, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* A warning that a session needs once: printed by the first call that gives it. */
+enum monitor_warning { WARNED_MEM = 1, WARNED_SPLIT = 2 };
+void call_warn_once(struct call *call, enum monitor_warning which, const char *text);
 /* Something that waits: 'check' runs on main after every event of the machine and every 'period_ms' (0: only
  * events), until it returns true or is removed. */
 struct watcher;

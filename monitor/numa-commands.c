@@ -19,7 +19,11 @@ run_numa(struct call *call, GError **error)
         [NUMA_NODE] = definition_add_node, [NUMA_DIST] = definition_set_distance, [NUMA_CPU] = definition_map_cpu,
     };
 
-    return call_edit(call, edits[call->variant - numa_variants], error);
+    enum outcome outcome = call_edit(call, edits[call->variant - numa_variants], error);
+
+    if (outcome == COMMAND_DONE && call->args->table == node_properties && call->args->at[NODE_P_MEM].set)
+        call_warn_once(call, WARNED_MEM, "Parameter -numa node,mem is deprecated, use -numa node,memdev instead");
+    return outcome;
 }
 
 enum { DEL_NODE };

@@ -7,7 +7,7 @@
 
 /* Options that are commands, in the order in which they take effect; those of one name in the order given. */
 static const char *const effects[] = {
-    "-name", "-accel", "-m", "-smp", "-object", "-numa", "-kernel", "-append", "-serial", NULL
+    "-name", "-machine", "-accel", "-m", "-smp", "-object", "-numa", "-kernel", "-append", "-serial", NULL
 };
 
 enum program_option {

@@ -14,6 +14,7 @@
 struct amounts {
     uint64_t ram, sum, least, wanted;       /* bytes */
     bool backends;                          /* the nodes' memory is backends */
+    bool follows;                           /* the nodes' memory is divided RAM, whatever its size */
 };
 
 static bool
@@ -27,15 +28,16 @@ nodes_have_backends(const struct topology *t)
 }
 
 static struct amounts
-reckon(const struct definition *d)
+reckon(const struct definition *d, const struct topology *t, unsigned made)
 {
     struct amounts a = {
         .ram = definition_ram(d),
         .least = strcmp(d->kernel, KERNEL_DEFAULT) == 0 ? RAM_MIN : PAGE_SIZE,
-        .backends = nodes_have_backends(&d->topology),
+        .backends = nodes_have_backends(t),
+        .follows = made != 0,
     };
 
-    a.sum = d->topology.node_count ? topology_memory(&d->topology, definition_backends(d)) : a.ram;
+    a.sum = t->node_count ? topology_memory(t, definition_backends(d)) : a.ram;
     a.wanted = a.sum >= a.least ? a.sum : MAX(a.ram, a.least);
     return a;
 }
@@ -103,7 +105,7 @@ add_backend_commands(const struct definition *d, uint64_t bytes)
 static char *
 node_commands(const struct definition *d, const struct amounts *a)
 {
-    if (!d->topology.node_count || a->sum == a->wanted)
+    if (!d->topology.node_count || a->follows || a->sum == a->wanted)
         return g_strdup("");
     if (a->backends && next_node(&d->topology) == TOPOLOGY_NODES)
         return g_strdup_printf("numa_del node %d", TOPOLOGY_NODES - 1);
@@ -131,13 +133,14 @@ GPtrArray *
 definition_check(const struct definition *d)
 {
     GPtrArray *problems = g_ptr_array_new_with_free_func((GDestroyNotify)problem_free);
-    struct amounts a = reckon(d);
+    struct topology t;
+    struct amounts a = reckon(d, &t, definition_topology(d, &t));
     g_autofree char *memory = memory_commands(d, &a), *nodes = node_commands(d, &a), *both = join(nodes, memory);
     bool too_little = a.ram < a.least, divided = too_little && a.sum != a.ram;
 
     if (too_little)
         check_least(&a, divided ? memory : both, problems);
-    topology_check(&d->topology, a.ram, !divided ? both : *nodes ? nodes : memory, definition_backends(d), problems);
+    topology_check(&t, a.ram, !divided ? both : *nodes ? nodes : memory, definition_backends(d), problems);
     return problems;
 }
 
@@ -152,11 +155,13 @@ definition_summary(const struct definition *d)
 {
     g_autofree char *ram = size_format(definition_ram(d));
     GString *out = g_string_new("complete: ");
+    struct topology t;
     struct smp smp;
     bool derived = smp_derive(&d->topology.smp, &smp, NULL);
 
     g_assert(derived);
-    append_count(out, d->topology.node_count, "node");
+    definition_topology(d, &t);
+    append_count(out, t.node_count, "node");
     append_count(out, smp.cpus, "CPU");
     g_string_append(out, ram);
     return g_string_free(out, FALSE);

@@ -10,6 +10,8 @@
 
 /* Appends "memory SIZE[,slots=N][,maxmem=SIZE]", without a line end. */
 void memory_save(const struct memory_options *m, GString *out);
+/* Appends "machine KEY=VALUE,..." with what is not the default and a line end; nothing if all is. */
+void machine_options_save(const struct definition *d, GString *out);
 /* Appends "object_add KIND,id=ID,..." with what is not its kind's default, without a line end. */
 void backend_save(const struct backend_options *o, GString *out);
 

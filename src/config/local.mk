@@ -3,6 +3,7 @@ libnumon_a_SOURCES += include/config.h \
 	src/config/config-private.h \
 	src/config/definition.c \
 	src/config/memory-options.c \
+	src/config/machine-options.c \
 	src/config/backends.c \
 	src/config/check.c \
 	src/config/save.c

@@ -67,6 +67,7 @@ definition_save(const struct definition *d)
 
     if (d->name)
         g_string_append_printf(out, "name %s\n", d->name);
+    machine_options_save(d, out);
     save_memory(d, out);
     topology_save_smp(&d->topology, out);
     if (d->accel != ACCEL_AUTO)

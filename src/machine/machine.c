@@ -193,8 +193,7 @@ machine_build(struct machine *m, void (*done)(void *self, const GError *error), 
     b->definition = definition_copy(m->definition);
     if (can_build(m, &b->error)) {
         m->building = true;
-        topology_complete(&b->definition->topology, definition_ram(b->definition),
-                          definition_backends(b->definition), &b->topology);
+        definition_complete(b->definition, &b->topology);
         job_start(m->jobs, build_memory, build_done, b);
         return;
     }

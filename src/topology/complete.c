@@ -81,19 +81,82 @@ describe_cpu(const struct smp *smp, unsigned cpu, GString *out)
     g_string_append_printf(out, "core-id: %u, thread-id: %u]", p.core, p.thread);
 }
 
-void
-topology_warnings(const struct topology *t, GPtrArray *warnings)
+static void
+warn_unmapped(const struct topology *t, const struct smp *smp, GPtrArray *warnings)
 {
-    struct smp smp = topology_smp(t);
     g_autoptr(GString) cpus = g_string_new(NULL);
 
-    if (!t->node_count || !cpus_mapped(t))
-        return;
-    for (unsigned cpu = 0; cpu < smp.maxcpus; cpu++) {
+    for (unsigned cpu = 0; cpu < smp->maxcpus; cpu++) {
         if (t->cpu_node[cpu] < 0)
-            describe_cpu(&smp, cpu, cpus);
+            describe_cpu(smp, cpu, cpus);
     }
     if (cpus->len)
         g_ptr_array_add(warnings, g_strdup_printf("CPU(s) not present in any NUMA nodes: %s; they will be in node 0",
                                                   cpus->str));
+}
+
+/* The CPUs of each node within one socket. */
+struct socket_share {
+    unsigned node;
+    uint64_t cpus[WORDS_FOR(TOPOLOGY_CPUS)];
+};
+
+static unsigned
+share_socket(const struct topology *t, const struct smp *smp, unsigned socket, struct socket_share *shares)
+{
+    unsigned count = 0, size = smp->maxcpus / smp->levels[SMP_SOCKETS];
+
+    for (unsigned cpu = socket * size; cpu < (socket + 1) * size; cpu++) {
+        unsigned node = (unsigned)place_cpu(t, smp, true, cpu), i = 0;
+
+        while (i < count && shares[i].node != node)
+            i++;
+        if (i == count)
+            shares[count++] = (struct socket_share) { .node = node };
+        bit_set(shares[i].cpus, cpu);
+    }
+    return count;
+}
+
+static void
+warn_pair(unsigned socket, const struct socket_share *a, const struct socket_share *b, GPtrArray *warnings)
+{
+    g_autofree char *cpus = list_format(a->cpus, TOPOLOGY_CPUS), *others = list_format(b->cpus, TOPOLOGY_CPUS);
+
+    g_ptr_array_add(warnings, g_strdup_printf("CPU(s) %s and CPU(s) %s in socket-%u have been associated with "
+                                              "node-%u and node-%u respectively. It can cause OSes like Linux to "
+                                              "misbehave", cpus, others, socket, a->node, b->node));
+}
+
+/* A pair of nodes that divide a socket is a warning, up to a number that people can still read. */
+static void
+warn_divided(const struct topology *t, const struct smp *smp, GPtrArray *warnings)
+{
+    enum { NODES_SHOWN = 5 };
+    struct socket_share shares[TOPOLOGY_CPUS];
+
+    for (unsigned socket = 0; socket < smp->levels[SMP_SOCKETS]; socket++) {
+        unsigned count = share_socket(t, smp, socket, shares);
+
+        if (count > NODES_SHOWN) {
+            g_ptr_array_add(warnings, g_strdup_printf("the CPUs in socket-%u have been associated with %u nodes. It "
+                                                      "can cause OSes like Linux to misbehave", socket, count));
+            continue;
+        }
+        for (unsigned a = 0; a < count; a++) {
+            for (unsigned b = a + 1; b < count; b++)
+                warn_pair(socket, &shares[a], &shares[b], warnings);
+        }
+    }
+}
+
+void
+topology_warnings(const struct topology *t, GPtrArray *warnings)
+{
+    struct smp smp = topology_smp(t);
+
+    if (!t->node_count || !cpus_mapped(t))
+        return;
+    warn_unmapped(t, &smp, warnings);
+    warn_divided(t, &smp, warnings);
 }

@@ -5,9 +5,13 @@ libnumon_a_SOURCES += include/topology.h \
 	src/topology/node.c \
 	src/topology/distance.c \
 	src/topology/cpu.c \
+	src/topology/split.c \
 	src/topology/check.c \
 	src/topology/complete.c \
 	src/topology/save.c
 
 unit_programs += testsuite/unit/test-topology
 testsuite_unit_test_topology_SOURCES = testsuite/unit/test-topology.c
+
+unit_programs += testsuite/unit/test-split
+testsuite_unit_test_split_SOURCES = testsuite/unit/test-split.c

@@ -44,7 +44,8 @@ topology_equal(const struct topology *a, const struct topology *b)
         if (!node_equal(&a->nodes[i], &b->nodes[i]))
             return false;
     }
-    return a->node_count == b->node_count && memcmp(&a->smp, &b->smp, sizeof a->smp) == 0
+    return a->options.auto_assign == b->options.auto_assign && a->options.auto_enable == b->options.auto_enable
+        && a->node_count == b->node_count && memcmp(&a->smp, &b->smp, sizeof a->smp) == 0
         && memcmp(a->node_order, b->node_order, sizeof a->node_order) == 0
         && memcmp(a->distance, b->distance, sizeof a->distance) == 0
         && memcmp(a->cpu_node, b->cpu_node, sizeof a->cpu_node) == 0;

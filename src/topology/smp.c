@@ -65,7 +65,8 @@ remainder_of(const struct smp *s, unsigned total)
     return (unsigned)(total / others);
 }
 
-/* QEMU 7.2's order of preference: cores, then sockets, then threads take what is left; dies and modules are 1 unless given. */
+/* QEMU 7.2's order of preference: cores, then sockets, then threads take what is left; dies and modules are 1 unless
+ * given. */
 static void
 fill_levels(struct smp *s)
 {

@@ -8,3 +8,4 @@ EXTRA_DIST += testsuite/numon.numa/limits.exp
 EXTRA_DIST += testsuite/numon.numa/rules.exp
 EXTRA_DIST += testsuite/numon.numa/save.exp
 EXTRA_DIST += testsuite/numon.numa/session.exp
+EXTRA_DIST += testsuite/numon.numa/split.exp

@@ -73,6 +73,7 @@ static const struct { const char *start; enum form form; const struct property *
                       edit_function *edit; } commands[] = {
     { "memory ", OPTIONS, memory_properties, MEMORY_P_SIZE, definition_set_memory },
     { "smp ", OPTIONS, smp_properties, SMP_P_CPUS, definition_set_smp },
+    { "machine ", OPTIONS, machine_properties, -1, definition_set_machine },
     { "accel ", OPTIONS, accel_properties, ACCEL_P_ACCEL, definition_set_accel },
     { "kernel ", WORDS, one_word, 0, set_kernel },
     { "append ", WORDS, rest, 0, set_append },
@@ -239,9 +240,12 @@ check_says_what_mends_memory(void)
                  "equal RAM size (0x80000000) -> memory 512M,slots=4,maxmem=8G\n");
     expect_check("memory 1G,slots=4,maxmem=2G\nnuma node,mem=4G", "total memory for NUMA nodes (0x100000000) should "
                  "equal RAM size (0x40000000) -> memory 4G\n");
-    expect_check("smp 4\nnuma node,cpus=0-1\nnuma node,cpus=2-3", "total memory for NUMA nodes (0x0) should equal RAM "
+    expect_check("machine numa-auto-assign=off\nsmp 4\nnuma node,cpus=0-1\nnuma node,cpus=2-3", "total memory for NUMA nodes (0x0) should equal RAM "
                  "size (0x8000000) -> numa_del node 0\nnuma_del node 1\nnuma node,nodeid=0,cpus=0-1,mem=64M\n"
                  "numa node,nodeid=1,cpus=2-3,mem=64M\n");
+    expect_check("numa node,nodeid=0\nnuma node,nodeid=1", "");
+    expect_check("memory 8M\nnuma node,nodeid=0\nnuma node,nodeid=1", "RAM size (8 MiB) is less than the 16 MiB that the workload guest "
+                 "needs -> memory 16M\n");
     expect_check("memory 8M", "RAM size (8 MiB) is less than the 16 MiB that the workload guest needs -> memory 16M\n");
     expect_check("memory 8M\nkernel /boot/vmlinuz", "");
     expect_check("object_add memory-backend-ram,id=m1,size=4M\nnuma node,memdev=m1",

@@ -5,48 +5,105 @@
 
 #include "base.h"
 #include "property.h"
+#include "topology.h"
 
 /* --- backends: what a block's host memory is made of --------------------------------------------------------- */
 
-enum backend_kind { BACKEND_RAM, BACKEND_MEMFD, BACKEND_KINDS };
+enum backend_kind { BACKEND_RAM, BACKEND_FILE, BACKEND_MEMFD, BACKEND_SHM, BACKEND_KINDS };
 /* The block that is all RAM where no node has a backend: an id that no backend may have. */
 #define RAM_BLOCK "numon.ram"
 extern const char *const backend_kind_names[];      /* "memory-backend-ram", ...; NULL-terminated */
+
+#define BACKEND_CANONICAL_PREFIX "/objects/"
 
 /* As the user entered it; a plain value. */
 struct backend_options {
     enum backend_kind kind;
     char id[ID_SIZE];
-    uint64_t size;                  /* bytes, a multiple of PAGE_SIZE */
-    bool share, prealloc, merge, dump;
+    uint64_t size;                  /* bytes, a multiple of the page size */
+    bool share, prealloc, merge, dump, reserve;
+    bool canonical_name;            /* the block's name is BACKEND_CANONICAL_PREFIX and the id */
+    unsigned prealloc_threads;      /* at least 1 */
+    enum host_policy policy;
+    uint64_t host_nodes[WORDS_FOR(HOST_NODES)];
+
+    /* BACKEND_FILE */
+    const char *mem_path;           /* file or folder, interned: never freed, so that the value stays plain */
+    uint64_t align, offset;         /* bytes; align 0: the page size */
+    bool discard_data, readonly;
+
+    /* BACKEND_MEMFD */
+    bool hugetlb, seal;
+    uint64_t hugetlbsize;           /* bytes; 0: the host's default */
 };
 
-/* Indices are the same in each kind's table; defaults differ (share: off for ram, on for memfd). */
-enum { BACKEND_P_ID, BACKEND_P_SIZE, BACKEND_P_SHARE, BACKEND_P_PREALLOC, BACKEND_P_MERGE, BACKEND_P_DUMP };
-extern const struct property backend_ram_properties[], backend_memfd_properties[];
-/* Fills '*ret' from parsed values (checks size rules); false leaves it unchanged. */
+/* The first rows are the same in each kind's table; defaults differ (share: off for ram and file).  file and memfd
+ * have their own from BACKEND_P_OWN on. */
+enum {
+    BACKEND_P_ID, BACKEND_P_SIZE, BACKEND_P_SHARE, BACKEND_P_PREALLOC, BACKEND_P_MERGE, BACKEND_P_DUMP,
+    BACKEND_P_RESERVE, BACKEND_P_PREALLOC_THREADS, BACKEND_P_PREALLOC_CONTEXT, BACKEND_P_HOST_NODES, BACKEND_P_POLICY,
+    BACKEND_P_CANONICAL, BACKEND_P_OWN,
+    BACKEND_P_MEM_PATH = BACKEND_P_OWN, BACKEND_P_ALIGN, BACKEND_P_OFFSET, BACKEND_P_DISCARD_DATA, BACKEND_P_PMEM,
+    BACKEND_P_READONLY, BACKEND_P_ROM,
+    BACKEND_P_HUGETLB = BACKEND_P_OWN, BACKEND_P_HUGETLBSIZE, BACKEND_P_SEAL,
+};
+extern const struct property backend_ram_properties[], backend_file_properties[], backend_memfd_properties[],
+    backend_shm_properties[];
+const struct property *backend_properties(enum backend_kind kind);
+/* Fills '*ret' from parsed values; checks all rules, and that the host has the nodes, page sizes and folders named.
+ * False leaves it unchanged.  Error: ARGUMENT. */
 bool backend_options_read(enum backend_kind kind, const struct values *v, struct backend_options *ret, GError **error);
 void backend_options_init_default(struct backend_options *o, const char *id, uint64_t size);    /* ram */
+bool backend_options_equal(const struct backend_options *a, const struct backend_options *b);
+/* The value in a row of its kind's table, as a user would type it.  Caller frees. */
+char *backend_options_text(const struct backend_options *o, unsigned row);
+/* Appends "KIND,id=ID,..." with what is not the kind's default. */
+void backend_options_save(const struct backend_options *o, GString *out);
+/* What 'merge', 'dump' and 'prealloc' become by name; false (ARGUMENT, STATE) with '*o' unchanged if the text is
+ * wrong, the property is another one, or the change not possible (prealloc to off). */
+bool backend_options_change(struct backend_options *o, const char *name, const char *text, GError **error);
+/* The size of its pages in bytes as far as it is known before it is mapped.  Error: ARGUMENT, the host has none. */
+bool backend_page_size(const struct backend_options *o, uint64_t *ret, GError **error);
 
 /* --- blocks ---------------------------------------------------------------------------------------------------- */
 
-/* Host memory of one backend, mapped.  Fixed from block_new to block_free. */
+/* How far a preallocation has come; the one who waits reads and may cancel. */
+struct block_progress {
+    _Atomic uint64_t done, total;   /* bytes */
+    _Atomic bool cancelled;
+};
+
+/* Host memory of one backend, mapped.  Fixed from block_new to block_free, but for what block_change changes. */
 typedef struct block {
     char name[ID_SIZE];             /* unique in its map: the backend's id, or RAM_BLOCK */
-    uint8_t *host;                  /* first byte of the mapping, page aligned, MADV_DONTFORK */
-    uint64_t size;                  /* bytes, a multiple of PAGE_SIZE */
-    uint64_t page_count;
-    int fd;                         /* memfd behind the mapping, CLOEXEC; -1 if none */
+    uint8_t *host;                  /* first byte of the mapping, aligned to 'page_size', MADV_DONTFORK */
+    uint64_t size;                  /* bytes, a multiple of 'page_size' */
+    uint64_t page_count;            /* guest pages: size / PAGE_SIZE */
+    uint64_t page_size;             /* bytes the host maps at once: PAGE_SIZE, or a huge page's */
+    int fd;                         /* memfd, shared memory object or file behind the mapping, CLOEXEC; -1 if none */
+    bool had_content;               /* a file that was not empty: it does not begin as zeros */
     unsigned index;                 /* place in its map's list */
+    unsigned guard;                 /* its place among the mappings that are watched for lost pages (guard.c) */
     struct backend_options options;
 } block;
 
-/* Maps memory as the options say; preallocates if asked (may take long: call it in a job then).  Error: HOST. */
+/* Maps memory as the options say; preallocates if asked (may take long: call it in a job then).  'progress' may be
+ * NULL.  Error: HOST, LIMIT. */
 struct block *block_new(const struct backend_options *options, GError **error);
+struct block *block_new_watched(const struct backend_options *options, struct block_progress *progress, GError **error);
 void block_free(struct block *b);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(block, block_free)
-/* Makes every byte zero and gives the host memory back (private: MADV_DONTNEED; memfd: hole punch). */
+/* Makes 'merge' and 'dump' of the mapping and its options what 'o' says.  Error: HOST, nothing changed. */
+bool block_change(struct block *b, const struct backend_options *o, GError **error);
+/* Takes all of it from the host; content stays, vCPUs may run.  May take long.  Any thread.  Error: HOST, STATE
+ * (cancelled). */
+bool block_populate(struct block *b, struct block_progress *progress, GError **error);
+/* Makes every byte zero and gives the host memory back (private: MADV_DONTNEED; shared: hole punch). */
 bool block_discard(struct block *b, GError **error);
+/* True if a page of it could not be had when it was touched: its file is too short, there is no huge page left, the
+ * hardware failed.  The process reads zeros there from then on, so nothing read from the block since may be trusted;
+ * this is for good.  '*ret_page' (may be NULL) is the first such guest page.  Any thread. */
+bool block_lost(const struct block *b, uint64_t *ret_page);
 /* True if the page holds only zeros.  Vector units where present, chosen at run time. */
 bool page_is_zero(const uint8_t *page);
 
@@ -64,6 +121,7 @@ struct section {
 struct guest_map {
     GPtrArray *blocks;              /* struct block *, in creation order */
     GArray *sections;               /* struct section, by rising gpa, never overlapping; one a node and piece */
+    int lost_fd;                    /* eventfd, readable once a page of a block was lost */
 };
 
 struct guest_map *guest_map_new(void);
@@ -84,6 +142,15 @@ void *guest_map_host(const struct guest_map *map, uint64_t gpa, uint64_t size);
 bool guest_map_read(const struct guest_map *map, uint64_t gpa, void *to, uint64_t size);
 bool guest_map_write(const struct guest_map *map, uint64_t gpa, const void *from, uint64_t size);
 uint64_t guest_map_ram_bytes(const struct guest_map *map);
+/* What is lost: "page 3 of backend 'm0' (file '/x'): ..." with the reason as far as it can be told; NULL if nothing
+ * is.  Caller frees.  Any thread. */
+char *guest_map_lost(const struct guest_map *map);
+/* After a system call or KVM_RUN failed with EFAULT on guest memory: finds the page, if a file is too short or huge
+ * pages ran out, and counts it as lost, without a word through 'lost_fd'.  'gpa' of the access, or UINT64_MAX if not
+ * known. */
+void guest_map_blame(const struct guest_map *map, uint64_t gpa);
+/* True if anything is lost; for whoever read guest memory and is about to trust it.  Any thread. */
+bool guest_map_is_lost(const struct guest_map *map);
 
 /* --- dirty pages: one hub, many subscribers (DESIGN.md 3) -------------------------------------------------------- */
 

@@ -151,4 +151,40 @@ bool topology_has_distances(const struct topology *t);
 void topology_save_smp(const struct topology *t, GString *out);
 void topology_save_numa(const struct topology *t, GString *out);
 
+/* --- the host's own nodes (host.c).  Any thread ------------------------------------------------------------------ */
+
+enum {
+    HOST_NODES = 128,               /* of the host, as QEMU's host-nodes */
+    HOST_CPUS = 1024,
+    HOST_HUGE_POOLS = 8,            /* sizes of huge pages */
+};
+
+enum host_policy { HOST_POLICY_DEFAULT, HOST_POLICY_PREFERRED, HOST_POLICY_BIND, HOST_POLICY_INTERLEAVE };
+extern const char *const host_policy_names[];       /* "default", ...; NULL-terminated */
+
+/* The nodes there are: WORDS_FOR(HOST_NODES) words. */
+void host_nodes(uint64_t *ret_words);
+/* True if all wanted nodes exist and have memory.  'attempt' is what follows "cannot ", the node's number follows
+ * it: "bind backend 'm0' to".  Error: ARGUMENT. */
+bool host_nodes_check(const uint64_t *wanted, const char *attempt, GError **error);
+/* Binds a mapping that nobody touched yet; returns 0 or errno.  The kernel passes over nodes that do not exist: check
+ * them before. */
+int host_bind(void *start, uint64_t size, enum host_policy policy, const uint64_t *nodes);
+/* The host node of each page, or a negative errno if it is not present; returns 0 or errno. */
+int host_page_nodes(void **pages, unsigned long count, int *ret_nodes);
+
+struct host_node {
+    uint64_t total, free;                   /* bytes */
+    uint64_t cpus[WORDS_FOR(HOST_CPUS)];
+};
+void host_node_read(unsigned node, struct host_node *ret);
+unsigned host_distance(unsigned from, unsigned to);     /* 0: not known */
+
+struct host_huge_pool {
+    uint64_t page_size;             /* bytes */
+    uint64_t total, free;           /* pages */
+};
+/* The host's pools of huge pages (of one node, or -1: of all) by rising size; returns how many. */
+unsigned host_huge_pools(int node, struct host_huge_pool *ret, unsigned limit);
+
 #endif

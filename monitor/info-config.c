@@ -234,10 +234,9 @@ backend_tree(const struct backend_options *o)
     g_variant_builder_add(&dict, "{sv}", "dump", g_variant_new_boolean(o->dump));
     g_variant_builder_add(&dict, "{sv}", "prealloc", g_variant_new_boolean(o->prealloc));
     g_variant_builder_add(&dict, "{sv}", "share", g_variant_new_boolean(o->share));
-    /* Memory is always accounted for and never bound: no backend has these options yet. */
-    g_variant_builder_add(&dict, "{sv}", "reserve", g_variant_new_boolean(TRUE));
-    g_variant_builder_add(&dict, "{sv}", "policy", g_variant_new_string("default"));
-    g_variant_builder_add(&dict, "{sv}", "host-nodes", g_variant_new_string(""));
+    g_variant_builder_add(&dict, "{sv}", "reserve", g_variant_new_boolean(o->reserve));
+    g_variant_builder_add(&dict, "{sv}", "policy", g_variant_new_string(host_policy_names[o->policy]));
+    g_variant_builder_add(&dict, "{sv}", "host-nodes", g_variant_new_take_string(list_format(o->host_nodes, HOST_NODES)));
     return g_variant_builder_end(&dict);
 }
 

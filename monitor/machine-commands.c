@@ -121,8 +121,12 @@ run_serial_target(struct call *call, GError **error)
 static const struct command_variant object_variants[] = {
     [BACKEND_RAM]   = { "memory-backend-ram", backend_ram_properties, -1,
                         .summary = "anonymous memory, private unless share=on" },
+    [BACKEND_FILE]  = { "memory-backend-file", backend_file_properties, -1,
+                        .summary = "memory that is a file, private unless share=on" },
     [BACKEND_MEMFD] = { "memory-backend-memfd", backend_memfd_properties, -1,
                         .summary = "memory behind a descriptor, shared unless share=off" },
+    [BACKEND_SHM]   = { "memory-backend-shm", backend_shm_properties, -1,
+                        .summary = "a shared memory object, always shared" },
     [BACKEND_KINDS] = { NULL }
 };
 
@@ -133,16 +137,29 @@ edit_add_ram(struct definition *d, const struct values *v, GError **error)
 }
 
 static bool
+edit_add_file(struct definition *d, const struct values *v, GError **error)
+{
+    return definition_add_backend(d, BACKEND_FILE, v, error);
+}
+
+static bool
 edit_add_memfd(struct definition *d, const struct values *v, GError **error)
 {
     return definition_add_backend(d, BACKEND_MEMFD, v, error);
+}
+
+static bool
+edit_add_shm(struct definition *d, const struct values *v, GError **error)
+{
+    return definition_add_backend(d, BACKEND_SHM, v, error);
 }
 
 static enum outcome
 run_object_add(struct call *call, GError **error)
 {
     static edit_function *const edits[BACKEND_KINDS] = {
-        [BACKEND_RAM] = edit_add_ram, [BACKEND_MEMFD] = edit_add_memfd,
+        [BACKEND_RAM] = edit_add_ram, [BACKEND_FILE] = edit_add_file, [BACKEND_MEMFD] = edit_add_memfd,
+        [BACKEND_SHM] = edit_add_shm,
     };
 
     return call_edit(call, edits[call->variant - object_variants], error);

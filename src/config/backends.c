@@ -84,33 +84,9 @@ definition_delete_backend(struct definition *d, const char *id, GError **error)
     return true;
 }
 
-static const struct property *
-table_of(enum backend_kind kind)
-{
-    return kind == BACKEND_MEMFD ? backend_memfd_properties : backend_ram_properties;
-}
-
-static void
-append_bool(GString *out, const struct property *p, bool flag)
-{
-    struct value standard = { 0 };
-
-    if (p->value_default && property_parse_value(p, p->value_default, &standard, NULL) && standard.flag == flag)
-        return;
-    g_string_append_printf(out, ",%s=%s", p->name, flag ? "on" : "off");
-}
-
 void
 backend_save(const struct backend_options *o, GString *out)
 {
-    const struct property *table = table_of(o->kind);
-    g_autofree char *size = size_spell(o->size);
-
-    g_string_append_printf(out, "object_add %s,id=", backend_kind_names[o->kind]);
-    property_append_word(out, o->id);
-    g_string_append_printf(out, ",size=%s", size);
-    append_bool(out, &table[BACKEND_P_SHARE], o->share);
-    append_bool(out, &table[BACKEND_P_PREALLOC], o->prealloc);
-    append_bool(out, &table[BACKEND_P_MERGE], o->merge);
-    append_bool(out, &table[BACKEND_P_DUMP], o->dump);
+    g_string_append(out, "object_add ");
+    backend_options_save(o, out);
 }

@@ -65,17 +65,10 @@ memory_equal(const struct memory_options *a, const struct memory_options *b)
 }
 
 static bool
-backend_equal(const struct backend_options *a, const struct backend_options *b)
-{
-    return a->kind == b->kind && strcmp(a->id, b->id) == 0 && a->size == b->size && a->share == b->share
-        && a->prealloc == b->prealloc && a->merge == b->merge && a->dump == b->dump;
-}
-
-static bool
 backends_equal(const GArray *a, const GArray *b)
 {
     for (guint i = 0; a->len == b->len && i < a->len; i++) {
-        if (!backend_equal(&((struct backend_options *)a->data)[i], &((struct backend_options *)b->data)[i]))
+        if (!backend_options_equal(&((struct backend_options *)a->data)[i], &((struct backend_options *)b->data)[i]))
             return false;
     }
     return a->len == b->len;

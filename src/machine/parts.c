@@ -288,6 +288,19 @@ lay_out(struct parts *p, const struct control_parameters *parameters, GError **e
            workload_apply(p->map, NULL, parameters, error);
 }
 
+/* Its areas must begin as zeros; other kernels find what a file held, as they would in QEMU. */
+static bool
+clear_content(struct parts *p, GError **error)
+{
+    for (unsigned i = 0; i < p->map->blocks->len; i++) {
+        struct block *b = g_ptr_array_index(p->map->blocks, i);
+
+        if (b->had_content && !block_discard(b, error))
+            return false;
+    }
+    return true;
+}
+
 bool
 parts_load(struct parts *p, const struct definition *d, GError **error)
 {
@@ -299,7 +312,7 @@ parts_load(struct parts *p, const struct definition *d, GError **error)
         .tsc_khz = p->class->tsc_khz(p->accel),
     };
 
-    if (workload && !parts_workload(d, &parameters, error))
+    if (workload && (!parts_workload(d, &parameters, error) || !clear_content(p, error)))
         return false;
     if (p->class->lays_out_workload ? !lay_out(p, &parameters, error) : !boot_load(&setup, p->starts, error))
         return false;

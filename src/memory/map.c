@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The guest physical map: sections by rising address, found by bisection.  Frozen while vCPUs run, so no lock. */
-#include "memory.h"
+#include "memory-private.h"
 
 #include <string.h>
+#include <sys/eventfd.h>
 
 static void
 free_block(void *b)
@@ -17,6 +18,7 @@ guest_map_new(void)
 
     map->blocks = g_ptr_array_new_with_free_func(free_block);
     map->sections = g_array_new(FALSE, FALSE, sizeof(struct section));
+    map->lost_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return map;
 }
 
@@ -27,6 +29,7 @@ guest_map_free(struct guest_map *map)
         return;
     g_array_unref(map->sections);
     g_ptr_array_unref(map->blocks);
+    close_fd(&map->lost_fd);
     g_free(map);
 }
 
@@ -35,6 +38,7 @@ guest_map_take_block(struct guest_map *map, struct block *b)
 {
     g_assert(!guest_map_find_block(map, b->name));
     b->index = map->blocks->len;
+    guard_notify(b, map->lost_fd);
     g_ptr_array_add(map->blocks, b);
 }
 

@@ -70,6 +70,6 @@ presence_absent(const struct presence *p, const struct block *b, uint64_t first,
         absent[i] = 0;
     if (b->fd < 0 && !b->options.share)
         absent_private(p, b, first, count, absent);
-    else if (b->fd >= 0 && b->options.share)
+    else if (b->fd >= 0 && b->options.share && b->options.kind != BACKEND_FILE)
         absent_shared(b, first, count, absent);
 }

@@ -8,6 +8,7 @@ libnumon_a_SOURCES += include/topology.h \
 	src/topology/split.c \
 	src/topology/check.c \
 	src/topology/complete.c \
+	src/topology/host.c \
 	src/topology/save.c
 
 unit_programs += testsuite/unit/test-topology

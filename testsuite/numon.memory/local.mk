@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+EXTRA_DIST += testsuite/lib/memory.exp
+EXTRA_DIST += testsuite/numon.memory/backends.exp
+EXTRA_DIST += testsuite/numon.memory/refused.exp

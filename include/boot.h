@@ -52,6 +52,8 @@ struct boot_setup {
 bool boot_load(const struct boot_setup *setup, struct cpu_start *starts, GError **error);
 /* Checks that the kernel exists and is of a known kind and fits RAM, without a machine. */
 bool boot_check(const char *kernel, uint64_t ram_bytes, GError **error);
+/* Checks that a kernel can be given this command line.  Error: LIMIT. */
+bool boot_check_command_line(const char *text, GError **error);
 /* Path of the installed or built image behind "builtin:workload", or NULL with an error saying where it looked.
  * Caller frees. */
 char *boot_builtin_path(GError **error);

@@ -25,6 +25,16 @@ fill_control_page(const struct boot_setup *setup, struct control_head *head, boo
     return put(setup->map, CONTROL_GPA, head, sizeof *head, "control page", error);
 }
 
+bool
+boot_check_command_line(const char *text, GError **error)
+{
+    size_t size = strlen(text);
+
+    return size < BOOT_COMMAND_SIZE
+        || fail(error, NUMON_ERROR_LIMIT, "cannot pass a command line of %zu characters to the kernel, the limit is %d",
+                size, BOOT_COMMAND_SIZE - 1);
+}
+
 static bool
 load(const struct boot_setup *setup, const struct kernel *k, struct cpu_start *starts, GError **error)
 {
@@ -32,10 +42,7 @@ load(const struct boot_setup *setup, const struct kernel *k, struct cpu_start *s
     struct control_head head;
     bool workload;
 
-    if (strlen(command_line) >= BOOT_COMMAND_SIZE)
-        return fail(error, NUMON_ERROR_LIMIT, "cannot pass a command line of %zu characters to the kernel, the limit "
-                    "is %d", strlen(command_line), BOOT_COMMAND_SIZE - 1);
-    if (!kernel_load(k, setup->map, error) || !acpi_write(setup->topology, setup->map, error))
+    if (!boot_check_command_line(command_line, error) || !kernel_load(k, setup->map, error) || !acpi_write(setup->topology, setup->map, error))
         return false;
     if (!(k->image.kind == KERNEL_PVH ? pvh_write(setup->map, command_line, BOOT_ACPI_GPA, error)
                                       : multiboot_write(setup->map, command_line, error)))

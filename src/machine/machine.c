@@ -61,13 +61,37 @@ machine_built(const struct machine *m)
     return m->parts != NULL;
 }
 
+/* What the workload guest is told: its command line, and the node that it shall write to. */
+static void
+check_workload(const struct definition *d, GPtrArray *problems)
+{
+    g_autoptr(GError) error = NULL;
+    struct control_parameters parameters;
+    uint32_t node;
+
+    if (d->append && !boot_check_command_line(d->append, &error)) {
+        problem_add(problems, g_strdup("append"), "%s", error->message);
+        return;
+    }
+    if (!parts_is_workload(d))
+        return;
+    if (!parts_workload(d, &parameters, &error)) {
+        problem_add(problems, g_strdup("append"), "%s", error->message);
+        return;
+    }
+    node = parameters.node;
+    if (node == CONTROL_NODE_OWN || (node == 0 && d->topology.node_count == 0) || d->topology.nodes[node].present)
+        return;
+    problem_add(problems, g_strdup(node == d->workload.node ? "workload node=own" : "append"),
+                "the workload is to write to node %u, which does not exist", node);
+}
+
 /* What stands against the kernel and the accelerator on this host. */
 static void
 check_host(const struct definition *d, GPtrArray *problems)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *reason = NULL;
-    struct control_parameters parameters;
     const struct accel_class *class = parts_choose_accel(d, &reason, &error);
 
     if (!class) {
@@ -78,12 +102,12 @@ check_host(const struct definition *d, GPtrArray *problems)
                     "accelerator '%s' emulates no CPU, so it cannot run kernel '%s'", class->name, d->kernel);
     }
     g_clear_error(&error);
-    if (!boot_check(d->kernel, definition_ram(d), &error)) {
+    /* RAM that is too small for the workload guest is among the definition's own problems. */
+    if (!(parts_is_workload(d) && definition_ram(d) < RAM_MIN) && !boot_check(d->kernel, definition_ram(d), &error)) {
         problem_add(problems, g_strdup("kernel " BUILTIN_WORKLOAD), "%s", error->message);
         g_clear_error(&error);
     }
-    if (parts_is_workload(d) && !parts_workload(d, &parameters, &error))
-        problem_add(problems, g_strdup("append"), "%s", error->message);
+    check_workload(d, problems);
 }
 
 GPtrArray *

@@ -102,19 +102,20 @@ need_built(const struct machine *m, const char *attempt, GError **error)
 
 /* The hand-off rules: may this side run the guest?  If so it is ours from here on. */
 static bool
-claim_guest(struct machine *m, bool force, GError **error)
+claim_guest(struct machine *m, const char *attempt, const char *command, bool force, GError **error)
 {
     enum migrate_owner owner = m->outgoing ? session_owner(m->outgoing) : OWNER_HERE;
 
     if (machine_switching(m))
-        return fail(error, NUMON_ERROR_STATE,
-                    "cannot go on: the guest is being handed over (`migrate_cancel` takes it back while that is safe)");
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: the guest is being handed over (`migrate_cancel` takes it "
+                    "back while that is safe)", attempt);
     if (owner == OWNER_THERE && !force)
-        return fail(error, NUMON_ERROR_STATE, "cannot go on: the guest was migrated away and runs on the other side; "
-                    "`cont -f` would run a second copy");
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: the guest was migrated away and runs on the other side; "
+                    "`%s -f` would run a second copy", attempt, command);
     if (owner == OWNER_UNKNOWN && !force)
-        return fail(error, NUMON_ERROR_STATE, "cannot go on: the link died before the destination's answer, so it may "
-                    "run there; `migrate_outcome` asks it, `cont -f` is for when you know that it does not");
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: the link died before the destination's answer, so it may "
+                    "run there; `migrate_outcome` asks it, `%s -f` is for when you know that it does not", attempt,
+                    command);
     if (owner == OWNER_THERE || owner == OWNER_UNKNOWN)
         session_claim(m->outgoing);
     machine_freeze(m, false);
@@ -135,7 +136,7 @@ machine_cont(struct machine *m, bool force, GError **error)
     if (reasons & STOP_ERROR)
         return fail(error, NUMON_ERROR_STATE, "cannot go on: the guest %s (`system_reset` starts it anew)",
                     m->shut_down ? "has ended itself" : "stopped with an internal error");
-    if (reasons & STOP_MIGRATE && !claim_guest(m, force, error))
+    if (reasons & STOP_MIGRATE && !claim_guest(m, "go on", "cont", force, error))
         return false;
     m->launched = true;
     /* Only a migration's stop that was claimed: one may begin just now. */
@@ -215,7 +216,7 @@ machine_reset(struct machine *m, bool force, GError **error)
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot reset: a verification runs");
     if (run_reasons(m->parts->run) & STOP_MIGRATE) {
-        if (!claim_guest(m, force, error))
+        if (!claim_guest(m, "reset", "system_reset", force, error))
             return false;
         run_hold(m->parts->run, STOP_USER);
         run_release(m->parts->run, STOP_MIGRATE, NULL);
@@ -275,6 +276,16 @@ machine_power_event(void *self, enum power_event what, uint64_t value)
 
 /* --- workload ------------------------------------------------------------------------------------------------------------------ */
 
+static bool
+node_exists(const struct machine *m, uint32_t node, GError **error)
+{
+    unsigned count = MAX(m->parts->topology.node_count, 1);
+
+    return node == CONTROL_NODE_OWN || node < count
+        || fail(error, NUMON_ERROR_ARGUMENT, "cannot set the workload: node %u does not exist, the machine has %u node%s",
+                node, count, count == 1 ? "" : "s");
+}
+
 bool
 machine_workload_set(struct machine *m, const struct values *v, GError **error)
 {
@@ -291,7 +302,7 @@ machine_workload_set(struct machine *m, const struct values *v, GError **error)
     if (!machine_writes_begin(m, "set the workload", error))
         return false;
     ok = workload_parameters_current(m->parts->map, &parameters, error) &&
-         workload_parameters_read(&parameters, v, error) &&
+         workload_parameters_read(&parameters, v, error) && node_exists(m, parameters.node, error) &&
          workload_apply(m->parts->map, m->parts->hub, &parameters, error);
     machine_writes_end(m);
     return ok;

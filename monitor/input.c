@@ -163,6 +163,21 @@ drop_rest(struct input *in)
     }
 }
 
+void
+input_refuse_option(struct input *in, const char *option, const GError *error)
+{
+    g_autofree char *text = g_strdup_printf("%s: %s", option, error->message);
+    g_autofree char *message = text_printable(text);
+    g_autofree char *line = g_strdup_printf("Error: %s\n", message);
+
+    in->startup_failed = in->option_failed = true;
+    in->last = error_word(error);
+    if (in->batch)
+        fprintf(stderr, "%s\n", message);
+    else
+        in->class->write(in, line, strlen(line));
+}
+
 static void
 note_failure(struct input *in)
 {

@@ -64,6 +64,19 @@ queue_startup(struct input *in, struct options *o)
     }
 }
 
+/* -incoming is checked as the other options are, before anything is built for it. */
+static void
+take_incoming(struct monitor *m, struct input *in, const char *uri)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *option = g_strdup_printf("-incoming %s", uri ? uri : "");
+
+    if (!uri || strcmp(uri, "defer") == 0 || migrate_uri_check(uri, MIGRATE_IN, &error))
+        m->incoming = g_strdup(uri);
+    else
+        input_refuse_option(in, option, error);
+}
+
 static struct input *
 input_for(struct monitor *m, const struct options *o)
 {
@@ -81,7 +94,7 @@ session(struct options *o)
     int status;
 
     g_ptr_array_add(m->inputs, in);
-    m->incoming = g_strdup(o->incoming);
+    take_incoming(m, in, o->incoming);
     m->start_paused = o->paused;
     m->is_peer = o->peer;
     in->stdin_wanted = !(o->batch && o->scripts->len && isatty(STDIN_FILENO));

@@ -173,6 +173,8 @@ struct input_line *input_line_new(const char *text, const char *origin, unsigned
 void input_line_free(struct input_line *line);
 void input_line(struct input *in, struct input_line *line);             /* from the class, when prompted; taken */
 void input_end(struct input *in);                                       /* no more lines: acts as quit */
+/* An option that is no command's was refused: shown and counted as one that a command refused. */
+void input_refuse_option(struct input *in, const char *option, const GError *error);
 void input_ended(struct input *in, struct call *call, const GError *error);     /* from call.c */
 void input_interrupt(struct input *in);                                 /* Ctrl-C */
 struct input *terminal_new(struct monitor *m);                          /* readline on stdin and stdout */

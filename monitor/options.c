@@ -20,11 +20,11 @@ static const struct {
     const char *help;               /* NULL: not listed */
 } program_options[] = {
     [OPTION_INCOMING] = { "-incoming", "URI|defer", "wait for a migration once the machine is built" },
-    [OPTION_PAUSED] = { "-S", NULL, "do not start the guest; an incoming one arrives paused" },
+    [OPTION_PAUSED] = { "-S", NULL, "leave the guest paused, also one that arrives" },
     [OPTION_PRECONFIG] = { "-preconfig", NULL, "begin before the machine is built, as always" },
-    [OPTION_START] = { "-start", NULL, "`launch` after options and scripts; with -S `exit_preconfig`" },
+    [OPTION_START] = { "-start", NULL, "launch after the scripts; with -S exit_preconfig" },
     [OPTION_SCRIPT] = { "-x", "FILE", "run this script first; may be repeated" },
-    [OPTION_BATCH] = { "-batch", NULL, "end after scripts and standard input, at the first error" },
+    [OPTION_BATCH] = { "-batch", NULL, "end with the input, or at the first error" },
     [OPTION_PLAIN] = { "-plain", NULL, "no line editing, a prompt for programs" },
     [OPTION_VERSION] = { "-version", NULL, "show the version" },
     [OPTION_HELP] = { "-help", NULL, "show this list" },
@@ -132,7 +132,7 @@ parse_one(struct options *o, const char *arg, const char *next, bool *ret_used_n
     if (takes_value && !value)
         return fail(error, NUMON_ERROR_ARGUMENT, "option '%s' needs a value", arg);
     if (!takes_value && equals)
-        return fail(error, NUMON_ERROR_ARGUMENT, "option '%s' takes no value", key);
+        return fail(error, NUMON_ERROR_ARGUMENT, "option '%s' takes no value", arg);
     *ret_used_next = takes_value && !equals;
     if (c)
         add_command(o, c, value);
@@ -201,6 +201,10 @@ help_line(GString *out, const char *name, const char *value, const char *help)
 {
     g_autofree char *left = g_strdup_printf("%s%s%s", name, value ? " " : "", value ? value : "");
 
+    if (!*help) {
+        g_string_append_printf(out, "  %s\n", left);
+        return;
+    }
     g_string_append_printf(out, strlen(left) > 24 ? "  %s\n%*s%s\n" : "  %-24s%*s%s\n", left, strlen(left) > 24 ? 28 : 2,
                            "", help);
 }

@@ -27,6 +27,7 @@ enum property_complete {
     COMPLETE_FILE, COMPLETE_NODE, COMPLETE_BACKEND, COMPLETE_FREE_BACKEND, COMPLETE_PARAMETER,
     COMPLETE_PARAMETER_VALUE,
     COMPLETE_CAPABILITY, COMPLETE_COMMAND, COMPLETE_INFO, COMPLETE_PEER, COMPLETE_KERNEL, COMPLETE_URI,
+    COMPLETE_PEER_LINE,             /* PROPERTY_REST after a peer's name, `start` or `stop` */
     COMPLETE_KINDS
 };
 
@@ -36,7 +37,8 @@ struct property {
     uint64_t min, max;              /* inclusive; max 0 means the type's own limit */
     uint64_t unit_size;             /* PROPERTY_SIZE: see there */
     const char *unit;               /* "bytes", "ms", "bytes/second"; NULL if it has none */
-    const char *const *choices;     /* PROPERTY_CHOICE, words beside numbers of PROPERTY_UINT: NULL-terminated */
+    const char *const *choices;     /* PROPERTY_CHOICE, words beside numbers of PROPERTY_UINT, or some that a
+                                     * PROPERTY_WORD may be (offered, not enforced): NULL-terminated */
     const char *value_default;      /* as a user would type it; NULL if none */
     bool required, repeatable;
     enum property_complete complete;

@@ -65,6 +65,13 @@ offer_backends(struct completion *c, bool only_free)
 }
 
 static void
+offer_peers(struct completion *c)
+{
+    for (unsigned i = 0; i < c->monitor->peers->len; i++)
+        offer(c, peer_name(c->monitor->peers->pdata[i]));
+}
+
+static void
 offer_uris(struct completion *c)
 {
     static const char *const schemes[] = { "exec:", "tcp:", "unix:" };
@@ -126,8 +133,9 @@ offer_kind(struct completion *c, enum property_complete kind)
         offer_all(c, info_names(when_now(c)));
         break;
     case COMPLETE_PEER:
-        for (unsigned i = 0; i < c->monitor->peers->len; i++)
-            offer(c, peer_name(c->monitor->peers->pdata[i]));
+        offer_peers(c);
+        break;
+    case COMPLETE_PEER_LINE:
         break;
     case COMPLETE_KERNEL:
         offer(c, BUILTIN_WORKLOAD);
@@ -142,7 +150,7 @@ offer_kind(struct completion *c, enum property_complete kind)
 static void
 offer_values(struct completion *c, const struct property *p)
 {
-    for (const char *const *choice = p->choices; p->type == PROPERTY_CHOICE && *choice; choice++)
+    for (const char *const *choice = p->choices; choice && *choice; choice++)
         offer(c, *choice);
     if (p->type == PROPERTY_BOOL) {
         offer(c, "on");
@@ -215,6 +223,27 @@ positional(const struct property *p)
     return p;
 }
 
+static bool
+first_word_is(const char *text, const char *word)
+{
+    size_t size = strcspn(text, " \t");
+
+    return size == strlen(word) && memcmp(text, word, size) == 0;
+}
+
+/* The rest of a line that is a line itself: any command's, or a peer's by what 'words' begins with. */
+static bool
+complete_rest(struct completion *c, const struct property *rest, const char *words, const char *text)
+{
+    if (rest->complete != COMPLETE_COMMAND && rest->complete != COMPLETE_PEER_LINE)
+        return false;
+    if (rest->complete == COMPLETE_PEER_LINE && first_word_is(words, "stop"))
+        offer_peers(c);
+    else if (rest->complete != COMPLETE_PEER_LINE || !first_word_is(words, "start"))
+        complete_text(c, text);
+    return true;
+}
+
 static void
 offer_words(struct completion *c, const struct property *table, const struct property *at, const char *text)
 {
@@ -231,15 +260,14 @@ static void
 complete_words(struct completion *c, const struct property *table, const char *text)
 {
     const struct property *at = positional(table);
+    const char *words = text;
 
     for (;;) {
         const struct property *dashed = dashed_property(table, text);
         const char *next = past_word(text);
 
-        if (at->type == PROPERTY_REST && at->complete == COMPLETE_COMMAND && *text != '-') {
-            complete_text(c, text);
+        if (at->type == PROPERTY_REST && *text != '-' && complete_rest(c, at, words, text))
             return;
-        }
         if (!next)
             break;
         if (!dashed && at->type != PROPERTY_END && at->type != PROPERTY_REST && !at->repeatable)

@@ -7,11 +7,13 @@
 /* --- the command -------------------------------------------------------------------------------------------------------------- */
 
 enum { PEER_A_FORCE, PEER_A_WORD, PEER_A_REST };
+static const char *const peer_words[] = { "start", "stop", NULL };
 static const struct property peer_args[] = {
     [PEER_A_FORCE] = { "-f", PROPERTY_FLAG, .help = "stop it although the guest's only running copy is there" },
-    [PEER_A_WORD] = { "start|stop|NAME", PROPERTY_WORD, .required = true, .complete = COMPLETE_PEER,
+    [PEER_A_WORD] = { "name", PROPERTY_WORD, .required = true, .choices = peer_words, .complete = COMPLETE_PEER,
                       .help = "start or stop a peer, or the peer to speak to" },
-    [PEER_A_REST] = { "NAME|COMMAND", PROPERTY_REST, .help = "the peer's name, or the command line it shall run" },
+    [PEER_A_REST] = { "NAME|COMMAND", PROPERTY_REST, .complete = COMPLETE_PEER_LINE,
+                     .help = "the peer's name, or the command line it shall run" },
     { 0 }
 };
 
@@ -99,6 +101,16 @@ ask_with_guest(struct peer *p, struct call *call, GError **error)
     return peer_ask(p, call->args->at[PEER_A_REST].word, show_reply, call, error);
 }
 
+/* True for `quit` in its spellings: it ends the peer as `peer stop` does, with the same care for its guest. */
+static bool
+is_quit(const char *line)
+{
+    g_autofree char *word = g_strstrip(g_strdup(line));
+    const struct command *c = command_find(word);
+
+    return c && name_equal(c->name, "quit");
+}
+
 static enum outcome
 run_peer(struct call *call, GError **error)
 {
@@ -114,6 +126,8 @@ run_peer(struct call *call, GError **error)
         return start_peer(call, rest, error);
     if (strcmp(word, "stop") == 0)
         return stop_peer(call, rest, call->args->at[PEER_A_FORCE].set, error);
+    if (is_quit(rest))
+        return stop_peer(call, word, call->args->at[PEER_A_FORCE].set, error);
     p = peer_get(call->monitor, word, error);
     return p && ask_with_guest(p, call, error) ? COMMAND_PENDING : COMMAND_FAILED;
 }

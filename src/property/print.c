@@ -55,6 +55,11 @@ positional_shape(const struct property *p)
         return g_strconcat(p->name, " ", shape, NULL);
     }
     name = g_ascii_strup(p->name, -1);
+    if (p->type == PROPERTY_WORD && p->choices) {
+        g_autofree char *words = g_strjoinv("|", (char **)p->choices);
+
+        return g_strconcat(words, "|", name, NULL);
+    }
     return g_strconcat(name, p->type == PROPERTY_REST || p->repeatable ? "..." : "", NULL);
 }
 
@@ -139,15 +144,27 @@ append_range(GString *notes, const struct property *p)
         append_note(notes, text);
 }
 
+/* Of a positional number: its head does not show the words that may stand for it. */
+static void
+append_choices(GString *notes, const struct property *p)
+{
+    g_autofree char *words = g_strjoinv(", ", (char **)p->choices);
+    g_autofree char *text = g_strconcat("or ", words, NULL);
+
+    append_note(notes, text);
+}
+
 /* "bytes, 1 MiB to 2 TiB, default 128M". */
 static char *
-describe(const struct property *p)
+describe(const struct property *p, bool by_position)
 {
     GString *notes = g_string_new(NULL);
 
     if (p->unit)
         append_note(notes, p->unit);
     append_range(notes, p);
+    if (by_position && p->type == PROPERTY_UINT && p->choices)
+        append_choices(notes, p);
     if (p->value_default) {
         g_autofree char *text = g_strconcat("default ", p->value_default, NULL);
 
@@ -178,7 +195,7 @@ help_table(const struct property *table, char *(*head_of)(const struct property 
     }
     for (unsigned i = 0; table[i].type != PROPERTY_END; i++) {
         g_autofree char *head = head_of(&table[i]);
-        g_autofree char *notes = describe(&table[i]);
+        g_autofree char *notes = describe(&table[i], head_of == positional_shape);
 
         g_string_append_printf(out, "  %-*s  %s", (int)MIN(width, 36), head, table[i].help ? table[i].help : "");
         if (*notes)

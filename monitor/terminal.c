@@ -56,21 +56,28 @@ static void
 terminal_write(struct input *in, const char *text, size_t size)
 {
     struct terminal *t = the_terminal;
+    bool drawn = t->drawn;
 
     end_drawn_line(t);
-    put(t, text, size);
+    /* What only ends a line has done so. */
+    if (!drawn || size != 1 || *text != '\n')
+        put(t, text, size);
 }
 
-/* Cut to the screen's width: a line that wraps could not be replaced. */
+/* Cut to the screen's width, with room for "^C": a line that wraps could not be replaced. */
 static void
 draw(struct terminal *t, const char *text)
 {
     g_autofree char *shown = text_printable(text);
     g_autoptr(GString) out = g_string_new("\r");
     int rows, columns;
+    glong size;
 
+    /* While a command runs readline does not hear of a new size. */
+    rl_reset_screen_size();
     rl_get_screen_size(&rows, &columns);
-    g_string_append_len(out, shown, g_utf8_offset_to_pointer(shown, MIN(g_utf8_strlen(shown, -1), columns - 1)) - shown);
+    size = MIN(g_utf8_strlen(shown, -1), MAX(columns - 3, 0));
+    g_string_append_len(out, shown, g_utf8_offset_to_pointer(shown, size) - shown);
     g_string_append(out, "\033[K");
     put(t, out->str, out->len);
     t->drawn = true;
@@ -198,6 +205,7 @@ terminal_prompt(struct input *in)
 
     end_drawn_line(t);
     t->asking = t->question != NULL;
+    rl_reset_screen_size();
     rl_callback_handler_install(t->question ? t->question : prompt, line_entered);
     g_clear_pointer(&t->question, g_free);
     t->editing = true;
@@ -331,9 +339,18 @@ static const struct input_class terminal_class = {
     .interrupt = terminal_interrupt, .release = terminal_release,
 };
 
+/* At the end of input readline ends the line only where it switches bracketed paste off; line_entered() always does. */
+static void
+restore_terminal(void)
+{
+    rl_eof_found = 0;
+    rl_deprep_terminal();
+}
+
 static void
 set_up_readline(void)
 {
+    rl_deprep_term_function = restore_terminal;
     rl_readline_name = "numon";
     rl_catch_signals = 0;
     rl_attempted_completion_function = complete_for_readline;

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { SUMMARY_MAX = 60 };
+enum { SUMMARY_MAX = 55 };
 
 /* --- the manual ----------------------------------------------------------------------------------------------------- */
 
@@ -163,7 +163,7 @@ summary_check(GString *out, const char *name, const char *summary)
     if (size == 0)
         return fault(out, name, "no summary");
     if (size > SUMMARY_MAX)
-        return fault(out, name, "the summary has more than 60 columns");
+        return fault(out, name, "the summary has more than 55 columns");
     return summary[size - 1] != '.' || fault(out, name, "the summary ends in a full stop");
 }
 

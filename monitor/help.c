@@ -116,7 +116,7 @@ help_overview(struct monitor *m, GString *out)
         for (const struct command *c = command_groups[g]->commands; c->name; c++) {
             g_autofree char *names = g_strdup_printf("%s%s%s", c->name, c->alias ? "|" : "", c->alias ? c->alias : "");
 
-            g_string_append_printf(out, "%c %-24s %s\n", c->when & now ? ' ' : '-', names, c->summary);
+            g_string_append_printf(out, "%c %-22s %s\n", c->when & now ? ' ' : '-', names, c->summary);
         }
     }
     g_string_append(out, "\nThose marked - are not allowed now.  `help COMMAND` tells its arguments, `info`\n"

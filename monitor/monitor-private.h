@@ -34,7 +34,7 @@ enum command_when { WHEN_PRECONFIG = 1, WHEN_BUILT = 2, WHEN_ALWAYS = 3 };
 struct command {
     const char *name;                       /* with '_'; '-' is equal */
     const char *alias;                      /* NULL, or one more whole name */
-    const char *summary;                    /* one line, at most 60 columns, no full stop */
+    const char *summary;                    /* one line, at most 55 columns (help fits 80), no full stop */
     const char *details;                    /* NULL, or more sentences for `help COMMAND` and the manual */
     enum command_form form;
     const struct property *args;            /* NULL: none */

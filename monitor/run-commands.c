@@ -108,9 +108,9 @@ static const struct property wait_running_args[] = {
 
 static const struct command_variant wait_variants[] = {
     [WAIT_MIGRATION] = { "migration", wait_migration_args, -1, .by_words = true,
-                         .summary = "until the migration has ended well, or has come to a status" },
+                         .summary = "until the migration ends well, or comes to a status" },
     [WAIT_ROUND] = { "round", wait_round_args, -1, .by_words = true,
-                     .summary = "until the migration's dirty sync count has reached a number" },
+                     .summary = "until the dirty sync count has reached a number" },
     [WAIT_RUNNING] = { "running", wait_running_args, -1, .by_words = true, .summary = "until the guest runs" },
     [WAIT_TICKS] = { "ticks", wait_ticks_args, -1, .by_words = true,
                      .summary = "until the workload guest has made so many more ticks" },

@@ -4,7 +4,7 @@
  * Two rules meet in the amount of memory: RAM must be enough for the workload guest, and the nodes must hold exactly
  * RAM.  So both remedies work towards one amount ("wanted"): what the nodes hold, if that is enough, else what RAM
  * should be.  They have a part that changes the nodes and a part that changes RAM; entering both parts, in either
- * order, mends both. */
+ * order, mends both.  RAM cannot follow nodes that hold more than RAM_MAX: then the nodes follow. */
 #include "config.h"
 
 #include <string.h>
@@ -15,6 +15,7 @@ struct amounts {
     uint64_t ram, sum, least, wanted;       /* bytes */
     bool backends;                          /* the nodes' memory is backends */
     bool follows;                           /* the nodes' memory is divided RAM, whatever its size */
+    unsigned kept;                          /* ids from this one on are too much for RAM_MAX */
 };
 
 static bool
@@ -25,6 +26,20 @@ nodes_have_backends(const struct topology *t)
             return true;
     }
     return false;
+}
+
+/* How much the nodes hold that fit RAM_MAX together, by rising ids; '*ret_kept' is the first that does not. */
+static uint64_t
+sum_that_fits(const struct definition *d, unsigned *ret_kept)
+{
+    struct topology t = d->topology;
+
+    for (*ret_kept = TOPOLOGY_NODES; topology_memory(&t, definition_backends(d)) > RAM_MAX;) {
+        --*ret_kept;
+        if (t.nodes[*ret_kept].present)
+            topology_delete_node(&t, *ret_kept, NULL);
+    }
+    return topology_memory(&t, definition_backends(d));
 }
 
 static struct amounts
@@ -39,6 +54,8 @@ reckon(const struct definition *d, const struct topology *t, unsigned made)
 
     a.sum = t->node_count ? topology_memory(t, definition_backends(d)) : a.ram;
     a.wanted = a.sum >= a.least ? a.sum : MAX(a.ram, a.least);
+    if (a.sum > RAM_MAX)
+        a.wanted = a.backends ? sum_that_fits(d, &a.kept) : MAX(a.ram, a.least);
     return a;
 }
 
@@ -103,12 +120,26 @@ add_backend_commands(const struct definition *d, uint64_t bytes)
 }
 
 static char *
+delete_commands(const struct topology *t, unsigned first)
+{
+    GString *out = g_string_new(NULL);
+
+    for (unsigned id = TOPOLOGY_NODES; id-- > first;) {
+        if (t->nodes[id].present)
+            g_string_append_printf(out, "%snuma_del node %u", out->len ? "\n" : "", id);
+    }
+    return g_string_free(out, FALSE);
+}
+
+static char *
 node_commands(const struct definition *d, const struct amounts *a)
 {
     if (!d->topology.node_count || a->follows || a->sum == a->wanted)
         return g_strdup("");
+    if (a->backends && a->sum > RAM_MAX)
+        return delete_commands(&d->topology, a->kept);
     if (a->backends && next_node(&d->topology) == TOPOLOGY_NODES)
-        return g_strdup_printf("numa_del node %d", TOPOLOGY_NODES - 1);
+        return delete_commands(&d->topology, TOPOLOGY_NODES - 1);
     if (a->backends)
         return add_backend_commands(d, a->wanted - a->sum);
     return topology_resize_commands(&d->topology, a->wanted);
@@ -129,6 +160,14 @@ check_least(const struct amounts *a, const char *remedy, GPtrArray *problems)
                 least);
 }
 
+static void
+check_most(const struct amounts *a, const char *remedy, GPtrArray *problems)
+{
+    g_autofree char *ram = size_format(a->ram), *most = size_format(RAM_MAX);
+
+    problem_add(problems, g_strdup(remedy), "RAM size (%s) is more than the %s that a guest can have", ram, most);
+}
+
 GPtrArray *
 definition_check(const struct definition *d)
 {
@@ -140,6 +179,8 @@ definition_check(const struct definition *d)
 
     if (too_little)
         check_least(&a, divided ? memory : both, problems);
+    if (a.ram > RAM_MAX)
+        check_most(&a, both, problems);
     topology_check(&t, a.ram, !divided ? both : *nodes ? nodes : memory, definition_backends(d), problems);
     return problems;
 }

@@ -264,6 +264,26 @@ mend(struct definition *d)
     return problems->len;
 }
 
+/* What is beyond every limit is mended by commands that are within it. */
+static void
+remedies_keep_to_the_limit_of_ram(void)
+{
+    static const char backends[] = "object_add memory-backend-ram,id=m0,size=64T\n"
+                                   "object_add memory-backend-memfd,id=m1,size=64T\n"
+                                   "numa node,memdev=m0\nnuma node,memdev=m1";
+    g_autofree char *entered = g_strconcat("memory 1T\n", backends, NULL);
+    const char *const wrong[] = { backends, entered, "numa node,mem=64T\nnuma node,mem=64T" };
+
+    expect_check(backends, "RAM size (128 TiB) is more than the 64 TiB that a guest can have -> numa_del node 1\n");
+    for (unsigned i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_autoptr(definition) d = definition_of(wrong[i]);
+
+        g_assert_cmpuint(mend(d), >, 0);
+        g_assert_cmpuint(mend(d), ==, 0);
+        g_assert_cmpuint(definition_ram(d), <=, RAM_MAX);
+    }
+}
+
 /* --- random definitions ----------------------------------------------------------------------------------------------- */
 
 static unsigned
@@ -397,6 +417,7 @@ main(int argc, char **argv)
     ADD(the_summary_counts);
     ADD(check_says_what_mends_memory);
     ADD(save_enter_save_gives_the_same);
+    ADD(remedies_keep_to_the_limit_of_ram);
     ADD(remedies_mend_random_definitions);
     ADD(what_cannot_be_on_a_line_is_made_to_fit);
     ADD(a_copy_is_equal_and_apart);

@@ -98,16 +98,29 @@ kernel_release(struct kernel *k)
     *k = (struct kernel) { 0 };
 }
 
+/* Over section borders; the end does not overflow (image_add). */
+static bool
+is_ram(const struct guest_map *map, uint64_t gpa, uint64_t size)
+{
+    for (uint64_t end = gpa + size; gpa < end;) {
+        const struct section *s = guest_map_find(map, gpa);
+
+        if (!s)
+            return false;
+        gpa = s->gpa + s->size;
+    }
+    return true;
+}
+
 bool
 kernel_load(const struct kernel *k, const struct guest_map *map, GError **error)
 {
     for (unsigned i = 0; i < k->image.segment_count; i++) {
         const struct segment *s = &k->image.segments[i];
-        uint8_t last;
 
-        /* The rest is zeros already; but it must be RAM. */
-        if (!guest_map_write(map, s->gpa, k->file.bytes + s->offset, s->file_size) ||
-            !guest_map_read(map, s->gpa + s->memory_size - 1, &last, 1))
+        /* Behind what the file has are zeros already; but they must be RAM. */
+        if (!is_ram(map, s->gpa, s->memory_size) ||
+            !guest_map_write(map, s->gpa, k->file.bytes + s->offset, s->file_size))
             return fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': %" PRIu64 " bytes at 0x%" PRIx64
                         " are not all guest RAM", k->name, s->memory_size, s->gpa);
     }

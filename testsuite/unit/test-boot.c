@@ -480,6 +480,12 @@ too_large_for_ram_is_refused(void)
     g_assert_nonnull(strstr(text, "not all guest RAM"));
     ph[1].p_memsz = 0xfff00000;
     g_assert_cmpint(try_bytes(map, image, size, NULL), ==, NUMON_ERROR_ARGUMENT);
+    /* Both ends are RAM, what lies between is a hole. */
+    add_ram(map, "far", 48 * MIB, 16 * MIB, -1);
+    ph[1].p_memsz = 56 * MIB - ph[1].p_paddr;
+    g_assert_cmpint(try_bytes(map, image, size, NULL), ==, NUMON_ERROR_ARGUMENT);
+    add_ram(map, "between", 16 * MIB, 32 * MIB, -1);
+    g_assert_cmpint(try_bytes(map, image, size, NULL), ==, -1);
 }
 
 static void

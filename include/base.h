@@ -43,8 +43,8 @@ enum { PAGE_SIZE = 4096, PAGE_SHIFT = 12 };
 #define GIB (MIB * 1024)
 #define TIB (GIB * 1024)
 
-/* An id of a user's object or machine, with its NUL.  127 characters is what a stream's block name may have
- * (REFERENCE.md 3.9, row 14). */
+/* An id of a user's object or machine, with its NUL.  A stream's block name has a length byte that QEMU's
+ * scripts/analyze-migration.py reads as signed: 127 characters are what it may have. */
 enum { ID_SIZE = 128 };
 
 /* --- errors ----------------------------------------------------------------------------------------------- */
@@ -200,7 +200,7 @@ struct job *job_start(struct jobs *jobs, void (*work)(struct job *job, void *dat
 void job_cancel(struct job *job);
 bool job_cancelled(struct job *job);
 
-/* --- counters: declared once with an X macro (STYLE.md 10); writers only add ------------------------------------ */
+/* --- counters: declared once with an X macro (see migrate.h); writers only add ---------------------------------- */
 
 struct counter_info { const char *name, *unit, *help; size_t offset; };
 

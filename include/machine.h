@@ -28,7 +28,7 @@ struct machine *machine_new(struct mailbox *mailbox, struct jobs *jobs, const st
 /* After jobs_free: jobs work on the machine's memory. */
 void machine_free(struct machine *m);
 
-/* --- preconfig -------------------------------------------------------------------------------------------------------- */
+/* --- preconfig -------------------------------------------------------------------------------------------------- */
 
 const struct definition *machine_definition(const struct machine *m);
 /* Swaps in an edited copy (taken).  Error STATE once the machine is built ('*d' is then freed too). */
@@ -46,18 +46,18 @@ bool machine_teardown(struct machine *m, bool force, GError **error);
 const char *machine_accel(const struct machine *m);
 const char *machine_accel_reason(const struct machine *m);
 
-/* --- run control --------------------------------------------------------------------------------------------------------- */
+/* --- run control ------------------------------------------------------------------------------------------------ */
 
 /* QEMU's word: "running", "paused", "prelaunch", "preconfig", "inmigrate", "finish-migrate", "postmigrate",
  * "internal-error", "shutdown". */
 const char *machine_status(const struct machine *m);
 bool machine_running(const struct machine *m);
-/* 'force': although it was migrated away, or nobody knows (the hand-off rules of DESIGN.md 5). */
+/* 'force': although it was migrated away, or nobody knows: the user does (the hand-off rules are in migrate.h). */
 bool machine_cont(struct machine *m, bool force, GError **error);
 bool machine_stop(struct machine *m, GError **error);
 bool machine_reset(struct machine *m, bool force, GError **error);
 
-/* --- migration --------------------------------------------------------------------------------------------------------------- */
+/* --- migration -------------------------------------------------------------------------------------------------- */
 
 struct migrate_parameters *machine_parameters(struct machine *m);       /* live in every state, also preconfig */
 struct migrate_capabilities *machine_capabilities(struct machine *m);
@@ -82,7 +82,7 @@ struct session *machine_session(struct machine *m);
 bool machine_ask_outcome(struct machine *m, void (*done)(void *self, enum migrate_owner owner, const GError *error),
                          void *self, GError **error);
 
-/* --- looking in ---------------------------------------------------------------------------------------------------------------- */
+/* --- looking in ------------------------------------------------------------------------------------------------- */
 
 const struct topology_final *machine_topology(const struct machine *m);     /* NULL in preconfig */
 const struct guest_map *machine_map(const struct machine *m);               /* NULL in preconfig */
@@ -92,7 +92,8 @@ struct serial *machine_serial(struct machine *m);                           /* N
 bool machine_workload_set(struct machine *m, const struct values *v, GError **error);
 void machine_workload_get(struct machine *m, struct control_parameters *ret);
 /* Stops the guest with STOP_VERIFY, checks in a job, lets it go on; 'done' on main. */
-bool machine_verify(struct machine *m, void (*done)(void *self, const struct workload_verdict *v, const GError *error),
-                    void *self, GError **error);
+bool machine_verify(struct machine *m,
+                    void (*done)(void *self, const struct workload_verdict *v, const GError *error), void *self,
+                    GError **error);
 
 #endif

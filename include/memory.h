@@ -52,7 +52,8 @@ extern const struct property backend_ram_properties[], backend_file_properties[]
 const struct property *backend_properties(enum backend_kind kind);
 /* Fills '*ret' from parsed values; checks all rules, and that the host has the nodes, page sizes and folders named.
  * False leaves it unchanged.  Error: ARGUMENT. */
-bool backend_options_read(enum backend_kind kind, const struct values *v, struct backend_options *ret, GError **error);
+bool backend_options_read(enum backend_kind kind, const struct values *v, struct backend_options *ret,
+                          GError **error);
 void backend_options_init_default(struct backend_options *o, const char *id, uint64_t size);    /* ram */
 bool backend_options_equal(const struct backend_options *a, const struct backend_options *b);
 /* The value in a row of its kind's table, as a user would type it.  Caller frees. */
@@ -107,7 +108,7 @@ bool block_lost(const struct block *b, uint64_t *ret_page);
 /* True if the page holds only zeros.  Vector units where present, chosen at run time. */
 bool page_is_zero(const uint8_t *page);
 
-/* --- the guest physical map -------------------------------------------------------------------------------------- */
+/* --- the guest physical map ------------------------------------------------------------------------------------- */
 
 /* One contiguous piece of guest physical RAM. */
 struct section {
@@ -152,7 +153,7 @@ void guest_map_blame(const struct guest_map *map, uint64_t gpa);
 /* True if anything is lost; for whoever read guest memory and is about to trust it.  Any thread. */
 bool guest_map_is_lost(const struct guest_map *map);
 
-/* --- dirty pages: one hub, many subscribers (DESIGN.md 3) -------------------------------------------------------- */
+/* --- dirty pages: one hub, many subscribers --------------------------------------------------------------------- */
 
 /* Who can tell which pages changed.  Accelerators implement it; unit tests use an array. */
 struct dirty_source {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The migration engine.  It knows neither KVM nor devices, only the small interface it is handed.  One session moves
- * one guest once, out or in.  Threads: main calls; one migration thread and, outgoing, one return-path thread work. */
+ * one guest once, out or in.  Threads: main calls; a migration thread and, outgoing, a return-path thread work. */
 #ifndef MIGRATE_H
 #define MIGRATE_H
 
@@ -9,7 +9,7 @@
 #include "property.h"
 #include "state.h"
 
-/* --- parameters and capabilities: declared once, live ------------------------------------------------------------ */
+/* --- parameters and capabilities: declared once, live ----------------------------------------------------------- */
 
 /* When may a guest be stopped? */
 enum { SWITCHOVER_PATIENT, SWITCHOVER_EAGER };
@@ -62,7 +62,7 @@ extern const struct migrate_capability_info migrate_capability_info[];      /* e
 /* Error: ARGUMENT; also for what QEMU has and numon has not, with the reason where there is one. */
 bool migrate_capability_set(struct migrate_capabilities *c, const char *name, bool on, GError **error);
 
-/* --- states (REFERENCE.md 3.3) ------------------------------------------------------------------------------------ */
+/* --- states ---------------------------------------------------------------------------------------------------- */
 
 enum migrate_state {
     MIGRATE_NONE, MIGRATE_SETUP, MIGRATE_ACTIVE, MIGRATE_PRE_SWITCHOVER, MIGRATE_DEVICE, MIGRATE_COMPLETED,
@@ -76,7 +76,7 @@ migrate_state_ended(enum migrate_state s)
     return s == MIGRATE_COMPLETED || s == MIGRATE_FAILED || s == MIGRATE_CANCELLED;
 }
 
-/* --- counters ------------------------------------------------------------------------------------------------------ */
+/* --- counters --------------------------------------------------------------------------------------------------- */
 
 #define MIGRATE_COUNTERS(X)                                                                \
     X(bytes, "bytes", "written to (read from) the stream, headers included")              \
@@ -93,7 +93,7 @@ struct migrate_counters {
 };
 extern const struct counter_info migrate_counter_info[];    /* ends with a NULL name */
 
-/* --- what the machine hands in --------------------------------------------------------------------------------------- */
+/* --- what the machine hands in ---------------------------------------------------------------------------------- */
 
 struct migrate_guest {
     void *self;
@@ -131,7 +131,7 @@ struct migrate_events {
     void (*pass)(void *self, uint64_t count);
 };
 
-/* --- sessions ----------------------------------------------------------------------------------------------------------- */
+/* --- sessions --------------------------------------------------------------------------------------------------- */
 
 enum migrate_direction { MIGRATE_OUT, MIGRATE_IN };
 

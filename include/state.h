@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Migrated state: a device or vCPU declares its fields once (name, width, offset, version); saving, loading and the
  * JSON description at the stream's end derive from the declaration.  Bytes on the wire are big-endian, in the order
- * of the table (REFERENCE.md 3.6). */
+ * of the table, as in QEMU's streams. */
 #ifndef STATE_H
 #define STATE_H
 
@@ -47,8 +47,8 @@ typedef bool (*state_read)(void *from, void *bytes, size_t size, GError **error)
 /* Reads the fields of the given 'version' in the order of the table.  Does not call after_load.
  * Error: PEER, names section, field and what was found.  Any bytes are safe. */
 bool state_load(const struct state_section *section, uint32_t version, state_read read, void *from, GError **error);
-/* Appends {"name": .., "instance_id": .., "vmsd_name": .., "version": .., "fields": [..]} as REFERENCE.md 3.9 rows
- * 8 to 16 want it: sizes are those of the object as it is now. */
+/* Appends {"name": .., "instance_id": .., "vmsd_name": .., "version": .., "fields": [..]} as QEMU's
+ * scripts/analyze-migration.py wants it: sizes are those of the object as it is now. */
 void state_describe(const struct state_section *section, GString *json);
 
 #endif

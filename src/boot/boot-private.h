@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 
-/* --- guest physical layout below 1 MiB: a PC's conventional memory is free where there is no firmware ------------- */
+/* --- guest physical layout below 1 MiB: a PC's conventional memory is free where there is no firmware ----------- */
 
 enum {
     BOOT_INFO_GPA       = 0x6000,       /* PVH start info or Multiboot information; any RAM by their protocols */
@@ -25,7 +25,7 @@ enum {
 #define IO_APIC_GPA     UINT32_C(0xfec00000)
 #define LOCAL_APIC_GPA  UINT32_C(0xfee00000)
 
-/* --- kernel files --------------------------------------------------------------------------------------------------- */
+/* --- kernel files ----------------------------------------------------------------------------------------------- */
 
 enum {
     KERNEL_SEGMENTS = 64,
@@ -85,7 +85,7 @@ bool multiboot_read(const struct file_bytes *file, const struct multiboot_header
 /* The image linked into this program. */
 extern const uint8_t builtin_workload[], builtin_workload_end[];
 
-/* --- what the kernel is told -------------------------------------------------------------------------------------------- */
+/* --- what the kernel is told ------------------------------------------------------------------------------------ */
 
 enum { MAP_RAM = 1, MAP_RESERVED = 2 };     /* ACPI 6.4, table 15-374 */
 struct map_entry { uint64_t base, size; uint32_t type, reserved; };
@@ -99,7 +99,7 @@ bool multiboot_write(const struct guest_map *map, const char *command_line, GErr
 bool put(const struct guest_map *map, uint64_t gpa, const void *bytes, uint64_t size, const char *what,
          GError **error);
 
-/* --- ACPI --------------------------------------------------------------------------------------------------------------------- */
+/* --- ACPI ------------------------------------------------------------------------------------------------------- */
 
 struct acpi_header {                    /* ACPI 6.4, table 5-28 */
     char signature[4];
@@ -126,7 +126,7 @@ bool acpi_write(const struct topology_final *topology, const struct guest_map *m
 /* The largest id that the 8-bit local APIC structures can carry; above, x2APIC ones (ACPI 6.4, 5.2.12.12). */
 enum { XAPIC_ID_MAX = 254 };
 
-/* --- first registers ------------------------------------------------------------------------------------------------------------ */
+/* --- first registers -------------------------------------------------------------------------------------------- */
 
 /* 32-bit protected mode as both protocols want it. */
 void start_protected(enum kernel_kind kind, uint32_t entry, struct cpu_start *ret);

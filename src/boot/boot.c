@@ -77,8 +77,8 @@ boot_check(const char *kernel, uint64_t ram_bytes, GError **error)
     if (ok && k.image.end > ram_bytes) {
         g_autofree char *ram = size_format(ram_bytes);
 
-        ok = fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': it reaches to 0x%" PRIx64 ", RAM is %s", kernel,
-                  k.image.end, ram);
+        ok = fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': it reaches to 0x%" PRIx64 ", RAM is %s",
+                  kernel, k.image.end, ram);
     }
     kernel_release(&k);
     return ok;

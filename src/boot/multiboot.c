@@ -67,8 +67,8 @@ multiboot_read(const struct file_bytes *file, const struct multiboot_header *h, 
     struct segment s;
 
     if (h->flags & HEADER_REQUIRED & ~HEADER_KNOWN)
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': its Multiboot header asks for features 0x%x"
-                    ", numon knows 0x%x", file->name, h->flags & HEADER_REQUIRED, HEADER_KNOWN);
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': its Multiboot header asks for features "
+                    "0x%x, numon knows 0x%x", file->name, h->flags & HEADER_REQUIRED, HEADER_KNOWN);
     if (!(h->flags & HEADER_HAS_ADDRESSES))
         return fail(error, NUMON_ERROR_ARGUMENT,
                     "cannot load kernel '%s': its Multiboot header has no addresses and it is not ELF", file->name);
@@ -76,8 +76,8 @@ multiboot_read(const struct file_bytes *file, const struct multiboot_header *h, 
         return fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': its Multiboot header at offset %u says it "
                     "lies at 0x%x of an image at 0x%x", file->name, h->offset, h->header_address, h->load_address);
     if ((h->load_end && h->load_end < h->load_address) || (h->bss_end && h->bss_end < h->load_end))
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': the addresses in its Multiboot header fall",
-                    file->name);
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': the addresses in its Multiboot header "
+                    "fall", file->name);
     size = h->load_end ? h->load_end - h->load_address : file->size - offset;
     memory = h->bss_end > h->load_address ? h->bss_end - h->load_address : size;
     s = (struct segment) {

@@ -78,8 +78,8 @@ definition_delete_backend(struct definition *d, const char *id, GError **error)
     if (!o)
         return fail(error, NUMON_ERROR_ARGUMENT, "object '%s' not found", id);
     if (user >= 0)
-        return fail(error, NUMON_ERROR_STATE, "object '%s' is in use, can not be deleted: it is the memory of node %d",
-                    id, user);
+        return fail(error, NUMON_ERROR_STATE, "object '%s' is in use, can not be deleted: it is the memory of node "
+                    "%d", id, user);
     g_array_remove_index(d->backends, (guint)(o - backend_at(d, 0)));
     return true;
 }

@@ -84,7 +84,7 @@ definition_equal(const struct definition *a, const struct definition *b)
         && memcmp(&a->workload, &b->workload, sizeof a->workload) == 0;
 }
 
-/* --- what the topology decides ------------------------------------------------------------------------------------- */
+/* --- what the topology decides ---------------------------------------------------------------------------------- */
 
 bool
 definition_set_smp(struct definition *d, const struct values *v, GError **error)
@@ -110,7 +110,7 @@ definition_map_cpu(struct definition *d, const struct values *v, GError **error)
     return topology_map_cpu(&d->topology, v, error);
 }
 
-/* --- the rest ------------------------------------------------------------------------------------------------------- */
+/* --- the rest --------------------------------------------------------------------------------------------------- */
 
 bool
 definition_set_accel(struct definition *d, const struct values *v, GError **error)
@@ -154,8 +154,8 @@ definition_set_kernel(struct definition *d, const char *kernel, GError **error)
     if (!fits_a_line("kernel", kernel, error))
         return false;
     if (g_str_has_prefix(kernel, "builtin:") && strcmp(kernel, KERNEL_DEFAULT) != 0)
-        return fail(error, NUMON_ERROR_ARGUMENT, "kernel '%s' does not exist; the one built in is '" KERNEL_DEFAULT "'",
-                    kernel);
+        return fail(error, NUMON_ERROR_ARGUMENT, "kernel '%s' does not exist; the one built in is '"
+                    KERNEL_DEFAULT "'", kernel);
     replace_text(&d->kernel, kernel);
     return true;
 }

@@ -26,11 +26,11 @@ sizes_are_right(const struct memory_options *m, bool has_maxmem, GError **error)
         return fail(error, NUMON_ERROR_ARGUMENT, "memory size (%" PRIu64 " bytes) must be aligned to multiple of %d "
                     "bytes", m->size, PAGE_SIZE);
     if (has_maxmem && m->maxmem % PAGE_SIZE)
-        return fail(error, NUMON_ERROR_ARGUMENT, "maximum memory size (%" PRIu64 " bytes) must be aligned to multiple "
-                    "of %d bytes", m->maxmem, PAGE_SIZE);
+        return fail(error, NUMON_ERROR_ARGUMENT, "maximum memory size (%" PRIu64 " bytes) must be aligned to "
+                    "multiple of %d bytes", m->maxmem, PAGE_SIZE);
     if (has_maxmem && m->maxmem < m->size)
-        return fail(error, NUMON_ERROR_ARGUMENT, "invalid value of maxmem: maximum memory size (0x%" PRIx64 ") must be "
-                    "at least the initial memory size (0x%" PRIx64 ")", m->maxmem, m->size);
+        return fail(error, NUMON_ERROR_ARGUMENT, "invalid value of maxmem: maximum memory size (0x%" PRIx64 ") must "
+                    "be at least the initial memory size (0x%" PRIx64 ")", m->maxmem, m->size);
     return true;
 }
 

@@ -104,7 +104,7 @@ void print(const char *text);
 void print_number(uint64_t n);
 void print_hex(uint64_t n);
 
-/* --- memory.c: what the loader says of RAM, and page tables for what lies above 4 GiB ------------------------------ */
+/* --- memory.c: what the loader says of RAM, and page tables for what lies above 4 GiB --------------------------- */
 
 struct piece { uint64_t base, size; };
 
@@ -122,7 +122,7 @@ void loader_read(unsigned entry, uint64_t info, struct loader_info *ret);
 /* Makes [base, base + size) accessible; returns how many bytes from 'base' are, page tables being finite. */
 uint64_t map_range(uint64_t base, uint64_t size);
 
-/* --- acpi.c: SRAT, SLIT and MADT, every length checked ------------------------------------------------------------- */
+/* --- acpi.c: SRAT, SLIT and MADT, every length checked ---------------------------------------------------------- */
 
 struct affinity { uint64_t base, size, node; };
 
@@ -141,20 +141,20 @@ struct platform {
 
 void acpi_read(uint64_t rsdp, struct platform *ret);
 
-/* --- layout.c ------------------------------------------------------------------------------------------------------- */
+/* --- layout.c --------------------------------------------------------------------------------------------------- */
 
 /* Fills control_node and control_cpu pages from what was found. */
 void lay_out(struct platform *p, const struct loader_info *info);
 void print_topology(const struct platform *p, const struct loader_info *info);
 
-/* --- parameters.c ------------------------------------------------------------------------------------------------------- */
+/* --- parameters.c ----------------------------------------------------------------------------------------------- */
 
 /* Reads KEY=VALUE words of the command line; unknown ones are passed over. '*ret_tsc_khz' unchanged if absent. */
 void parameters_parse(const char *command_line, struct control_parameters *p, uint64_t *ret_tsc_khz);
 /* Copies the parameters if numon has changed them since 'sequence' and is not just writing; true if so. */
 bool parameters_refresh(struct control_parameters *p, uint64_t *sequence);
 
-/* --- clock.c: the time stamp counter, which may jump or go backwards when the guest is moved ---------------------------- */
+/* --- clock.c: the time stamp counter, which may jump or go backwards when the guest is moved -------------------- */
 
 /* kHz, measured against the PIT (Intel 8254); 0 if that does not count. */
 uint64_t clock_measure(void);
@@ -163,18 +163,18 @@ uint64_t clock_elapsed(uint64_t *last);
 /* Waits without giving up the CPU; ends early when '*word' is no longer 'value' (NULL: never). */
 void clock_spin(uint64_t microseconds, const uint64_t *word, uint64_t value);
 
-/* --- smp.c ------------------------------------------------------------------------------------------------------------------ */
+/* --- smp.c ------------------------------------------------------------------------------------------------------ */
 
 uint32_t apic_own_id(void);
 /* Starts CPUs 1 to cpu_count - 1 by INIT-SIPI and waits until each is online or it takes too long. */
 void cpus_start(unsigned cpu_count);
 
-/* --- panic.c ------------------------------------------------------------------------------------------------------------------ */
+/* --- panic.c ---------------------------------------------------------------------------------------------------- */
 
 /* Fills the interrupt descriptor table. */
 void exceptions_init(void);
 
-/* --- work.c ---------------------------------------------------------------------------------------------------------------------- */
+/* --- work.c ----------------------------------------------------------------------------------------------------- */
 
 /* Every CPU ends here. */
 void work(uint64_t cpu) __attribute__((noreturn));

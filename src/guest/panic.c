@@ -5,7 +5,12 @@
 /* What entry.S and the CPU leave on the stack. */
 struct exception_frame { uint64_t vector, error, rip, cs, flags, rsp, ss; };
 
-struct gate { uint16_t offset_low, selector; uint8_t stack, type; uint16_t offset_middle; uint32_t offset_high, unused; };
+struct gate {
+    uint16_t offset_low, selector;
+    uint8_t stack, type;
+    uint16_t offset_middle;
+    uint32_t offset_high, unused;
+};
 
 enum { EXCEPTIONS = 32, STUB_SIZE = 16, GATE_INTERRUPT = 0x8e, GATE_FROM_USER = 0xee, VECTOR_BREAKPOINT = 3 };
 

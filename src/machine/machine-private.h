@@ -62,7 +62,7 @@ struct machine {
     uint8_t reset_state;            /* that section's field, only while it is saved or loaded */
 };
 
-/* --- parts.c ------------------------------------------------------------------------------------------------------ */
+/* --- parts.c ---------------------------------------------------------------------------------------------------- */
 
 /* The guest's memory alone, as definition and topology say; slow with preallocation, any thread. */
 struct guest_map *parts_make_map(const struct definition *d, const struct topology_final *t, GError **error);
@@ -80,7 +80,7 @@ bool parts_is_workload(const struct definition *d);
  * why not the ones before. */
 const struct accel_class *parts_choose_accel(const struct definition *d, char **ret_reason, GError **error);
 
-/* --- run.c --------------------------------------------------------------------------------------------------------- */
+/* --- run.c ------------------------------------------------------------------------------------------------------ */
 
 /* struct run calls it with what vCPUs tell. */
 void machine_vcpu_event(void *self, const struct run_event *e);
@@ -98,7 +98,7 @@ void machine_writes_end(struct machine *m);
 /* Freezes, once nobody writes, or lets go.  Any thread. */
 void machine_freeze(struct machine *m, bool frozen);
 
-/* --- migrate.c ------------------------------------------------------------------------------------------------------- */
+/* --- migrate.c -------------------------------------------------------------------------------------------------- */
 
 void machine_free_sessions(struct machine *m);
 /* A way out is under way, or its outcome unknown. */

@@ -34,7 +34,7 @@ machine_free(struct machine *m)
     g_free(m);
 }
 
-/* --- the definition --------------------------------------------------------------------------------------------------- */
+/* --- the definition --------------------------------------------------------------------------------------------- */
 
 const struct definition *
 machine_definition(const struct machine *m)
@@ -119,7 +119,7 @@ machine_check(const struct machine *m)
     return problems;
 }
 
-/* --- building --------------------------------------------------------------------------------------------------------- */
+/* --- building --------------------------------------------------------------------------------------------------- */
 
 /* A machine under construction; lives from machine_build to its 'done'. */
 struct build {
@@ -225,7 +225,7 @@ machine_build(struct machine *m, void (*done)(void *self, const GError *error), 
     mailbox_post(m->mailbox, build_refused, b, build_free);
 }
 
-/* --- tearing down ------------------------------------------------------------------------------------------------------ */
+/* --- tearing down ----------------------------------------------------------------------------------------------- */
 
 static bool
 can_tear_down(struct machine *m, bool force, GError **error)
@@ -261,7 +261,7 @@ machine_teardown(struct machine *m, bool force, GError **error)
     return true;
 }
 
-/* --- looking in --------------------------------------------------------------------------------------------------------- */
+/* --- looking in ------------------------------------------------------------------------------------------------- */
 
 const char *
 machine_accel(const struct machine *m)

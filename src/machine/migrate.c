@@ -10,7 +10,7 @@
 
 #define MACHINE_TYPE "numon-0.1"
 
-/* --- what must agree ------------------------------------------------------------------------------------------------------- */
+/* --- what must agree -------------------------------------------------------------------------------------------- */
 
 static void
 describe_memory(const struct parts *p, GString *out)
@@ -124,8 +124,8 @@ list_differences(char *const *ours, char *const *theirs, GString *out)
     }
     for (char *const *t = theirs; *t; t++)
         if (**t && !find_line(ours, *t))
-            g_string_append_printf(out, "%s%.*s: source %s, here none", out->len ? "; " : "", (int)name_length(*t), *t,
-                                   line_value(*t));
+            g_string_append_printf(out, "%s%.*s: source %s, here none", out->len ? "; " : "", (int)name_length(*t),
+                                   *t, line_value(*t));
 }
 
 static bool
@@ -142,7 +142,7 @@ agree(void *self, const char *theirs, GError **error)
     return fail(error, NUMON_ERROR_PEER, "the machines differ: %s", differences->str);
 }
 
-/* --- what a session calls, on its thread ---------------------------------------------------------------------------------- */
+/* --- what a session calls, on its thread ------------------------------------------------------------------------ */
 
 static void
 post_changed(void *data)
@@ -218,7 +218,7 @@ in_reset(void *self)
     atomic_store(&m->reset_wanted, 0);
 }
 
-/* --- sessions --------------------------------------------------------------------------------------------------------------- */
+/* --- sessions --------------------------------------------------------------------------------------------------- */
 
 static void
 tell_state(struct machine *m, enum migrate_state s)
@@ -318,13 +318,14 @@ machine_free_sessions(struct machine *m)
     session_free(g_steal_pointer(&m->incoming));
 }
 
-/* --- out ------------------------------------------------------------------------------------------------------------------------ */
+/* --- out -------------------------------------------------------------------------------------------------------- */
 
 static bool
 can_migrate(struct machine *m, GError **error)
 {
     if (!m->parts)
-        return fail(error, NUMON_ERROR_STATE, "cannot migrate: there is no machine yet (`launch` builds and starts it)");
+        return fail(error, NUMON_ERROR_STATE,
+                    "cannot migrate: there is no machine yet (`launch` builds and starts it)");
     if (machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot migrate: this machine waits for an incoming guest");
     if (machine_switching(m))
@@ -377,7 +378,7 @@ machine_migrate_continue(struct machine *m, enum migrate_state at, GError **erro
     return session_continue(m->outgoing, at, error);
 }
 
-/* --- in ------------------------------------------------------------------------------------------------------------------------- */
+/* --- in --------------------------------------------------------------------------------------------------------- */
 
 static bool
 can_receive(struct machine *m, GError **error)
@@ -429,7 +430,7 @@ machine_defer_incoming(struct machine *m)
     machine_changed(m);
 }
 
-/* --- the outcome ---------------------------------------------------------------------------------------------------------------- */
+/* --- the outcome ------------------------------------------------------------------------------------------------ */
 
 struct outcome_question {
     struct machine *machine;

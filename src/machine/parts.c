@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* --- guest memory --------------------------------------------------------------------------------------------------- */
+/* --- guest memory ----------------------------------------------------------------------------------------------- */
 
 static struct block *
 take_block(struct guest_map *map, const struct backend_options *options, GError **error)
@@ -43,7 +43,8 @@ make_nodes(struct guest_map *map, const struct definition *d, const struct topol
     uint64_t gpa = 0, offset = 0;
 
     for (unsigned n = 0; n < t->node_count; n++) {
-        const struct backend_options *backend = t->node_memdev[n][0] ? definition_backend(d, t->node_memdev[n]) : NULL;
+        const char *id = t->node_memdev[n];
+        const struct backend_options *backend = *id ? definition_backend(d, id) : NULL;
         struct block *block = shared;
 
         if (t->node_size[n] == 0)
@@ -87,7 +88,7 @@ parts_make_map(const struct definition *d, const struct topology_final *t, GErro
     return g_steal_pointer(&map);
 }
 
-/* --- accelerator ---------------------------------------------------------------------------------------------------- */
+/* --- accelerator ------------------------------------------------------------------------------------------------ */
 
 const struct accel_class *
 parts_choose_accel(const struct definition *d, char **ret_reason, GError **error)
@@ -137,7 +138,7 @@ make_accel(struct parts *p, struct machine *m, GError **error)
     return true;
 }
 
-/* --- devices --------------------------------------------------------------------------------------------------------- */
+/* --- devices ---------------------------------------------------------------------------------------------------- */
 
 static void
 output_failed(void *self, const char *text)
@@ -201,7 +202,7 @@ list_sections(struct parts *p, struct machine *m)
         p->sections[count + i] = &p->own[i];
 }
 
-/* --- all together ----------------------------------------------------------------------------------------------------- */
+/* --- all together ----------------------------------------------------------------------------------------------- */
 
 struct parts *
 parts_new(struct machine *m, const struct topology_final *t, struct guest_map *map, GError **error)
@@ -245,7 +246,7 @@ parts_free(struct parts *p)
     g_free(p);
 }
 
-/* --- what is in guest memory ----------------------------------------------------------------------------------------- */
+/* --- what is in guest memory ------------------------------------------------------------------------------------ */
 
 bool
 parts_is_workload(const struct definition *d)

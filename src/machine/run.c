@@ -19,7 +19,7 @@ machine_tell(struct machine *m, const char *text)
         m->events.guest(m->events.self, text);
 }
 
-/* --- status -------------------------------------------------------------------------------------------------------------- */
+/* --- status ----------------------------------------------------------------------------------------------------- */
 
 const char *
 machine_status(const struct machine *m)
@@ -53,7 +53,7 @@ machine_awaits_incoming(const struct machine *m)
     return m->awaits && run_reasons(m->parts->run) & STOP_MIGRATE;
 }
 
-/* --- who may write guest memory ------------------------------------------------------------------------------------------- */
+/* --- who may write guest memory --------------------------------------------------------------------------------- */
 
 bool
 machine_writes_begin(struct machine *m, const char *attempt, GError **error)
@@ -95,10 +95,11 @@ need_built(const struct machine *m, const char *attempt, GError **error)
 {
     if (m->parts)
         return true;
-    return fail(error, NUMON_ERROR_STATE, "cannot %s: there is no machine yet (`launch` builds and starts it)", attempt);
+    return fail(error, NUMON_ERROR_STATE, "cannot %s: there is no machine yet (`launch` builds and starts it)",
+                attempt);
 }
 
-/* --- cont and stop ---------------------------------------------------------------------------------------------------------- */
+/* --- cont and stop ---------------------------------------------------------------------------------------------- */
 
 /* The hand-off rules: may this side run the guest?  If so it is ours from here on. */
 static bool
@@ -160,7 +161,7 @@ machine_stop(struct machine *m, GError **error)
     return true;
 }
 
-/* --- reset ------------------------------------------------------------------------------------------------------------------- */
+/* --- reset ------------------------------------------------------------------------------------------------------ */
 
 static void
 mark_all(struct parts *p)
@@ -240,7 +241,7 @@ machine_reset_if_wanted(struct machine *m)
     machine_changed(m);
 }
 
-/* --- what vCPUs and devices tell --------------------------------------------------------------------------------------------- */
+/* --- what vCPUs and devices tell -------------------------------------------------------------------------------- */
 
 void
 machine_vcpu_event(void *self, const struct run_event *e)
@@ -259,7 +260,8 @@ machine_vcpu_event(void *self, const struct run_event *e)
         run_release(m->parts->run, STOP_CHANGE, NULL);
     }
     text = e->what == VCPU_SHUTDOWN ? g_strdup("the guest ended itself")
-                                    : g_strdup_printf("vCPU %u stopped: %s", e->cpu, e->text ? e->text : "no reason given");
+                                    : g_strdup_printf("vCPU %u stopped: %s", e->cpu,
+                                                      e->text ? e->text : "no reason given");
     machine_tell(m, text);
     machine_changed(m);
 }
@@ -274,7 +276,7 @@ machine_power_event(void *self, enum power_event what, uint64_t value)
     run_request(m->parts->run, what == POWER_RESET ? VCPU_RESET : VCPU_SHUTDOWN);
 }
 
-/* --- workload ------------------------------------------------------------------------------------------------------------------ */
+/* --- workload --------------------------------------------------------------------------------------------------- */
 
 static bool
 node_exists(const struct machine *m, uint32_t node, GError **error)
@@ -315,7 +317,7 @@ machine_workload_get(struct machine *m, struct control_parameters *ret)
         *ret = m->definition->workload;
 }
 
-/* --- verify ---------------------------------------------------------------------------------------------------------------------- */
+/* --- verify ----------------------------------------------------------------------------------------------------- */
 
 struct verification {
     struct machine *machine;

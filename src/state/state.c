@@ -2,8 +2,8 @@
 /* Saving, loading and describing an object from the table of its fields.
  *
  * On the wire each element is big-endian and of the width of its type; nothing lies between fields.  The description
- * names the same elements in the same order, so that a reader which knows no device of ours finds each one
- * (REFERENCE.md 3.9, rows 9 and 15). */
+ * names the same elements in the same order, so that a reader which knows no device of ours (QEMU's
+ * scripts/analyze-migration.py) finds each one. */
 #include "state.h"
 
 #include <json-glib/json-glib.h>

@@ -105,8 +105,8 @@ check_pair(const struct topology *t, unsigned a, unsigned b, bool both_ways, GPt
     unsigned there = t->distance[a][b], back = t->distance[b][a];
 
     if (!there && !back) {
-        problem_add(problems, distance_remedy(a, b, DISTANCE_USUAL), "The distance between node %u and %u is missing, "
-                    "at least one distance value between each nodes should be provided.", a, b);
+        problem_add(problems, distance_remedy(a, b, DISTANCE_USUAL), "The distance between node %u and %u is "
+                    "missing, at least one distance value between each nodes should be provided.", a, b);
         there = DISTANCE_USUAL;
     }
     if (!both_ways || (there && back))

@@ -127,8 +127,8 @@ memdev_is_free(const struct topology *t, const char *id, struct backend_lookup b
         return fail(error, NUMON_ERROR_ARGUMENT, "memdev=%s does not exist, give object_add first", id);
     for (unsigned i = 0; i < t->node_count; i++) {
         if (strcmp(t->nodes[t->node_order[i]].memdev, id) == 0)
-            return fail(error, NUMON_ERROR_STATE, "memory backend %s can't be used multiple times: node %u has it", id,
-                        t->node_order[i]);
+            return fail(error, NUMON_ERROR_STATE, "memory backend %s can't be used multiple times: node %u has it",
+                        id, t->node_order[i]);
     }
     return true;
 }

@@ -119,7 +119,8 @@ workload_parameters_current(const struct guest_map *map, struct control_paramete
     p = &head->parameters;
     *ret = (struct control_parameters) {
         .pattern = peek32(&p->pattern), .write = peek32(&p->write), .fill = peek32(&p->fill),
-        .node = peek32(&p->node), .rate = peek(&p->rate), .size = peek(&p->size), .interval_ms = peek(&p->interval_ms),
+        .node = peek32(&p->node), .rate = peek(&p->rate), .size = peek(&p->size),
+        .interval_ms = peek(&p->interval_ms),
     };
     if (ret->pattern > PATTERN_HOT || ret->write > WRITE_PAGE || ret->fill > FILL_TEXT)
         return fail(error, NUMON_ERROR_STATE, "cannot read the workload: its control page holds no valid parameters");

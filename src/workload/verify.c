@@ -2,9 +2,9 @@
 /* The proof that nothing was lost.
  *
  * Three accounts of the same writes must agree: the pages (number, generation, checksum, magic), the table of
- * expected generations that lies apart from them, and each vCPU's total, which is not in RAM at all.  A page that came late
- * disagrees with its table; a table that came late too disagrees with the total; what the guest itself found amiss
- * before it wrote on is in its count of mismatches.
+ * expected generations that lies apart from them, and each vCPU's total, which is not in RAM at all.  A page that
+ * came late disagrees with its table; a table that came late too disagrees with the total; what the guest itself
+ * found amiss before it wrote on is in its count of mismatches.
  *
  * A vCPU stopped in the middle of a write has announced its page.  That one page may be half written, its table entry
  * one step behind it, and the table's sum one step ahead of the total; nothing else may differ.

@@ -93,6 +93,7 @@ static void
 latch(struct rtc *r)
 {
     time_t now = (time_t)((uint64_t)time(NULL) + r->offset);
+    int64_t year;
     struct tm tm;
 
     if (!gmtime_r(&now, &tm))
@@ -103,8 +104,11 @@ latch(struct rtc *r)
     r->cmos[RTC_WEEKDAY] = encode(r, tm.tm_wday + 1);
     r->cmos[RTC_DAY] = encode(r, tm.tm_mday);
     r->cmos[RTC_MONTH] = encode(r, tm.tm_mon + 1);
-    r->cmos[RTC_YEAR] = encode(r, tm.tm_year % 100);
-    r->cmos[RTC_CENTURY] = encode(r, (tm.tm_year + 1900) / 100);
+    /* A guest can go back before the year 0, and a stream beyond what the registers hold. */
+    year = ((int64_t)tm.tm_year + 1900) % 10000;
+    year += year < 0 ? 10000 : 0;
+    r->cmos[RTC_YEAR] = encode(r, (int)(year % 100));
+    r->cmos[RTC_CENTURY] = encode(r, (int)(year / 100));
 }
 
 /* The other way: the time registers say what it is now. */

@@ -558,6 +558,9 @@ test_rtc(void)
     g_assert_cmphex(cmos(bus, 4), ==, 0x81);
     set_cmos(bus, 11, 0x02);                    /* decimal digits */
     g_assert_cmphex(cmos(bus, 4), ==, 0x13);
+    set_cmos(bus, 0x32, 0);                     /* the year 1, long before struct tm's 1900 */
+    g_assert_cmphex(cmos(bus, 9), ==, 0x01);
+    g_assert_cmphex(cmos(bus, 0x32), ==, 0x00);
     set_cmos(bus, 0x40, 0xa5);
     move_state(&from, &to);
     g_assert_cmphex(cmos(other, 0x40), ==, 0xa5);

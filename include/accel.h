@@ -108,6 +108,12 @@ void run_hold(struct run *r, unsigned reasons);
 bool run_release(struct run *r, unsigned reasons, GError **error);
 unsigned run_reasons(struct run *r);
 static inline bool run_running(struct run *r) { return run_reasons(r) == 0; }
+/* Throttles every vCPU to 100 - 'percent' hundredths of its time: after each 10 ms that it may run it sleeps outside
+ * the guest for 10 ms * p / (1 - p), until a stop cuts that short (REFERENCE.md 4.3).  0 ends it; at most 99.  False
+ * (HOST) if the thread that counts the time cannot start.  Any thread but a vCPU's. */
+bool run_throttle(struct run *r, unsigned percent, GError **error);
+/* Times that a vCPU was put to sleep so, since the start. */
+uint64_t run_throttle_naps(struct run *r);
 /* Thread id (gettid) of a vCPU; 0 before it started. */
 int run_thread_id(struct run *r, unsigned cpu);
 /* From a device on a vCPU's thread, without the device's lock: the guest asks for a reset or ends itself.  Stops all,

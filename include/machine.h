@@ -21,6 +21,7 @@ struct machine_events {
     void (*run_state)(void *self);                              /* machine_status changed */
     void (*migration)(void *self, enum migrate_state s);        /* of the current session */
     void (*pass)(void *self, uint64_t count);
+    void (*throttle)(void *self, uint64_t strikes, unsigned percent);   /* see struct migrate_events */
     void (*guest)(void *self, const char *text);                /* "guest reset", "vCPU 1 stopped: ..." */
 };
 

@@ -26,6 +26,16 @@ extern const char *const migrate_switchover_words[];
       "longest stop of the guest at the switchover")                                                               \
     X(switchover, "switchover", PROPERTY_CHOICE, 0, 0, 0, "patient", NULL, migrate_switchover_words,               \
       "patient finishes the first pass before it may stop the guest, eager may stop it at any time")               \
+    X(throttle_trigger_threshold, "throttle-trigger-threshold", PROPERTY_UINT, 1, 1, 100, "50", "%", NULL,         \
+      "auto-converge: dirtied bytes that count as a strike, in percent of the bytes sent in the same time")        \
+    X(cpu_throttle_initial, "cpu-throttle-initial", PROPERTY_UINT, 1, 1, 99, "20", "%", NULL,                      \
+      "auto-converge: time that is taken from vCPUs at first")                                                     \
+    X(cpu_throttle_increment, "cpu-throttle-increment", PROPERTY_UINT, 1, 1, 99, "10", "%", NULL,                  \
+      "auto-converge: how much more is taken each further time")                                                   \
+    X(cpu_throttle_tailslow, "cpu-throttle-tailslow", PROPERTY_BOOL, 0, 0, 0, "off", NULL, NULL,                   \
+      "auto-converge: take no more than seems to be needed")                                                       \
+    X(max_cpu_throttle, "max-cpu-throttle", PROPERTY_UINT, 1, 1, 99, "99", "%", NULL,                              \
+      "auto-converge: most that is taken; not below cpu-throttle-initial")                                         \
     X(switchover_timeout, "switchover-timeout", PROPERTY_UINT, 1, 100, 600000, "5000", "ms", NULL,                 \
       "without progress for so long while switching over, the source goes on by itself")
 
@@ -47,6 +57,7 @@ char *migrate_parameter_text(const struct migrate_parameters *p, unsigned at);
 /* X(C name, name for people, help): all default off. */
 #define MIGRATE_CAPABILITIES(X)                                                                                     \
     X(return_path, "return-path", "refuse a transport without a way back (where there is one it is always open)")  \
+    X(auto_converge, "auto-converge", "slow the guest's CPUs down while it dirties memory faster than the line")   \
     X(events, "events", "an event line at each change of state and each pass")                                     \
     X(pause_before_switchover, "pause-before-switchover",                                                          \
       "the guest being stopped, wait for `migrate_continue pre-switchover`")                                       \
@@ -84,6 +95,7 @@ migrate_state_ended(enum migrate_state s)
     X(pages_zero, "pages", "sent as a zero marker")                                        \
     X(precopy_bytes, "bytes", "of RAM before the guest stopped")                           \
     X(downtime_bytes, "bytes", "of RAM after the guest stopped")                           \
+    X(throttle_strikes, "strikes", "seconds in which the guest dirtied more than auto-converge lets pass")         \
     X(dirty_syncs, "syncs", "collections of the dirty log, the first all-dirty one included")
 
 struct migrate_counters {
@@ -114,6 +126,9 @@ struct migrate_guest {
     /* Migration thread, if the guest was stopped and is still ours (also after a cancel): takes STOP_MIGRATE away
      * again.  Called before the state says FAILED or CANCELLED. */
     void (*go_on)(void *self);
+    /* Migration thread, auto-converge: takes so many percent of their time from the vCPUs; 0 ends it.  Error: HOST.
+     * NULL if they cannot be throttled. */
+    bool (*throttle)(void *self, unsigned percent, GError **error);
     /* Is the user's stop set: read after stop(), travels in "globalstate". */
     bool (*user_paused)(void *self);
     /* Destination: everything loaded and the answer is sent: takes STOP_MIGRATE away; paused says what the source's
@@ -129,6 +144,8 @@ struct migrate_events {
     void (*state)(void *self, enum migrate_state s);
     /* On main: a pass begins (the dirty sync count). */
     void (*pass)(void *self, uint64_t count);
+    /* On main: auto-converge counted a strike, or changed the throttle. */
+    void (*throttle)(void *self, uint64_t strikes, unsigned percent);
 };
 
 /* --- sessions --------------------------------------------------------------------------------------------------- */
@@ -186,6 +203,7 @@ struct migrate_info {
 #define X(c, unit, help) uint64_t c;
     MIGRATE_COUNTERS(X)
 #undef X
+    unsigned throttle_percent;              /* auto-converge: of the vCPUs' time, now */
     uint64_t dirty_pages_rate;              /* pages per second over the last sync period */
     double mbps;                            /* 10^6 bit/s: last window, or the whole once ended */
     uint64_t pages_per_second;

@@ -26,6 +26,8 @@ static const struct { const char *key, *label, *unit; } migrate_lines[] = {
     { "multifd-bytes", "multifd bytes", " kbytes" },
     { "pages-per-second", "pages-per-second", "" },
     { "dirty-pages-rate", "dirty pages rate", " pages" },
+    { "cpu-throttle-percentage", "cpu throttle percentage", "" },
+    { "throttle-strikes", "throttle strikes", "" },
     { "precopy-bytes", "precopy ram", " kbytes" },
     { "downtime-bytes", "downtime ram", " kbytes" },
 };
@@ -66,6 +68,10 @@ put_ram(GVariantDict *dict, const struct migrate_info *i)
     put(dict, "pages-per-second", i->pages_per_second);
     if (i->dirty_pages_rate && !migrate_state_ended(i->state))
         put(dict, "dirty-pages-rate", i->dirty_pages_rate);
+    if (i->throttle_percent)
+        put(dict, "cpu-throttle-percentage", i->throttle_percent);
+    if (i->throttle_strikes)
+        put(dict, "throttle-strikes", i->throttle_strikes);
     if (i->precopy_bytes)
         put(dict, "precopy-bytes", i->precopy_bytes);
     if (i->downtime_bytes)

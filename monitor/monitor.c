@@ -45,6 +45,16 @@ event_pass(void *self, uint64_t count)
 }
 
 static void
+event_throttle(void *self, uint64_t strikes, unsigned percent)
+{
+    struct monitor *m = self;
+
+    if (machine_capabilities(m->machine)->events)
+        monitor_event(m, "migration throttle %u%% (strike %" G_GUINT64_FORMAT ")", percent, strikes);
+    monitor_changed(m);
+}
+
+static void
 event_guest(void *self, const char *text)
 {
     monitor_event(self, "%s", text);
@@ -70,7 +80,8 @@ monitor_new(void)
 {
     struct monitor *m = g_new0(struct monitor, 1);
     struct machine_events events = {
-        .self = m, .run_state = event_run_state, .migration = event_migration, .pass = event_pass, .guest = event_guest,
+        .self = m, .run_state = event_run_state, .migration = event_migration, .pass = event_pass,
+        .throttle = event_throttle, .guest = event_guest,
     };
 
     m->loop = g_main_loop_new(NULL, FALSE);

@@ -70,7 +70,7 @@ struct wait_condition {
     char *(*describe)(struct wait *w);
 };
 
-enum { WAIT_MIGRATION, WAIT_ROUND, WAIT_RUNNING, WAIT_TICKS, WAIT_CONDITIONS };
+enum { WAIT_MIGRATION, WAIT_ROUND, WAIT_THROTTLE, WAIT_RUNNING, WAIT_TICKS, WAIT_CONDITIONS };
 
 enum { MIGRATION_STATUS, MIGRATION_SECONDS };
 static const char *const wait_states[] = {
@@ -88,6 +88,13 @@ enum { COUNT_NUMBER, COUNT_SECONDS };
 static const struct property wait_round_args[] = {
     [COUNT_NUMBER] = { "count", PROPERTY_UINT, .min = 1, .required = true,
                        .help = "dirty sync count that the migration must reach" },
+    [COUNT_SECONDS] = { "seconds", PROPERTY_UINT, .max = 86400, .unit = "s", .value_default = "30",
+                        .help = "give up after so long" },
+    { 0 }
+};
+static const struct property wait_throttle_args[] = {
+    [COUNT_NUMBER] = { "percent", PROPERTY_UINT, .min = 1, .max = 99, .required = true, .unit = "%",
+                       .help = "throttle of the vCPUs that auto-converge must reach" },
     [COUNT_SECONDS] = { "seconds", PROPERTY_UINT, .max = 86400, .unit = "s", .value_default = "30",
                         .help = "give up after so long" },
     { 0 }
@@ -111,6 +118,8 @@ static const struct command_variant wait_variants[] = {
                          .summary = "until the migration ends well, or comes to a status" },
     [WAIT_ROUND] = { "round", wait_round_args, -1, .by_words = true,
                      .summary = "until the dirty sync count has reached a number" },
+    [WAIT_THROTTLE] = { "throttle", wait_throttle_args, -1, .by_words = true,
+                        .summary = "until auto-converge has come to a throttle" },
     [WAIT_RUNNING] = { "running", wait_running_args, -1, .by_words = true, .summary = "until the guest runs" },
     [WAIT_TICKS] = { "ticks", wait_ticks_args, -1, .by_words = true,
                      .summary = "until the workload guest has made so many more ticks" },
@@ -186,6 +195,38 @@ look_round(struct wait *w, GError **error)
     }
     migrate_info_release(&i);
     return answer;
+}
+
+static enum wait_answer
+look_throttle(struct wait *w, GError **error)
+{
+    struct migrate_info i;
+    enum wait_answer answer = WAIT_NOT_YET;
+
+    if (!migration_read(w, &i))
+        return WAIT_NOT_YET;
+    if (i.throttle_percent >= w->number)
+        answer = WAIT_MET;
+    else if (migrate_state_ended(i.state)) {
+        fail(error, NUMON_ERROR_STATE, "the migration has ended %s with %" G_GUINT64_FORMAT " strikes",
+             migrate_state_name(i.state), i.throttle_strikes);
+        answer = WAIT_NEVER;
+    }
+    migrate_info_release(&i);
+    return answer;
+}
+
+static char *
+describe_throttle(struct wait *w)
+{
+    struct migrate_info i;
+    char *text;
+
+    if (!migration_read(w, &i))
+        return g_strdup("for a migration: none has begun");
+    text = g_strdup_printf("for a throttle of %" G_GUINT64_FORMAT " %%: it is %u %%", w->number, i.throttle_percent);
+    migrate_info_release(&i);
+    return text;
 }
 
 static char *
@@ -272,6 +313,7 @@ describe_ticks(struct wait *w)
 static const struct wait_condition wait_conditions[WAIT_CONDITIONS] = {
     [WAIT_MIGRATION] = { look_migration, 100, describe_migration },
     [WAIT_ROUND]     = { look_round, 10, describe_round },
+    [WAIT_THROTTLE]  = { look_throttle, 10, describe_throttle },
     [WAIT_RUNNING]   = { look_running, 100, describe_running },
     [WAIT_TICKS]     = { look_ticks, 5, describe_ticks },
 };

@@ -8,6 +8,9 @@
  * only makes a system call return; should it come just before that call, the class's flag or the repeated kick of
  * the waiting hold does it.
  *
+ * A throttle lets vCPUs run for 10 ms at a time: a thread of its own kicks those that are out and notes for each that
+ * it owes a nap, which it takes before it next runs, still out, on 'rouse'.  A reason to stop rouses it.
+ *
  * Events for main carry a reference to the 'port' rather than to the run, so that one that is delivered late finds
  * nobody instead of freed memory. */
 #include "accel.h"
@@ -16,6 +19,7 @@
 #include <unistd.h>
 
 enum { KICK_AGAIN_US = 5000 };
+enum { THROTTLE_RUN_US = 10000, THROTTLE_MOST = 99 };
 
 /* Where events go.  Owned by main; references by run and letters. */
 struct port {
@@ -31,6 +35,7 @@ struct vcpu {
 
     struct thread thread;           /* under the lock */
     bool parked GUARDED;
+    bool nap GUARDED;               /* it shall sleep before it runs again */
     _Atomic int thread_id;
 };
 
@@ -50,6 +55,11 @@ struct run {
     unsigned requested GUARDED;     /* bit n: enum vcpu_exit n was told to main, and its reason still stands */
     unsigned out GUARDED;           /* vCPUs not parked */
     bool ending GUARDED;
+
+    struct thread ticker;           /* under the lock; started with the first throttle */
+    struct condition rouse;         /* a reason to stop, another throttle, or the end */
+    unsigned throttle GUARDED;      /* percent; 0: none */
+    uint64_t naps GUARDED;
 };
 
 /* --- telling main ----------------------------------------------------------------------------------------------- */
@@ -122,6 +132,7 @@ install_handler(void)
 static void
 kick_all(struct run *r) REQUIRES(r->lock)
 {
+    condition_broadcast(&r->rouse);
     for (unsigned i = 0; i < r->cpu_count; i++) {
         struct vcpu *v = &r->vcpus[i];
 
@@ -199,6 +210,91 @@ run_slice(struct run *r, struct vcpu *v) REQUIRES(r->lock)
     lock_take(&r->lock);
 }
 
+/* --- the throttle ----------------------------------------------------------------------------------------------- */
+
+/* Until 'deadline_us', a reason to stop, the end, or another throttle. */
+static void
+sleep_throttled(struct run *r, int64_t deadline_us, bool whatever_stops) REQUIRES(r->lock)
+{
+    unsigned throttle = r->throttle;
+
+    while ((whatever_stops || !r->reasons) && !r->ending && r->throttle == throttle)
+        if (!condition_wait_until(&r->rouse, &r->lock, deadline_us))
+            break;
+}
+
+static void
+take_nap(struct run *r, struct vcpu *v) REQUIRES(r->lock)
+{
+    unsigned percent = r->throttle;
+
+    v->nap = false;
+    if (percent == 0)
+        return;
+    r->naps++;
+    sleep_throttled(r, g_get_monotonic_time() + THROTTLE_RUN_US * percent / (100 - percent), false);
+}
+
+static void
+owe_naps(struct run *r) REQUIRES(r->lock)
+{
+    for (unsigned i = 0; i < r->cpu_count; i++) {
+        struct vcpu *v = &r->vcpus[i];
+
+        if (v->parked)
+            continue;
+        v->nap = true;
+        r->class->vcpu_kick(r->accel, v->cpu);
+        pthread_kill(v->thread.id, SIGUSR1);
+    }
+}
+
+static void *
+ticker_thread(void *data)
+{
+    struct run *r = data;
+
+    lock_take(&r->lock);
+    while (!r->ending) {
+        if (r->throttle == 0) {
+            condition_wait(&r->rouse, &r->lock);
+            continue;
+        }
+        owe_naps(r);
+        sleep_throttled(r, g_get_monotonic_time() + THROTTLE_RUN_US * 100 / (100 - r->throttle), true);
+    }
+    lock_drop(&r->lock);
+    return NULL;
+}
+
+bool
+run_throttle(struct run *r, unsigned percent, GError **error)
+{
+    bool ok = true;
+
+    g_assert(percent <= THROTTLE_MOST);
+    lock_take(&r->lock);
+    if (percent && !r->ticker.started)
+        ok = thread_start(&r->ticker, "vcpu throttle", ticker_thread, r, error);
+    if (ok) {
+        r->throttle = percent;
+        condition_broadcast(&r->rouse);
+    }
+    lock_drop(&r->lock);
+    return ok;
+}
+
+uint64_t
+run_throttle_naps(struct run *r)
+{
+    lock_take(&r->lock);
+    uint64_t naps = r->naps;
+    lock_drop(&r->lock);
+    return naps;
+}
+
+/* --- a vCPU's life ---------------------------------------------------------------------------------------------- */
+
 static void *
 vcpu_thread(void *data)
 {
@@ -215,6 +311,8 @@ vcpu_thread(void *data)
             break;
         if (r->reasons || r->ending)
             park(r, v);
+        else if (v->nap)
+            take_nap(r, v);
         else
             run_slice(r, v);
     }
@@ -243,6 +341,7 @@ run_new(const struct accel_class *class, struct accel *a, unsigned cpu_count, st
     lock_init(&r->lock, 10, "run control");
     condition_init(&r->go);
     condition_init(&r->back);
+    condition_init(&r->rouse);
     lock_take(&r->lock);
     r->reasons = STOP_USER;
     lock_drop(&r->lock);
@@ -267,13 +366,16 @@ run_free(struct run *r)
     lock_take(&r->lock);
     r->ending = true;
     condition_broadcast(&r->go);
+    condition_broadcast(&r->rouse);
     lock_drop(&r->lock);
+    thread_join(&r->ticker);
     for (unsigned i = 0; i < r->cpu_count; i++)
         thread_join(&r->vcpus[i].thread);
     r->port->event = NULL;
     port_unref(r->port);
     condition_release(&r->go);
     condition_release(&r->back);
+    condition_release(&r->rouse);
     lock_release(&r->lock);
     g_free(r->vcpus);
     g_free(r);

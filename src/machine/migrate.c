@@ -174,6 +174,14 @@ out_go_on(void *self)
 }
 
 static bool
+out_throttle(void *self, unsigned percent, GError **error)
+{
+    struct machine *m = self;
+
+    return run_throttle(m->parts->run, percent, error);
+}
+
+static bool
 out_user_paused(void *self)
 {
     struct machine *m = self;
@@ -261,17 +269,28 @@ session_passed(void *self, uint64_t count)
         m->events.pass(m->events.self, count);
 }
 
+static void
+session_throttled(void *self, uint64_t strikes, unsigned percent)
+{
+    struct machine *m = self;
+
+    if (m->events.throttle)
+        m->events.throttle(m->events.self, strikes, percent);
+}
+
 static struct session *
 make_session(struct machine *m, enum migrate_direction direction)
 {
     struct migrate_guest guest = {
         .self = m, .map = m->parts->map, .hub = m->parts->hub, .sections = m->parts->sections,
         .section_count = m->parts->section_count, .machine_type = MACHINE_TYPE, .describe = describe, .agree = agree,
-        .stop = out_stop, .go_on = out_go_on, .user_paused = out_user_paused, .make_room = in_make_room,
+        .stop = out_stop, .go_on = out_go_on, .throttle = out_throttle, .user_paused = out_user_paused,
+        .make_room = in_make_room,
         .start = in_start, .reset = in_reset,
     };
     struct migrate_events events = {
         .self = m, .state = direction == MIGRATE_OUT ? out_changed : in_changed, .pass = session_passed,
+        .throttle = session_throttled,
     };
 
     return session_new(direction, &guest, &m->parameters, &m->capabilities, m->mailbox, &events);

@@ -166,6 +166,26 @@ double pace_bandwidth(const struct pace *p, uint64_t max_bandwidth, int64_t now_
 /* Most bytes that may remain at the switchover. */
 uint64_t pace_threshold(double bytes_per_ms, uint64_t avail_switchover_bandwidth, uint64_t downtime_limit_ms);
 
+/* --- converge.c: auto-converge (REFERENCE.md 4.3) --------------------------------------------------------------- */
+
+/* Pure: the caller passes the time. */
+struct converge {
+    int64_t period_us;              /* beginning of the period that is counted */
+    uint64_t dirtied;               /* bytes, in it */
+    uint64_t sent_before;           /* bytes sent before it */
+    unsigned count;                 /* strikes towards the next action */
+    unsigned percent;               /* throttle; 0 before the first action */
+};
+struct converge_rules {
+    unsigned threshold, initial, increment, most;       /* percent */
+    bool tailslow;
+};
+enum converge_step { CONVERGE_NOTHING, CONVERGE_STRIKE, CONVERGE_THROTTLE };
+void converge_init(struct converge *c, int64_t now_us);
+/* At a dirty sync that found 'dirtied' bytes anew; 'sent' in all.  THROTTLE is a strike too: 'percent' changed. */
+enum converge_step converge_sync(struct converge *c, const struct converge_rules *rules, uint64_t dirtied,
+                                 uint64_t sent, int64_t now_us);
+
 /* --- address.c: URIs -------------------------------------------------------------------------------------------- */
 
 enum transport { TRANSPORT_UNIX, TRANSPORT_TCP, TRANSPORT_EXEC };
@@ -325,6 +345,7 @@ struct session {
 
     struct migrate_counters counters;           /* atomic */
     /* Atomic; written by the worker. */
+    _Atomic uint64_t throttle_percent;
     _Atomic uint64_t remaining_bytes, dirty_rate, expected_downtime_ms, pages_per_second, bytes_per_second;
 };
 
@@ -340,6 +361,8 @@ bool session_alive(struct session *s, GError **error) EXCLUDES(s->lock);
 /* The migration's random id; 0 before a destination has read it. */
 uint64_t session_id(struct session *s) EXCLUDES(s->lock);
 void session_pass(struct session *s, uint64_t count);
+/* A strike was counted, or the throttle is now 'percent'. */
+void session_throttle(struct session *s, unsigned percent);
 void session_wake(struct session *s);
 void session_post(struct session *s, void (*deliver)(void *data), void *data, GDestroyNotify release);
 

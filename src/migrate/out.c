@@ -17,6 +17,8 @@ enum { PING_BEGIN = 1, PING_LOADED = 0x4e4d };
 enum { RUN_MOST = 512 };            /* pages taken from the log at once */
 enum { EXPECTED_DOWNTIME_BYTES = 10000 };       /* REFERENCE.md 4.5 */
 enum { RATE_PERIOD_US = 1000 * 1000 };
+/* With auto-converge a long pass must not keep the guest from being slowed down (REFERENCE.md 4.3). */
+enum { CONVERGE_SYNC_US = 5 * 1000 * 1000 };
 /* A refusal and the broken connection behind it arrive at about the same time. */
 enum { LAST_WORDS_US = 500 * 1000 };
 
@@ -39,6 +41,8 @@ struct out {
     uint64_t pages_at_sync, pages_taken;
     uint64_t rate_pages;            /* dirtied since rate_us */
     int64_t rate_us;
+    int64_t sync_us;                /* of the last sync */
+    struct converge converge;
 };
 
 static uint64_t
@@ -155,22 +159,81 @@ end_part(struct out *o, GError **error)
 
 /* --- passes ----------------------------------------------------------------------------------------------------- */
 
-/* The rate of pages that became dirty, over a second or more; the first value may come earlier. */
+/* The pages that became dirty since the last sync, now that 'pages' are. */
+static uint64_t
+newly_dirty(struct out *o, uint64_t pages)
+{
+    uint64_t known = pages + o->pages_taken, before = o->pages_at_sync;
+
+    o->pages_at_sync = pages;
+    o->pages_taken = 0;
+    return known > before ? known - before : 0;
+}
+
+/* Their rate, over a second or more; the first value may come earlier. */
 static void
-reckon_dirty_rate(struct out *o, uint64_t pages)
+reckon_dirty_rate(struct out *o, uint64_t fresh)
 {
     struct session *s = o->session;
     int64_t now = g_get_monotonic_time(), passed = now - o->rate_us;
-    uint64_t known = pages + o->pages_taken;
 
-    o->rate_pages += known > o->pages_at_sync ? known - o->pages_at_sync : 0;
-    o->pages_at_sync = pages;
-    o->pages_taken = 0;
+    o->rate_pages += fresh;
     if (passed < (counter_read(&s->dirty_rate) ? RATE_PERIOD_US : PACE_WINDOW_US))
         return;
     atomic_store(&s->dirty_rate, o->rate_pages * 1000000 / (uint64_t)passed);
     o->rate_pages = 0;
     o->rate_us = now;
+}
+
+static bool
+converges(const struct out *o)
+{
+    const struct session *s = o->session;
+
+    return s->capabilities && atomic_load(&s->capabilities->auto_converge) && s->guest.throttle;
+}
+
+/* Auto-converge: a guest that dirties too much gets less time. */
+static bool
+slow_down(struct out *o, uint64_t fresh, GError **error)
+{
+    struct session *s = o->session;
+    struct migrate_parameters *p = s->parameters;
+    struct converge_rules rules = {
+        .threshold = (unsigned)parameter(&p->throttle_trigger_threshold),
+        .initial = (unsigned)parameter(&p->cpu_throttle_initial),
+        .increment = (unsigned)parameter(&p->cpu_throttle_increment),
+        .most = (unsigned)parameter(&p->max_cpu_throttle), .tailslow = parameter(&p->cpu_throttle_tailslow),
+    };
+
+    if (!converges(o) || o->stopped)
+        return true;
+    switch (converge_sync(&o->converge, &rules, fresh * PAGE_SIZE, counter_read(&s->counters.bytes),
+                          g_get_monotonic_time())) {
+    case CONVERGE_NOTHING:
+        return true;
+    case CONVERGE_THROTTLE:
+        if (!s->guest.throttle(s->guest.self, o->converge.percent, error))
+            return false;
+        break;
+    case CONVERGE_STRIKE:
+        break;
+    }
+    counter_add(&s->counters.throttle_strikes, 1);
+    session_throttle(s, o->converge.percent);
+    return true;
+}
+
+static void
+end_throttle(struct out *o)
+{
+    struct session *s = o->session;
+
+    if (o->converge.percent == 0)
+        return;
+    o->converge.percent = 0;
+    s->guest.throttle(s->guest.self, 0, NULL);
+    session_throttle(s, 0);
 }
 
 static double
@@ -189,7 +252,11 @@ sync_dirty(struct out *o, uint64_t *ret_bytes, GError **error)
         return false;
     uint64_t pages = sweep_remaining(s->guest.map, o->subscriber);
     counter_add(&s->counters.dirty_syncs, 1);
-    reckon_dirty_rate(o, pages);
+    o->sync_us = g_get_monotonic_time();
+    uint64_t fresh = newly_dirty(o, pages);
+    reckon_dirty_rate(o, fresh);
+    if (!slow_down(o, fresh, error))
+        return false;
     *ret_bytes = pages * PAGE_SIZE;
     atomic_store(&s->remaining_bytes, *ret_bytes);
     double rate = bandwidth(o);
@@ -217,8 +284,9 @@ look_ahead(struct out *o, bool end, bool *ret_fits, GError **error)
     *ret_fits = false;
     o->swept = o->swept || end;
     bool may_stop = o->swept || parameter(&s->parameters->switchover) == SWITCHOVER_EAGER;
+    bool late = o->swept && converges(o) && g_get_monotonic_time() - o->sync_us >= CONVERGE_SYNC_US;
     atomic_store(&s->remaining_bytes, bytes);
-    if (!end && (!may_stop || bytes > threshold(o)))
+    if (!end && !late && (!may_stop || bytes > threshold(o)))
         return true;
     if (!sync_dirty(o, &bytes, error))
         return false;
@@ -308,7 +376,8 @@ begin_passes(struct out *o, GError **error)
     sweep_begin(&o->sweep, s->guest.map, o->subscriber);
     counter_add(&s->counters.dirty_syncs, 1);
     pace_init(&o->pace, now);
-    o->rate_us = now;
+    converge_init(&o->converge, now);
+    o->rate_us = o->sync_us = now;
     o->pages_at_sync = sweep_remaining(s->guest.map, o->subscriber);
     atomic_store(&s->remaining_bytes, o->pages_at_sync * PAGE_SIZE);
     atomic_store(&s->expected_downtime_ms, parameter(&s->parameters->downtime_limit));
@@ -587,6 +656,7 @@ out_main(void *session)
     presence_init(&o->presence);
     bool done = run_out(o, &error);
     enum migrate_owner owner = o->owner;
+    end_throttle(o);
     if (o->stopped && owner == OWNER_HERE)
         s->guest.go_on(s->guest.self);
     if (!done)

@@ -33,32 +33,58 @@ const struct counter_info migrate_counter_info[] = {
     { 0 }
 };
 
+static bool
+store_parameter(struct migrate_parameters *p, unsigned at, const char *text, GError **error)
+{
+    const struct property *property = &migrate_parameter_properties[at];
+    struct value value = { 0 };
+    bool good = property_parse_value(property, text, &value, error);
+
+    if (good) {
+        _Atomic uint64_t *place = (_Atomic uint64_t *)((char *)p + migrate_parameter_offsets[at]);
+        atomic_store(place, property->type == PROPERTY_BOOL ? value.flag : value.number);
+    }
+    g_free(value.word);
+    return good;
+}
+
 void
 migrate_parameters_init(struct migrate_parameters *p)
 {
-    for (const struct property *row = migrate_parameter_properties; row->type != PROPERTY_END; row++) {
-        bool good = migrate_parameter_set(p, row->name, row->value_default, NULL);
+    for (unsigned at = 0; migrate_parameter_properties[at].type != PROPERTY_END; at++) {
+        bool good = store_parameter(p, at, migrate_parameter_properties[at].value_default, NULL);
 
         g_assert(good);
     }
+}
+
+/* Rules between parameters. */
+static bool
+parameters_agree(const struct migrate_parameters *p, GError **error)
+{
+    uint64_t initial = counter_read(&p->cpu_throttle_initial), most = counter_read(&p->max_cpu_throttle);
+
+    return initial <= most
+        || fail(error, NUMON_ERROR_ARGUMENT, "max-cpu-throttle (%" G_GUINT64_FORMAT " %%) would be below "
+                "cpu-throttle-initial (%" G_GUINT64_FORMAT " %%)", most, initial);
 }
 
 bool
 migrate_parameter_set(struct migrate_parameters *p, const char *name, const char *text, GError **error)
 {
     int at = property_find(migrate_parameter_properties, name);
-    struct value value = { 0 };
+    struct migrate_parameters next;
 
     if (at < 0)
         return fail(error, NUMON_ERROR_ARGUMENT, "no migration parameter is called '%s'", name);
-    bool good = property_parse_value(&migrate_parameter_properties[at], text, &value, error);
-    if (good) {
-        _Atomic uint64_t *place = (_Atomic uint64_t *)((char *)p + migrate_parameter_offsets[at]);
-        bool flag = migrate_parameter_properties[at].type == PROPERTY_BOOL;
-        atomic_store(place, flag ? value.flag : value.number);
+    /* Tried on a copy: a migration that runs must not see a value that is refused. */
+    for (unsigned i = 0; migrate_parameter_properties[i].type != PROPERTY_END; i++) {
+        size_t offset = migrate_parameter_offsets[i];
+        atomic_init((_Atomic uint64_t *)((char *)&next + offset),
+                    counter_read((const _Atomic uint64_t *)((const char *)p + offset)));
     }
-    g_free(value.word);
-    return good;
+    return store_parameter(&next, (unsigned)at, text, error) && parameters_agree(&next, error)
+        && store_parameter(p, (unsigned)at, text, error);
 }
 
 char *

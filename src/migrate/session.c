@@ -52,6 +52,7 @@ struct letter {
     GDestroyNotify release;
     enum migrate_state state;
     uint64_t count;
+    unsigned percent;
 };
 
 static void
@@ -91,6 +92,15 @@ deliver_pass(void *data)
 }
 
 static void
+deliver_throttle(void *data)
+{
+    struct letter *l = data;
+
+    if (!l->tell->over && l->tell->events.throttle)
+        l->tell->events.throttle(l->tell->events.self, l->count, l->percent);
+}
+
+static void
 deliver_other(void *data)
 {
     struct letter *l = data;
@@ -125,6 +135,17 @@ session_pass(struct session *s, uint64_t count)
 
     l->count = count;
     mailbox_post(s->mailbox, deliver_pass, l, letter_free);
+}
+
+void
+session_throttle(struct session *s, unsigned percent)
+{
+    struct letter *l = letter_new(s);
+
+    atomic_store(&s->throttle_percent, percent);
+    l->count = counter_read(&s->counters.throttle_strikes);
+    l->percent = percent;
+    mailbox_post(s->mailbox, deliver_throttle, l, letter_free);
 }
 
 void
@@ -461,6 +482,7 @@ read_counters(struct session *s, struct migrate_info *ret)
 #define X(c, unit, help) ret->c = counter_read(&s->counters.c);
     MIGRATE_COUNTERS(X)
 #undef X
+    ret->throttle_percent = (unsigned)counter_read(&s->throttle_percent);
     ret->remaining_bytes = counter_read(&s->remaining_bytes);
     ret->dirty_pages_rate = counter_read(&s->dirty_rate);
     ret->expected_downtime_ms = counter_read(&s->expected_downtime_ms);

@@ -13,6 +13,7 @@ enum order { ORDER_NONE, ORDER_ERROR, ORDER_RESET, ORDER_SHUTDOWN, ORDER_DEAF };
 struct accel {
     _Atomic bool kicked[CPUS];
     _Atomic unsigned slices[CPUS];
+    _Atomic int64_t ran_us;             /* all CPUs together, in vcpu_run */
     _Atomic unsigned out;               /* CPUs in vcpu_run */
     _Atomic unsigned unsettled;         /* CPUs that ran and have not settled since */
     bool dirty[CPUS];                   /* ran since it settled; the vCPU's own */
@@ -37,6 +38,7 @@ static enum vcpu_exit
 fake_run(struct accel *a, unsigned cpu, char **ret_text)
 {
     enum order order = atomic_exchange(&a->order[cpu], ORDER_NONE);
+    int64_t begin_us = g_get_monotonic_time();
 
     a->out++;
     if (!a->dirty[cpu])
@@ -50,6 +52,7 @@ fake_run(struct accel *a, unsigned cpu, char **ret_text)
         run_request(a->run, VCPU_RESET);
     else if (order == ORDER_NONE)
         sleep_until_signal(a, cpu);
+    a->ran_us += g_get_monotonic_time() - begin_us;
     a->out--;
     if (order == ORDER_ERROR)
         *ret_text = g_strdup("it broke");
@@ -299,6 +302,53 @@ hold_ends_when_its_reason_is_taken_away(void)
     bench_release(&b);
 }
 
+/* At 90 % a CPU runs for 10 ms and sleeps for 90. */
+static void
+throttle_takes_its_part_of_the_time(void)
+{
+    struct bench b;
+
+    bench_init(&b);
+    g_assert_true(run_release(b.run, STOP_USER, NULL));
+    g_assert_true(run_throttle(b.run, 90, NULL));
+    int64_t begin_us = g_get_monotonic_time();
+    while (run_throttle_naps(b.run) < 6 * CPUS)
+        g_usleep(1000);
+    run_hold(b.run, STOP_USER);
+    int64_t passed_us = g_get_monotonic_time() - begin_us;
+    g_assert_cmpint(passed_us, >=, 5 * 100000 - 1000);
+    g_assert_cmpint(b.accel.ran_us, <, CPUS * passed_us / 3);
+    g_assert_cmpint(b.accel.ran_us, >, 0);
+    bench_release(&b);
+}
+
+/* A nap of 990 ms does not keep anybody who stops the guest, nor outlive the throttle. */
+static void
+stop_cuts_a_nap_short(void)
+{
+    struct bench b;
+
+    bench_init(&b);
+    g_assert_true(run_release(b.run, STOP_USER, NULL));
+    g_assert_true(run_throttle(b.run, 99, NULL));
+    while (run_throttle_naps(b.run) < CPUS)
+        g_usleep(100);
+    int64_t begin_us = g_get_monotonic_time();
+    run_hold(b.run, STOP_USER);
+    g_assert_cmpint(g_get_monotonic_time() - begin_us, <, 400000);
+    expect_parked(&b);
+    g_assert_true(run_throttle(b.run, 0, NULL));
+    g_assert_true(run_release(b.run, STOP_USER, NULL));
+    uint64_t naps = run_throttle_naps(b.run);
+    for (unsigned cpu = 0; cpu < CPUS; cpu++)
+        b.accel.slices[cpu] = 0;
+    run_hold(b.run, STOP_USER);
+    run_release(b.run, STOP_USER, NULL);
+    wait_slices(&b);
+    g_assert_cmpuint(run_throttle_naps(b.run), ==, naps);
+    bench_release(&b);
+}
+
 static void
 late_event_finds_nobody(void)
 {
@@ -326,6 +376,8 @@ main(int argc, char **argv)
     g_test_add_func("/run/error-stops-all-and-tells-main", error_stops_all_and_tells_main);
     g_test_add_func("/run/request-is-told-once", request_is_told_once_until_released);
     g_test_add_func("/run/hold-ends-when-its-reason-is-taken-away", hold_ends_when_its_reason_is_taken_away);
+    g_test_add_func("/run/throttle-takes-its-part-of-the-time", throttle_takes_its_part_of_the_time);
+    g_test_add_func("/run/stop-cuts-a-nap-short", stop_cuts_a_nap_short);
     g_test_add_func("/run/late-event-finds-nobody", late_event_finds_nobody);
     return g_test_run();
 }

@@ -27,6 +27,7 @@ typedef struct definition {
     char *name;                     /* -name; NULL if unset */
     struct memory_options memory;
     struct topology topology;
+    struct hmat hmat;
     GArray *backends;               /* struct backend_options, in creation order */
     enum accel_choice accel;
     char *kernel;                   /* never NULL: "builtin:workload" */
@@ -44,7 +45,7 @@ bool definition_equal(const struct definition *a, const struct definition *b);
 /* Option tables; each with the enum of its indices. */
 enum { MEMORY_P_SIZE, MEMORY_P_SLOTS, MEMORY_P_MAXMEM };
 extern const struct property memory_properties[];           /* implied: size; without suffix MiB */
-enum { MACHINE_P_AUTO_ASSIGN, MACHINE_P_AUTO_ENABLE };
+enum { MACHINE_P_AUTO_ASSIGN, MACHINE_P_AUTO_ENABLE, MACHINE_P_HMAT };
 extern const struct property machine_properties[];
 enum { ACCEL_P_ACCEL };
 extern const struct property accel_properties[];            /* implied: accel */
@@ -58,6 +59,10 @@ bool definition_add_backend(struct definition *d, enum backend_kind kind, const 
 bool definition_delete_backend(struct definition *d, const char *id, GError **error);
 bool definition_add_node(struct definition *d, const struct values *v, GError **error);
 bool definition_set_distance(struct definition *d, const struct values *v, GError **error);
+bool definition_add_hmat_lb(struct definition *d, const struct values *v, GError **error);
+bool definition_add_hmat_cache(struct definition *d, const struct values *v, GError **error);
+/* The node with all that was said of it. */
+bool definition_delete_node(struct definition *d, unsigned node, GError **error);
 bool definition_map_cpu(struct definition *d, const struct values *v, GError **error);
 bool definition_set_workload(struct definition *d, const struct values *v, GError **error);
 /* Kernel, append, name, serial are plain strings.  In append and name each control character becomes a blank and

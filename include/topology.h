@@ -34,6 +34,8 @@ struct node {
     bool has_mem;                   /* 'mem=' was given */
     uint64_t mem;                   /* bytes, with has_mem */
     char memdev[ID_SIZE];           /* backend id, or "" */
+    bool has_initiator;
+    uint8_t initiator;              /* with has_initiator: node whose CPUs are nearest to this memory */
 };
 
 /* How nodes get memory when none was given a size: QEMU's two historic ways (8 MiB steps; what is left over is carried
@@ -45,6 +47,7 @@ extern const char *const auto_assign_names[];       /* NULL-terminated */
 struct numa_options {
     enum auto_assign auto_assign;
     bool auto_enable;               /* one node when none is declared */
+    bool hmat;                      /* the guest is told of latencies, bandwidths and memory side caches */
 };
 
 struct topology {
@@ -55,6 +58,29 @@ struct topology {
     unsigned node_count;
     uint8_t distance[TOPOLOGY_NODES][TOPOLOGY_NODES];   /* [src][dst]; 0: not given */
     int16_t cpu_node[TOPOLOGY_CPUS];                /* explicit mapping by CPU index; -1: none */
+};
+
+/* Heterogeneous memory: values between initiators (nodes with CPUs) and targets (nodes), and memory side caches. */
+enum { HMAT_LEVELS = 3, HMAT_HIERARCHIES = 4, HMAT_TYPES = 6, HMAT_BANDWIDTH = 3 /* the first type that is one */ };
+extern const char *const hmat_hierarchy_names[], *const hmat_type_names[], *const hmat_associativity_names[],
+    *const hmat_policy_names[];                     /* NULL-terminated; the index is ACPI's number */
+
+struct hmat_lb {
+    uint8_t hierarchy, type, initiator, target;
+    uint64_t value;                 /* ns or bytes/second; 0: not known */
+};
+
+struct hmat_cache {
+    uint8_t node, level;            /* level from 1 */
+    uint8_t associativity, policy;
+    uint16_t line;                  /* bytes */
+    uint64_t size;                  /* bytes */
+};
+
+/* Outside of struct topology, which stays a value of fixed size. */
+struct hmat {
+    GArray *lb;                     /* struct hmat_lb, by rising hierarchy, type, initiator, target */
+    GArray *cache;                  /* struct hmat_cache, by rising node, level */
 };
 
 /* What the rules need to know of memory backends, which live outside.  Returns false if there is none of the id. */
@@ -84,13 +110,21 @@ void topology_add_implicit_node(struct topology *t, uint64_t bytes);
 enum { SMP_P_CPUS, SMP_P_SOCKETS, SMP_P_DIES, SMP_P_MODULES, SMP_P_CORES, SMP_P_THREADS, SMP_P_MAXCPUS,
        SMP_P_DRAWERS, SMP_P_BOOKS, SMP_P_CLUSTERS, SMP_P_COUNT };
 extern const struct property smp_properties[];      /* implied: cpus */
-enum { NODE_P_NODEID, NODE_P_CPUS, NODE_P_MEM, NODE_P_MEMDEV };
+enum { NODE_P_NODEID, NODE_P_CPUS, NODE_P_MEM, NODE_P_MEMDEV, NODE_P_INITIATOR };
 extern const struct property node_properties[];
 enum { DIST_P_SRC, DIST_P_DST, DIST_P_VAL };
 extern const struct property dist_properties[];
 enum { CPU_P_NODE, CPU_P_SOCKET, CPU_P_DIE, CPU_P_MODULE, CPU_P_CORE, CPU_P_THREAD, CPU_P_DRAWER, CPU_P_BOOK,
        CPU_P_CLUSTER };
 extern const struct property cpu_properties[];
+
+enum { LB_P_INITIATOR, LB_P_TARGET, LB_P_HIERARCHY, LB_P_TYPE, LB_P_LATENCY, LB_P_BANDWIDTH };
+extern const struct property hmat_lb_properties[];
+extern const struct property hmat_lb_filter[];      /* to delete; the first four, none required */
+enum { CACHE_P_NODE, CACHE_P_SIZE, CACHE_P_LEVEL, CACHE_P_ASSOCIATIVITY, CACHE_P_POLICY, CACHE_P_LINE };
+extern const struct property hmat_cache_properties[];
+enum { CACHE_FILTER_P_LEVEL = 1 };
+extern const struct property hmat_cache_filter[];   /* to delete: CACHE_P_NODE, CACHE_FILTER_P_LEVEL */
 
 /* Each applies parsed values to 't' or fails (ARGUMENT or STATE) with 't' unchanged. */
 bool topology_set_smp(struct topology *t, const struct values *v, GError **error);
@@ -100,11 +134,40 @@ bool topology_map_cpu(struct topology *t, const struct values *v, GError **error
 /* The way back: a node (with its distances and CPU mapping), one distance, a CPU mapping (the values' wildcards
  * match as in topology_map_cpu; node-id optional). */
 bool topology_delete_node(struct topology *t, unsigned node, GError **error);
+bool topology_delete_initiator(struct topology *t, unsigned node, GError **error);
 bool topology_delete_distance(struct topology *t, unsigned src, unsigned dst, GError **error);
 bool topology_unmap_cpu(struct topology *t, const struct values *v, GError **error);
 
 /* True if CPUs have an id of this level: dies and modules only where there are several. */
 bool smp_has_level(const struct smp *derived, enum smp_level level);
+void hmat_init(struct hmat *h);
+void hmat_copy(struct hmat *to, const struct hmat *from);       /* 'to' is not initialised */
+void hmat_release(struct hmat *h);
+bool hmat_equal(const struct hmat *a, const struct hmat *b);
+/* As above; 't' says which nodes there are and which have CPUs. */
+bool hmat_add_lb(struct hmat *h, const struct topology *t, const struct values *v, GError **error);
+bool hmat_add_cache(struct hmat *h, const struct topology *t, const struct values *v, GError **error);
+/* Take back what matches; a cache goes when latency or bandwidth of its node is gone. */
+bool hmat_delete_lb(struct hmat *h, const struct values *v, GError **error);
+bool hmat_delete_cache(struct hmat *h, const struct values *v, GError **error);
+void hmat_forget_node(struct hmat *h, unsigned node);
+/* STATE if the machine's HMAT is off. */
+bool hmat_enabled(const struct topology *t, GError **error);
+bool hmat_is_latency(unsigned type);
+const struct hmat_lb *hmat_lb_at(const struct hmat *h, guint i);
+const struct hmat_cache *hmat_cache_at(const struct hmat *h, guint i);
+/* NULL if there is none. */
+const struct hmat_lb *hmat_find(const struct hmat *h, unsigned hierarchy, unsigned type, unsigned initiator,
+                                unsigned target);
+const struct hmat_cache *hmat_cache_find(const struct hmat *h, unsigned node, unsigned level);
+/* What an entry of one table counts, in ns or bytes/second (0: the table is empty), and a value as ACPI's entry. */
+uint64_t hmat_base(const struct hmat *h, unsigned hierarchy, unsigned type);
+uint16_t hmat_encode(uint64_t value, uint64_t base);
+/* Appends the problems of the whole. */
+void hmat_check(const struct hmat *h, const struct topology *t, GPtrArray *problems);
+/* Appends "numa hmat-lb,..." and "numa hmat-cache,..." lines. */
+void hmat_save(const struct hmat *h, GString *out);
+
 /* Fills every level, as QEMU 7.2 derives them: what is left goes to cores, then sockets, then threads.  False with
  * the product rule's message if they do not fit; '*ret' is then unchanged. */
 bool smp_derive(const struct smp *entered, struct smp *ret, GError **error);
@@ -135,10 +198,13 @@ struct topology_final {
 /* The node that a CPU will be in as far as the topology goes now: mapped, the default (whole sockets, when none is
  * mapped), node 0 (when others are), or -1 if there is no such node yet.  'cpu' is below maxcpus. */
 int topology_cpu_node(const struct topology *t, unsigned cpu);
+/* True if some CPU will be in the node, mapped or by default. */
+bool topology_has_cpus(const struct topology *t, unsigned node);
 /* Only for a topology that has no problems. */
 void topology_complete(const struct topology *t, uint64_t ram_bytes, struct backend_lookup backends,
                        struct topology_final *ret);
-/* What a user should know and need not mend (unmapped CPUs to node 0, sockets divided between nodes): appends char * to 'warnings'. */
+/* What a user should know and need not mend (unmapped CPUs to node 0, sockets divided between nodes): appends
+ * char * to 'warnings'. */
 void topology_warnings(const struct topology *t, GPtrArray *warnings);
 
 /* A distance as it will be: given, mirrored from the other direction, local by default, or missing. */

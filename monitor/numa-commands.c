@@ -3,12 +3,17 @@
  * their wordings are the topology's. */
 #include "monitor-private.h"
 
-enum { NUMA_NODE, NUMA_DIST, NUMA_CPU, NUMA_KINDS };
+enum {
+    NUMA_NODE, NUMA_DIST, NUMA_CPU, NUMA_LB, NUMA_CACHE, NUMA_KINDS,
+    NUMA_INITIATOR = NUMA_KINDS, NUMA_DEL_KINDS             /* only to take back */
+};
 
 static const struct command_variant numa_variants[] = {
     [NUMA_NODE] = { "node", node_properties, -1, .summary = "declare a node, its CPUs and its memory" },
     [NUMA_DIST] = { "dist", dist_properties, -1, .summary = "set the distance from a node to a node" },
     [NUMA_CPU]  = { "cpu", cpu_properties, -1, .summary = "put CPUs, by their place in the levels, into a node" },
+    [NUMA_LB]   = { "hmat-lb", hmat_lb_properties, -1, .summary = "tell latency or bandwidth from node to node" },
+    [NUMA_CACHE] = { "hmat-cache", hmat_cache_properties, -1, .summary = "tell of a cache of a node's memory" },
     [NUMA_KINDS] = { NULL }
 };
 
@@ -17,6 +22,7 @@ run_numa(struct call *call, GError **error)
 {
     static edit_function *const edits[NUMA_KINDS] = {
         [NUMA_NODE] = definition_add_node, [NUMA_DIST] = definition_set_distance, [NUMA_CPU] = definition_map_cpu,
+        [NUMA_LB] = definition_add_hmat_lb, [NUMA_CACHE] = definition_add_hmat_cache,
     };
 
     enum outcome outcome = call_edit(call, edits[call->variant - numa_variants], error);
@@ -46,13 +52,16 @@ static const struct command_variant numa_del_variants[] = {
     [NUMA_NODE] = { "node", del_node_args, -1, .by_words = true, .summary = "take a node away" },
     [NUMA_DIST] = { "dist", del_dist_args, -1, .by_words = true, .summary = "take a distance back" },
     [NUMA_CPU]  = { "cpu", cpu_properties, -1, .summary = "take CPUs out of their node" },
-    [NUMA_KINDS] = { NULL }
+    [NUMA_LB]   = { "hmat-lb", hmat_lb_filter, -1, .summary = "take latencies and bandwidths back" },
+    [NUMA_CACHE] = { "hmat-cache", hmat_cache_filter, -1, .summary = "take memory side caches back" },
+    [NUMA_INITIATOR] = { "initiator", del_node_args, -1, .by_words = true, .summary = "take a node's initiator back" },
+    [NUMA_DEL_KINDS] = { NULL }
 };
 
 static bool
 edit_delete_node(struct definition *d, const struct values *v, GError **error)
 {
-    return topology_delete_node(&d->topology, (unsigned)v->at[DEL_NODE].number, error);
+    return definition_delete_node(d, (unsigned)v->at[DEL_NODE].number, error);
 }
 
 static bool
@@ -68,11 +77,30 @@ edit_unmap_cpu(struct definition *d, const struct values *v, GError **error)
     return topology_unmap_cpu(&d->topology, v, error);
 }
 
+static bool
+edit_delete_lb(struct definition *d, const struct values *v, GError **error)
+{
+    return hmat_delete_lb(&d->hmat, v, error);
+}
+
+static bool
+edit_delete_cache(struct definition *d, const struct values *v, GError **error)
+{
+    return hmat_delete_cache(&d->hmat, v, error);
+}
+
+static bool
+edit_delete_initiator(struct definition *d, const struct values *v, GError **error)
+{
+    return topology_delete_initiator(&d->topology, (unsigned)v->at[DEL_NODE].number, error);
+}
+
 static enum outcome
 run_numa_del(struct call *call, GError **error)
 {
-    static edit_function *const edits[NUMA_KINDS] = {
+    static edit_function *const edits[NUMA_DEL_KINDS] = {
         [NUMA_NODE] = edit_delete_node, [NUMA_DIST] = edit_delete_distance, [NUMA_CPU] = edit_unmap_cpu,
+        [NUMA_LB] = edit_delete_lb, [NUMA_CACHE] = edit_delete_cache, [NUMA_INITIATOR] = edit_delete_initiator,
     };
 
     return call_edit(call, edits[call->variant - numa_del_variants], error);

@@ -119,6 +119,19 @@ add_backend_commands(const struct definition *d, uint64_t bytes)
     return g_string_free(out, FALSE);
 }
 
+/* Nodes that are made anew have lost what was said of their memory: that follows. */
+static char *
+resize_commands(const struct definition *d, uint64_t bytes)
+{
+    g_autofree char *nodes = topology_resize_commands(&d->topology, bytes);
+    GString *out = g_string_new(nodes);
+
+    g_string_append_c(out, '\n');
+    hmat_save(&d->hmat, out);
+    g_string_truncate(out, out->len - 1);
+    return g_string_free(out, FALSE);
+}
+
 static char *
 delete_commands(const struct topology *t, unsigned first)
 {
@@ -142,7 +155,7 @@ node_commands(const struct definition *d, const struct amounts *a)
         return delete_commands(&d->topology, TOPOLOGY_NODES - 1);
     if (a->backends)
         return add_backend_commands(d, a->wanted - a->sum);
-    return topology_resize_commands(&d->topology, a->wanted);
+    return resize_commands(d, a->wanted);
 }
 
 static char *
@@ -182,6 +195,7 @@ definition_check(const struct definition *d)
     if (a.ram > RAM_MAX)
         check_most(&a, both, problems);
     topology_check(&t, a.ram, !divided ? both : *nodes ? nodes : memory, definition_backends(d), problems);
+    hmat_check(&d->hmat, &t, problems);
     return problems;
 }
 

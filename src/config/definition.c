@@ -24,6 +24,7 @@ definition_new(void)
     struct definition *d = g_new0(struct definition, 1);
 
     topology_init(&d->topology);
+    hmat_init(&d->hmat);
     workload_parameters_init(&d->workload);
     d->backends = g_array_new(FALSE, TRUE, sizeof(struct backend_options));
     d->kernel = g_strdup(KERNEL_DEFAULT);
@@ -38,6 +39,7 @@ definition_copy(const struct definition *d)
 
     *copy = *d;
     copy->name = g_strdup(d->name);
+    hmat_copy(&copy->hmat, &d->hmat);
     copy->backends = g_array_copy(d->backends);
     copy->kernel = g_strdup(d->kernel);
     copy->append = g_strdup(d->append);
@@ -51,6 +53,7 @@ definition_free(struct definition *d)
     if (!d)
         return;
     g_free(d->name);
+    hmat_release(&d->hmat);
     g_array_unref(d->backends);
     g_free(d->kernel);
     g_free(d->append);
@@ -78,6 +81,7 @@ bool
 definition_equal(const struct definition *a, const struct definition *b)
 {
     return memory_equal(&a->memory, &b->memory) && topology_equal(&a->topology, &b->topology)
+        && hmat_equal(&a->hmat, &b->hmat)
         && backends_equal(a->backends, b->backends) && a->accel == b->accel
         && g_strcmp0(a->name, b->name) == 0 && strcmp(a->kernel, b->kernel) == 0
         && g_strcmp0(a->append, b->append) == 0 && strcmp(a->serial, b->serial) == 0
@@ -102,6 +106,27 @@ bool
 definition_set_distance(struct definition *d, const struct values *v, GError **error)
 {
     return topology_set_distance(&d->topology, v, error);
+}
+
+bool
+definition_add_hmat_lb(struct definition *d, const struct values *v, GError **error)
+{
+    return hmat_add_lb(&d->hmat, &d->topology, v, error);
+}
+
+bool
+definition_add_hmat_cache(struct definition *d, const struct values *v, GError **error)
+{
+    return hmat_add_cache(&d->hmat, &d->topology, v, error);
+}
+
+bool
+definition_delete_node(struct definition *d, unsigned node, GError **error)
+{
+    if (!topology_delete_node(&d->topology, node, error))
+        return false;
+    hmat_forget_node(&d->hmat, node);
+    return true;
 }
 
 bool

@@ -14,14 +14,38 @@ const struct property machine_properties[] = {
                                         "node, or not at all" },
     [MACHINE_P_AUTO_ENABLE] = { "auto-enable-numa", PROPERTY_BOOL, .value_default = "off",
                                 .help = "one node when none is declared; with memory slots it is there anyway" },
+    [MACHINE_P_HMAT] = { "hmat", PROPERTY_BOOL, .value_default = "off",
+                         .help = "the guest is told latencies, bandwidths and memory side caches" },
     { 0 }
 };
+
+/* What was said with HMAT on would be lost without a word. */
+static bool
+hmat_can_go(const struct definition *d, GError **error)
+{
+    const struct topology *t = &d->topology;
+
+    for (unsigned i = 0; i < t->node_count; i++) {
+        if (t->nodes[t->node_order[i]].has_initiator)
+            return fail(error, NUMON_ERROR_STATE, "cannot turn hmat off: node %u has an initiator; numa_del initiator "
+                        "takes it back", t->node_order[i]);
+    }
+    if (d->hmat.lb->len)
+        return fail(error, NUMON_ERROR_STATE, "cannot turn hmat off: latency or bandwidth was given; numa_del hmat-lb "
+                    "takes it back");
+    return true;
+}
 
 bool
 definition_set_machine(struct definition *d, const struct values *v, GError **error)
 {
     struct numa_options *o = &d->topology.options;
+    const struct value *hmat = &v->at[MACHINE_P_HMAT];
 
+    if (hmat->set && !hmat->flag && !hmat_can_go(d, error))
+        return false;
+    if (hmat->set)
+        o->hmat = hmat->flag;
     if (v->at[MACHINE_P_AUTO_ASSIGN].set)
         o->auto_assign = (enum auto_assign)v->at[MACHINE_P_AUTO_ASSIGN].number;
     if (v->at[MACHINE_P_AUTO_ENABLE].set)
@@ -40,6 +64,8 @@ machine_options_save(const struct definition *d, GString *out)
                                auto_assign_names[o->auto_assign]);
     if (o->auto_enable)
         g_string_append_printf(keys, ",%s=on", machine_properties[MACHINE_P_AUTO_ENABLE].name);
+    if (o->hmat)
+        g_string_append_printf(keys, ",%s=on", machine_properties[MACHINE_P_HMAT].name);
     if (keys->len)
         g_string_append_printf(out, "machine %s\n", keys->str + 1);
 }

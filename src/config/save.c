@@ -78,6 +78,7 @@ definition_save(const struct definition *d)
     save_word(out, "serial_target", d->serial, SERIAL_DEFAULT);
     save_backends(d, out);
     topology_save_numa(&d->topology, out);
+    hmat_save(&d->hmat, out);
     save_workload(d, out);
     return g_string_free(out, FALSE);
 }

@@ -51,6 +51,37 @@ describe_nodes(const struct topology_final *t, GString *out)
     }
 }
 
+/* One line an initiator: its values to all targets; then the caches. */
+static void
+describe_hmat(const struct definition *d, GString *out)
+{
+    const struct topology *t = &d->topology;
+    uint32_t open = UINT32_MAX;
+
+    g_string_append_printf(out, "HMAT: %s", t->options.hmat ? "on" : "off");
+    for (guint i = 0; i < d->hmat.lb->len; i++) {
+        const struct hmat_lb *e = hmat_lb_at(&d->hmat, i);
+        uint32_t row = (uint32_t)e->hierarchy << 16 | (uint32_t)e->type << 8 | e->initiator;
+
+        if (row != open)
+            g_string_append_printf(out, "\nHMAT %s %s from node %u:", hmat_hierarchy_names[e->hierarchy],
+                                   hmat_type_names[e->type], e->initiator);
+        open = row;
+        g_string_append_printf(out, " %" G_GUINT64_FORMAT " to %u", e->value, e->target);
+    }
+    g_string_append_c(out, '\n');
+    for (guint i = 0; i < d->hmat.cache->len; i++) {
+        const struct hmat_cache *c = hmat_cache_at(&d->hmat, i);
+
+        g_string_append_printf(out, "HMAT cache %u of node %u: %" G_GUINT64_FORMAT " bytes, %s, %s, line %u\n", c->level,
+                               c->node, c->size, hmat_associativity_names[c->associativity],
+                               hmat_policy_names[c->policy], c->line);
+    }
+    for (unsigned n = 0; n < TOPOLOGY_NODES; n++)
+        if (t->nodes[n].present && t->nodes[n].has_initiator)
+            g_string_append_printf(out, "initiator of node %u: %u\n", n, t->nodes[n].initiator);
+}
+
 static char *
 describe(void *self)
 {
@@ -65,6 +96,8 @@ describe(void *self)
                            smp->levels[SMP_MODULES], smp->levels[SMP_CORES], smp->levels[SMP_THREADS]);
     describe_memory(p, out);
     describe_nodes(&p->topology, out);
+    if (m->definition->topology.options.hmat)
+        describe_hmat(m->definition, out);
     g_string_append(out, "devices: uart rtc power\n");
     if (p->class->describe)
         p->class->describe(p->accel, out);

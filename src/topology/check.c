@@ -129,6 +129,23 @@ check_distances(const struct topology *t, bool both_ways, GPtrArray *problems)
     }
 }
 
+static void
+check_initiators(const struct topology *t, GPtrArray *problems)
+{
+    for (unsigned id = 0; id < TOPOLOGY_NODES; id++) {
+        const struct node *n = &t->nodes[id];
+
+        if (!n->present || !n->has_initiator)
+            continue;
+        if (!t->nodes[n->initiator].present)
+            problem_add(problems, g_strdup_printf("numa_del initiator %u", id), "NUMA node %u is missing, use "
+                        "'-numa node' option to declare it first: it is the initiator of node %u", n->initiator, id);
+        else if (!topology_has_cpus(t, n->initiator))
+            problem_add(problems, g_strdup_printf("numa_del initiator %u", id), "The initiator of NUMA node %u is "
+                        "invalid: node %u has no CPUs", id, n->initiator);
+    }
+}
+
 void
 topology_check(const struct topology *t, uint64_t ram_bytes, const char *ram_remedy, struct backend_lookup backends,
                GPtrArray *problems)
@@ -142,4 +159,5 @@ topology_check(const struct topology *t, uint64_t ram_bytes, const char *ram_rem
     check_ids(t, distances, both_ways, problems);
     if (distances)
         check_distances(t, both_ways, problems);
+    check_initiators(t, problems);
 }

@@ -32,6 +32,19 @@ topology_cpu_node(const struct topology *t, unsigned cpu)
     return t->nodes[node].present ? node : -1;
 }
 
+bool
+topology_has_cpus(const struct topology *t, unsigned node)
+{
+    struct smp smp = topology_smp(t);
+    bool mapped = cpus_mapped(t);
+
+    for (unsigned cpu = 0; t->node_count && cpu < smp.maxcpus; cpu++) {
+        if (place_cpu(t, &smp, mapped, cpu) == (int)node)
+            return true;
+    }
+    return false;
+}
+
 static void
 complete_distances(const struct topology *t, struct topology_final *ret)
 {

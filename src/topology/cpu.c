@@ -72,6 +72,9 @@ topology_map_cpu(struct topology *t, const struct values *v, GError **error)
         return false;
 
     int16_t node = (int16_t)v->at[CPU_P_NODE].number;
+    const struct node *n = &t->nodes[node];
+    if (!initiator_is_right(t, (unsigned)node, n->has_initiator, n->initiator, error))
+        return false;
     memcpy(mapped, t->cpu_node, sizeof mapped);
     for (unsigned cpu = 0; cpu < smp.maxcpus; cpu++) {
         if (!matches(&smp, cpu, v))

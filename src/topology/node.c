@@ -18,6 +18,8 @@ const struct property node_properties[] = {
                      .help = "its part of RAM; not together with memdev anywhere" },
     [NODE_P_MEMDEV] = { "memdev", PROPERTY_ID, .complete = COMPLETE_FREE_BACKEND,
                         .help = "memory backend that is its memory" },
+    [NODE_P_INITIATOR] = { "initiator", PROPERTY_UINT, .max = UINT16_MAX, .complete = COMPLETE_NODE,
+                           .help = "node whose CPUs are nearest to its memory; with CPUs of its own only itself" },
     { 0 }
 };
 
@@ -33,7 +35,8 @@ static bool
 node_equal(const struct node *a, const struct node *b)
 {
     return a->present == b->present && a->has_mem == b->has_mem && a->mem == b->mem
-        && strcmp(a->memdev, b->memdev) == 0;
+        && strcmp(a->memdev, b->memdev) == 0 && a->has_initiator == b->has_initiator
+        && a->initiator == b->initiator;
 }
 
 /* Member by member: padding bytes are nobody's. */
@@ -45,6 +48,7 @@ topology_equal(const struct topology *a, const struct topology *b)
             return false;
     }
     return a->options.auto_assign == b->options.auto_assign && a->options.auto_enable == b->options.auto_enable
+        && a->options.hmat == b->options.hmat
         && a->node_count == b->node_count && memcmp(&a->smp, &b->smp, sizeof a->smp) == 0
         && memcmp(a->node_order, b->node_order, sizeof a->node_order) == 0
         && memcmp(a->distance, b->distance, sizeof a->distance) == 0
@@ -147,17 +151,43 @@ memory_is_right(const struct topology *t, const struct values *v, struct backend
 }
 
 bool
+initiator_is_right(const struct topology *t, unsigned node, bool has_initiator, uint64_t initiator, GError **error)
+{
+    if (t->options.hmat && has_initiator && initiator != node)
+        return fail(error, NUMON_ERROR_STATE, "The initiator of CPU NUMA node %u should be itself (got %" PRIu64 ")",
+                    node, initiator);
+    return true;
+}
+
+static bool
+initiator_fits(const struct topology *t, unsigned id, const struct values *v, GError **error)
+{
+    const struct value *initiator = &v->at[NODE_P_INITIATOR];
+
+    if (!initiator->set)
+        return true;
+    if (!hmat_enabled(t, error))
+        return false;
+    if (initiator->number >= TOPOLOGY_NODES)
+        return fail(error, NUMON_ERROR_ARGUMENT, "The initiator id %" PRIu64 " expects an integer between 0 and %d",
+                    initiator->number, TOPOLOGY_NODES - 1);
+    return !v->at[NODE_P_CPUS].set || initiator_is_right(t, id, true, initiator->number, error);
+}
+
+bool
 topology_add_node(struct topology *t, const struct values *v, struct backend_lookup backends, GError **error)
 {
     const struct value *cpus = &v->at[NODE_P_CPUS];
     uint64_t id = v->at[NODE_P_NODEID].set ? v->at[NODE_P_NODEID].number : t->node_count;
 
     if (!id_is_free(t, id, error) || (cpus->set && !cpus_are_free(t, cpus->words, error))
-        || !memory_is_right(t, v, backends, error))
+        || !memory_is_right(t, v, backends, error) || !initiator_fits(t, (unsigned)id, v, error))
         return false;
 
     struct node *n = &t->nodes[id];
-    *n = (struct node) { .present = true, .has_mem = v->at[NODE_P_MEM].set, .mem = v->at[NODE_P_MEM].number };
+    *n = (struct node) { .present = true, .has_mem = v->at[NODE_P_MEM].set, .mem = v->at[NODE_P_MEM].number,
+                         .has_initiator = v->at[NODE_P_INITIATOR].set,
+                         .initiator = (uint8_t)v->at[NODE_P_INITIATOR].number };
     if (v->at[NODE_P_MEMDEV].set)
         g_strlcpy(n->memdev, v->at[NODE_P_MEMDEV].word, sizeof n->memdev);
     t->node_order[t->node_count++] = (uint8_t)id;
@@ -165,6 +195,16 @@ topology_add_node(struct topology *t, const struct values *v, struct backend_loo
         if (bit_test(cpus->words, cpu))
             t->cpu_node[cpu] = (int16_t)id;
     }
+    return true;
+}
+
+bool
+topology_delete_initiator(struct topology *t, unsigned node, GError **error)
+{
+    if (node >= TOPOLOGY_NODES || !t->nodes[node].present || !t->nodes[node].has_initiator)
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot delete the initiator of NUMA node %u: none was given", node);
+    t->nodes[node].has_initiator = false;
+    t->nodes[node].initiator = 0;
     return true;
 }
 

@@ -59,6 +59,8 @@ node_save(const struct topology *t, unsigned id, GString *out)
         g_string_append(out, ",memdev=");
         property_append_word(out, n->memdev);
     }
+    if (n->has_initiator)
+        g_string_append_printf(out, ",initiator=%u", n->initiator);
 }
 
 void

@@ -3,6 +3,7 @@ EXTRA_DIST += testsuite/lib/numa.exp
 EXTRA_DIST += testsuite/numon.numa/back.exp
 EXTRA_DIST += testsuite/numon.numa/built.exp
 EXTRA_DIST += testsuite/numon.numa/check.exp
+EXTRA_DIST += testsuite/numon.numa/hmat.exp
 EXTRA_DIST += testsuite/numon.numa/info.exp
 EXTRA_DIST += testsuite/numon.numa/limits.exp
 EXTRA_DIST += testsuite/numon.numa/rules.exp

@@ -5,8 +5,8 @@
 
 #include "monitor-private.h"
 
-static bool
-is_bare_number(const char *text)
+bool
+size_is_bare(const char *text)
 {
     uint64_t number;
 
@@ -24,7 +24,7 @@ bare_size(const struct property *table, int implied, char *item)
         *equals = '\0';
         i = property_find(table, item);
     }
-    if (i < 0 || table[i].type != PROPERTY_SIZE || !is_bare_number(equals ? equals + 1 : item))
+    if (i < 0 || table[i].type != PROPERTY_SIZE || !size_is_bare(equals ? equals + 1 : item))
         return -1;
     return i;
 }

@@ -296,13 +296,31 @@ static const struct property parameter_args[] = {
     { 0 }
 };
 
+/* A size without suffix is said as understood. */
+static void
+echo_parameter(struct call *call, const char *name, const char *text)
+{
+    const struct property *p = &migrate_parameter_properties[property_find(migrate_parameter_properties, name)];
+    struct value value = { 0 };
+
+    if (p->type != PROPERTY_SIZE || !size_is_bare(text) || !property_parse_value(p, text, &value, NULL))
+        return;
+    g_autofree char *size = size_format(value.number);
+
+    if (value.number)
+        call_print(call, "%s: %s%s\n", p->name, size, g_strcmp0(p->unit, "bytes/second") == 0 ? "/s" : "");
+}
+
 static enum outcome
 run_set_parameter(struct call *call, GError **error)
 {
     const struct value *v = call->args->at;
 
-    return migrate_parameter_set(machine_parameters(call->monitor->machine), v[SET_A_NAME].word, v[SET_A_VALUE].word,
-                                 error) ? COMMAND_DONE : COMMAND_FAILED;
+    if (!migrate_parameter_set(machine_parameters(call->monitor->machine), v[SET_A_NAME].word, v[SET_A_VALUE].word,
+                               error))
+        return COMMAND_FAILED;
+    echo_parameter(call, v[SET_A_NAME].word, v[SET_A_VALUE].word);
+    return COMMAND_DONE;
 }
 
 static const struct property capability_args[] = {

@@ -284,6 +284,8 @@ void options_help(GString *out);
 
 /* Prints each size that was typed without suffix as it was understood. */
 void call_echo_sizes(struct call *call);
+/* True if the text of a size has no suffix. */
+bool size_is_bare(const char *text);
 /* A command that is one edit of the definition with the call's arguments: monitor_edit, then call_echo_sizes. */
 typedef bool edit_function(struct definition *d, const struct values *v, GError **error);
 enum outcome call_edit(struct call *call, edit_function *edit, GError **error);

@@ -120,6 +120,7 @@ run_peer(struct call *call, GError **error)
     if (!rest || !*rest) {
         fail(error, NUMON_ERROR_ARGUMENT, "peer: %s",
              strcmp(word, "start") && strcmp(word, "stop") ? "a command for the peer is missing" : "the name is missing");
+        call->usage = command_usage(call->command, NULL);
         return COMMAND_FAILED;
     }
     if (strcmp(word, "start") == 0)

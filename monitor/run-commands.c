@@ -404,8 +404,10 @@ run_wait(struct call *call, GError **error)
     *w = (struct wait) { .call = call, .condition = &wait_conditions[kind] };
     call->data = w;
     call->data_free = g_free;
-    if (!read_wait(w, call->args, kind, error))
+    if (!read_wait(w, call->args, kind, error)) {
+        call->usage = command_usage(call->command, call->variant);
         return COMMAND_FAILED;
+    }
     w->deadline_us = g_get_monotonic_time() + (int64_t)w->seconds * G_USEC_PER_SEC;
     switch (w->condition->look(w, error)) {
     case WAIT_MET:

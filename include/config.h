@@ -89,6 +89,15 @@ void definition_warnings(const struct definition *d, GPtrArray *warnings);
 GPtrArray *definition_check(const struct definition *d);
 /* "complete: 2 nodes, 4 CPUs, 2 GiB".  Caller frees. */
 char *definition_summary(const struct definition *d);
+/* The way back through changes.  A step that changes nothing is none; a new one ends the way forth. */
+struct undo;
+struct undo *undo_new(void);
+void undo_free(struct undo *u);                     /* NULL is fine */
+void undo_record(struct undo *u, const struct definition *before, const struct definition *after);
+/* What the definition was before (after) the step next to 'now'; NULL if there is none.  Caller frees. */
+struct definition *undo_back(struct undo *u, const struct definition *now);
+struct definition *undo_forth(struct undo *u, const struct definition *now);
+unsigned undo_depth(const struct undo *u, bool back);   /* how many steps there are */
 /* A script of commands that gives this definition; canonical: entering it and saving again gives the same bytes.
  * Caller frees. */
 char *definition_save(const struct definition *d);

@@ -34,6 +34,9 @@ void machine_free(struct machine *m);
 const struct definition *machine_definition(const struct machine *m);
 /* Swaps in an edited copy (taken).  Error STATE once the machine is built ('*d' is then freed too). */
 bool machine_define(struct machine *m, struct definition *d, GError **error);
+/* Takes back the last 'count' changes of the definition, or (not 'back') makes them again.  STATE if there are fewer or
+ * the machine is built; nothing changes then. */
+bool machine_undo(struct machine *m, bool back, unsigned count, GError **error);
 bool machine_built(const struct machine *m);
 /* Problems of the definition and of this host with it (kernel file, accelerator): struct problem *. */
 GPtrArray *machine_check(const struct machine *m);

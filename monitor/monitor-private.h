@@ -316,6 +316,12 @@ extern const struct property pmemsave_args[];
 enum outcome pmemsave_run(struct call *call, GError **error);
 void pmemsave_detach(struct call *call);
 
+/* --- undo and redo (undo.c), which machine-commands.c lists ------------------------------------------------------------ */
+
+extern const struct property undo_args[];
+enum outcome undo_run(struct call *call, GError **error);
+enum outcome redo_run(struct call *call, GError **error);
+
 /* --- peers (peer.c) ------------------------------------------------------------------------------------------------------- */
 
 struct peer *peer_find(struct monitor *m, const char *name);

@@ -15,4 +15,7 @@ void machine_options_save(const struct definition *d, GString *out);
 /* Appends "object_add KIND,id=ID,..." with what is not its kind's default, without a line end. */
 void backend_save(const struct backend_options *o, GString *out);
 
+/* Equal in all but topology and HMAT. */
+bool definition_rest_equal(const struct definition *a, const struct definition *b);
+
 #endif

@@ -78,14 +78,19 @@ backends_equal(const GArray *a, const GArray *b)
 }
 
 bool
-definition_equal(const struct definition *a, const struct definition *b)
+definition_rest_equal(const struct definition *a, const struct definition *b)
 {
-    return memory_equal(&a->memory, &b->memory) && topology_equal(&a->topology, &b->topology)
-        && hmat_equal(&a->hmat, &b->hmat)
+    return memory_equal(&a->memory, &b->memory)
         && backends_equal(a->backends, b->backends) && a->accel == b->accel
         && g_strcmp0(a->name, b->name) == 0 && strcmp(a->kernel, b->kernel) == 0
         && g_strcmp0(a->append, b->append) == 0 && strcmp(a->serial, b->serial) == 0
         && memcmp(&a->workload, &b->workload, sizeof a->workload) == 0;
+}
+
+bool
+definition_equal(const struct definition *a, const struct definition *b)
+{
+    return topology_equal(&a->topology, &b->topology) && hmat_equal(&a->hmat, &b->hmat) && definition_rest_equal(a, b);
 }
 
 /* --- what the topology decides ---------------------------------------------------------------------------------- */

@@ -6,7 +6,11 @@ libnumon_a_SOURCES += include/config.h \
 	src/config/machine-options.c \
 	src/config/backends.c \
 	src/config/check.c \
+	src/config/undo.c \
 	src/config/save.c
+
+unit_programs += testsuite/unit/test-undo
+testsuite_unit_test_undo_SOURCES = testsuite/unit/test-undo.c
 
 unit_programs += testsuite/unit/test-config
 testsuite_unit_test_config_SOURCES = testsuite/unit/test-config.c

@@ -37,6 +37,7 @@ struct machine {
 
     /* Owned by main. */
     struct definition *definition;
+    struct undo *undo;              /* of the definition */
     struct parts *parts;            /* NULL in preconfig */
     bool building;                  /* a job makes guest memory */
     struct job *verify_job;

@@ -14,6 +14,7 @@ machine_new(struct mailbox *mailbox, struct jobs *jobs, const struct machine_eve
     if (events)
         m->events = *events;
     m->definition = definition_new();
+    m->undo = undo_new();
     lock_init(&m->writes, 5, "machine writes");
     condition_init(&m->written);
     migrate_parameters_init(&m->parameters);
@@ -29,6 +30,7 @@ machine_free(struct machine *m)
     parts_free(m->parts);
     mailbox_forget(m->mailbox, m);
     definition_free(m->definition);
+    undo_free(m->undo);
     condition_release(&m->written);
     lock_release(&m->writes);
     g_free(m);
@@ -50,8 +52,31 @@ machine_define(struct machine *m, struct definition *d, GError **error)
         return fail(error, NUMON_ERROR_STATE,
                     "cannot change the definition: the machine is built (`enter_preconfig` tears it down)");
     }
+    undo_record(m->undo, m->definition, d);
     definition_free(m->definition);
     m->definition = d;
+    return true;
+}
+
+bool
+machine_undo(struct machine *m, bool back, unsigned count, GError **error)
+{
+    unsigned depth = undo_depth(m->undo, back);
+    const char *word = back ? "undo" : "redo";
+
+    if (m->parts || m->building)
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: the machine is built (`enter_preconfig` tears it down)", word);
+    if (depth == 0)
+        return fail(error, NUMON_ERROR_STATE, "there is nothing to %s", word);
+    if (count > depth)
+        return fail(error, NUMON_ERROR_STATE, "cannot %s %u changes: there %s %u", word, count,
+                    depth == 1 ? "is" : "are", depth);
+    while (count--) {
+        struct definition *d = back ? undo_back(m->undo, m->definition) : undo_forth(m->undo, m->definition);
+
+        definition_free(m->definition);
+        m->definition = d;
+    }
     return true;
 }
 

@@ -10,3 +10,4 @@ EXTRA_DIST += testsuite/numon.numa/rules.exp
 EXTRA_DIST += testsuite/numon.numa/save.exp
 EXTRA_DIST += testsuite/numon.numa/session.exp
 EXTRA_DIST += testsuite/numon.numa/split.exp
+EXTRA_DIST += testsuite/numon.numa/undo.exp

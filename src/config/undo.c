@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The way back through a definition's changes, and forth again.
+ *
+ * A step holds what differs between the definition before and after a command.  Nearly all commands change a few bytes
+ * of the topology or one entry of an array: for these the step is that range of bytes, before and after, so that
+ * thousands of `numa dist` cost little.  Where anything else changed it is both definitions. */
+#include "config.h"
+
+#include <string.h>
+
+#include "config-private.h"
+
+/* A range of bytes that was replaced: the old ones, then the new ones. */
+struct span {
+    size_t at, old_size, new_size;
+    uint8_t *bytes;                 /* owned; NULL if nothing differs */
+};
+
+struct step {
+    struct definition *before, *after;      /* both or none */
+    struct span topology, lb, cache;        /* without them */
+};
+
+struct undo {
+    GPtrArray *steps;               /* struct step *, oldest first */
+    guint done;                     /* the first so many can be undone, the rest redone */
+};
+
+static void
+step_free(gpointer data)
+{
+    struct step *s = data;
+
+    definition_free(s->before);
+    definition_free(s->after);
+    g_free(s->topology.bytes);
+    g_free(s->lb.bytes);
+    g_free(s->cache.bytes);
+    g_free(s);
+}
+
+struct undo *
+undo_new(void)
+{
+    struct undo *u = g_new0(struct undo, 1);
+
+    u->steps = g_ptr_array_new_with_free_func(step_free);
+    return u;
+}
+
+void
+undo_free(struct undo *u)
+{
+    if (!u)
+        return;
+    g_ptr_array_free(u->steps, TRUE);
+    g_free(u);
+}
+
+/* --- ranges of bytes ------------------------------------------------------------------------------------------ */
+
+static struct span
+span_of(const void *before, size_t old_size, const void *after, size_t new_size)
+{
+    const uint8_t *old = before, *new = after;
+    size_t least = MIN(old_size, new_size), start = 0, end = 0;
+
+    while (start < least && old[start] == new[start])
+        start++;
+    while (end < least - start && old[old_size - 1 - end] == new[new_size - 1 - end])
+        end++;
+
+    struct span s = { .at = start, .old_size = old_size - start - end, .new_size = new_size - start - end };
+    if (s.old_size + s.new_size == 0)
+        return s;
+    s.bytes = g_malloc(s.old_size + s.new_size);
+    if (s.old_size)
+        memcpy(s.bytes, old + start, s.old_size);
+    if (s.new_size)
+        memcpy(s.bytes + s.old_size, new + start, s.new_size);
+    return s;
+}
+
+static struct span
+array_span(const GArray *before, const GArray *after)
+{
+    size_t size = g_array_get_element_size((GArray *)before);
+
+    return span_of(before->data, before->len * size, after->data, after->len * size);
+}
+
+static void
+span_put(const struct span *s, bool back, uint8_t *bytes)
+{
+    if (s->bytes && back)
+        memcpy(bytes + s->at, s->bytes, s->old_size);
+    else if (s->bytes)
+        memcpy(bytes + s->at, s->bytes + s->old_size, s->new_size);
+}
+
+/* The array with the range put back (or forth); its elements may become more or fewer. */
+static void
+array_put(const struct span *s, bool back, GArray *array)
+{
+    size_t size = g_array_get_element_size(array), gone = back ? s->new_size : s->old_size;
+    size_t come = back ? s->old_size : s->new_size, rest = array->len * size - s->at - gone;
+
+    if (!s->bytes)
+        return;
+    g_autofree uint8_t *tail = rest ? g_memdup2(array->data + s->at + gone, rest) : NULL;
+    g_array_set_size(array, (guint)((s->at + come + rest) / size));
+    span_put(s, back, (uint8_t *)array->data);
+    if (rest)
+        memcpy(array->data + s->at + come, tail, rest);
+}
+
+/* --- steps ---------------------------------------------------------------------------------------------------- */
+
+void
+undo_record(struct undo *u, const struct definition *before, const struct definition *after)
+{
+    struct step *s;
+
+    if (definition_equal(before, after))
+        return;
+    g_ptr_array_set_size(u->steps, (int)u->done);
+    s = g_new0(struct step, 1);
+    if (definition_rest_equal(before, after)) {
+        s->topology = span_of(&before->topology, sizeof before->topology, &after->topology, sizeof after->topology);
+        s->lb = array_span(before->hmat.lb, after->hmat.lb);
+        s->cache = array_span(before->hmat.cache, after->hmat.cache);
+    } else {
+        s->before = definition_copy(before);
+        s->after = definition_copy(after);
+    }
+    g_ptr_array_add(u->steps, s);
+    u->done++;
+}
+
+static struct definition *
+step_apply(const struct step *s, bool back, const struct definition *now)
+{
+    struct definition *d;
+
+    if (s->before)
+        return definition_copy(back ? s->before : s->after);
+    d = definition_copy(now);
+    span_put(&s->topology, back, (uint8_t *)&d->topology);
+    array_put(&s->lb, back, d->hmat.lb);
+    array_put(&s->cache, back, d->hmat.cache);
+    return d;
+}
+
+struct definition *
+undo_back(struct undo *u, const struct definition *now)
+{
+    return u->done ? step_apply(u->steps->pdata[--u->done], true, now) : NULL;
+}
+
+struct definition *
+undo_forth(struct undo *u, const struct definition *now)
+{
+    return u->done < u->steps->len ? step_apply(u->steps->pdata[u->done++], false, now) : NULL;
+}
+
+unsigned
+undo_depth(const struct undo *u, bool back)
+{
+    return back ? u->done : u->steps->len - u->done;
+}

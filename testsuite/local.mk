@@ -37,3 +37,4 @@ DISTCLEANFILES += site.exp site.bak
 include testsuite/numon.numa/local.mk
 include testsuite/numon.migrate/local.mk
 include testsuite/numon.memory/local.mk
+include testsuite/fuzz/local.mk

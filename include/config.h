@@ -33,6 +33,8 @@ typedef struct definition {
     char *kernel;                   /* never NULL: "builtin:workload" */
     char *append;                   /* NULL if unset */
     char *serial;                   /* never NULL: "null" */
+    char *mem_path;                 /* file or folder of RAM without backend; NULL: ordinary memory */
+    bool mem_prealloc;              /* preallocate all RAM */
     struct control_parameters workload;
 } definition;
 
@@ -56,6 +58,8 @@ bool definition_set_smp(struct definition *d, const struct values *v, GError **e
 bool definition_set_machine(struct definition *d, const struct values *v, GError **error);
 bool definition_set_accel(struct definition *d, const struct values *v, GError **error);
 bool definition_add_backend(struct definition *d, enum backend_kind kind, const struct values *v, GError **error);
+/* Replaces the options of the backend with the same id, which must be there. */
+void definition_change_backend(struct definition *d, const struct backend_options *o);
 bool definition_delete_backend(struct definition *d, const char *id, GError **error);
 bool definition_add_node(struct definition *d, const struct values *v, GError **error);
 bool definition_set_distance(struct definition *d, const struct values *v, GError **error);
@@ -70,6 +74,9 @@ bool definition_set_workload(struct definition *d, const struct values *v, GErro
 bool definition_set_kernel(struct definition *d, const char *kernel, GError **error);
 void definition_set_append(struct definition *d, const char *text);
 void definition_set_name(struct definition *d, const char *name);
+/* -mem-path and -mem-prealloc; "" or NULL unsets the path. */
+bool definition_set_mem_path(struct definition *d, const char *path, GError **error);
+void definition_set_mem_prealloc(struct definition *d, bool on);
 bool definition_set_serial(struct definition *d, const char *target, GError **error);
 
 const struct backend_options *definition_backend(const struct definition *d, const char *id);

@@ -50,6 +50,17 @@ bool machine_teardown(struct machine *m, bool force, GError **error);
 const char *machine_accel(const struct machine *m);
 const char *machine_accel_reason(const struct machine *m);
 
+/* What the user should know of the memory it was built with (a warning without "warning: "), or NULL. */
+const char *machine_memory_warning(const struct machine *m);
+/* True while memory is being preallocated: bytes done of those known to be wanted. */
+bool machine_preallocating(const struct machine *m, uint64_t *ret_done, uint64_t *ret_total);
+/* Changes a property of a memory backend (backend_options_change), also of a machine that is built, whose mapping
+ * changes with it.  '*ret_pending' is true if 'done' is called on main, never from within: memory is being taken from
+ * the host.  False with everything as before. */
+bool machine_change_backend(struct machine *m, const char *id, const char *property, const char *text,
+                            void (*done)(void *self, const GError *error), void *self, bool *ret_pending,
+                            GError **error);
+
 /* --- run control ------------------------------------------------------------------------------------------------ */
 
 /* QEMU's word: "running", "paused", "prelaunch", "preconfig", "inmigrate", "finish-migrate", "postmigrate",

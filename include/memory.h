@@ -7,7 +7,7 @@
 #include "property.h"
 #include "topology.h"
 
-/* --- backends: what a block's host memory is made of --------------------------------------------------------- */
+/* --- backends: what a block's host memory is made of ------------------------------------------------------------ */
 
 enum backend_kind { BACKEND_RAM, BACKEND_FILE, BACKEND_MEMFD, BACKEND_SHM, BACKEND_KINDS };
 /* The block that is all RAM where no node has a backend: an id that no backend may have. */
@@ -66,12 +66,12 @@ bool backend_options_change(struct backend_options *o, const char *name, const c
 /* The size of its pages in bytes as far as it is known before it is mapped.  Error: ARGUMENT, the host has none. */
 bool backend_page_size(const struct backend_options *o, uint64_t *ret, GError **error);
 
-/* --- blocks ---------------------------------------------------------------------------------------------------- */
+/* --- blocks ----------------------------------------------------------------------------------------------------- */
 
 /* How far a preallocation has come; the one who waits reads and may cancel. */
 struct block_progress {
-    _Atomic uint64_t done, total;   /* bytes */
-    _Atomic bool cancelled;
+    _Atomic uint64_t done, total;   /* bytes; the total grows with each block that begins */
+    struct job *job;                /* that does it and may be cancelled, or NULL; fixed before it begins */
 };
 
 /* Host memory of one backend, mapped.  Fixed from block_new to block_free, but for what block_change changes. */

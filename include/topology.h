@@ -217,7 +217,7 @@ bool topology_has_distances(const struct topology *t);
 void topology_save_smp(const struct topology *t, GString *out);
 void topology_save_numa(const struct topology *t, GString *out);
 
-/* --- the host's own nodes (host.c).  Any thread ------------------------------------------------------------------ */
+/* --- the host's own nodes (host.c).  Any thread ----------------------------------------------------------------- */
 
 enum {
     HOST_NODES = 128,               /* of the host, as QEMU's host-nodes */

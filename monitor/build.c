@@ -68,6 +68,7 @@ monitor_check(struct call *call, GError **error)
 struct build {
     struct monitor *monitor;
     struct call *call;              /* NULL once detached */
+    struct progress *progress;
     void (*done)(struct call *call, const GError *error);
 };
 
@@ -76,15 +77,19 @@ build_forget_call(void *data)
 {
     struct build *b = data;
 
+    progress_end(b->progress);
+    b->progress = NULL;
     b->call = NULL;
 }
 
 static void
-say_accelerator(struct call *call)
+say_built(struct call *call)
 {
     struct machine *machine = call->monitor->machine;
-    const char *reason = machine_accel_reason(machine);
+    const char *reason = machine_accel_reason(machine), *warning = machine_memory_warning(machine);
 
+    if (warning)
+        call_print(call, "warning: %s\n", warning);
     if (reason)
         call_print(call, "using %s: %s\n", machine_accel(machine), reason);
 }
@@ -111,10 +116,11 @@ build_done(void *self, const GError *error)
     if (!error && !b->monitor->sampler)
         b->monitor->sampler = monitor_watch(b->monitor, 0, watch_start, b->monitor);
     if (call) {
+        progress_end(b->progress);
         call->data = NULL;
         call->data_free = NULL;
         if (!error)
-            say_accelerator(call);
+            say_built(call);
         b->done(call, error);
     } else if (error) {
         monitor_event(b->monitor, "building the machine failed: %s", error->message);
@@ -135,6 +141,7 @@ monitor_build(struct call *call, void (*done)(struct call *call, const GError *e
     *b = (struct build) { .monitor = call->monitor, .call = call, .done = done };
     call->data = b;
     call->data_free = build_forget_call;
+    b->progress = progress_start(call);
     machine_build(call->monitor->machine, build_done, b);
     return true;
 }

@@ -6,7 +6,8 @@ numon_SOURCES += monitor/command.c monitor/call.c monitor/complete.c monitor/hel
 numon_SOURCES += monitor/general-commands.c monitor/script.c monitor/watch.c monitor/info.c monitor/history.c
 numon_SOURCES += monitor/machine-commands.c monitor/numa-commands.c monitor/run-commands.c monitor/guest-commands.c
 numon_SOURCES += monitor/migration-commands.c monitor/info-migrate.c monitor/peer.c monitor/peer-commands.c
-numon_SOURCES += monitor/build.c monitor/edit.c monitor/outfile.c monitor/pmemsave.c monitor/undo.c
+numon_SOURCES += monitor/memory-commands.c monitor/build.c monitor/edit.c monitor/outfile.c monitor/pmemsave.c
+numon_SOURCES += monitor/undo.c
 numon_SOURCES += monitor/info-config.c monitor/info-run.c monitor/info-workload.c
 
 unit_programs += testsuite/unit/test-outfile

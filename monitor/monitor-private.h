@@ -10,7 +10,7 @@ struct input;           /* where command lines come from: terminal, plain, pipe,
 struct call;            /* one command being run */
 struct peer;
 
-/* --- commands ----------------------------------------------------------------------------------------------------- */
+/* --- commands --------------------------------------------------------------------------------------------------- */
 
 enum outcome { COMMAND_DONE, COMMAND_FAILED, COMMAND_PENDING };
 
@@ -52,7 +52,7 @@ struct command {
 struct command_group { const char *title; const struct command *commands; };
 /* The explicit list of groups, NULL-terminated (command.c). */
 extern const struct command_group *const command_groups[];
-extern const struct command_group general_group, machine_group, numa_group, run_group, migration_group, guest_group,
+extern const struct command_group general_group, machine_group, numa_group, memory_group, run_group, migration_group, guest_group,
     peer_group;
 const struct command *command_find(const char *name);       /* whole names and aliases; '-' equals '_' */
 const struct command *command_by_option(const char *option);    /* "-m"; NULL if none */
@@ -67,7 +67,7 @@ char *command_usage(const struct command *c, const struct command_variant *varia
 /* False with STATE if the command or item 'name' is not allowed now. */
 bool when_allowed(struct monitor *m, const char *name, unsigned when, GError **error);
 
-/* --- calls ---------------------------------------------------------------------------------------------------------- */
+/* --- calls ------------------------------------------------------------------------------------------------------ */
 
 struct call {
     struct monitor *monitor;
@@ -109,7 +109,7 @@ void call_begin(struct input *in, const char *line);
 /* Abandons the input's call and all below it.  False if a command cannot be abandoned. */
 bool call_abandon(struct call *call);
 
-/* --- info items ------------------------------------------------------------------------------------------------------ */
+/* --- info items ------------------------------------------------------------------------------------------------- */
 
 struct info_item {
     const char *name, *summary;             /* as in struct command */
@@ -128,7 +128,7 @@ const struct info_item *info_find(const char *name);
 GPtrArray *info_names(unsigned when);                       /* as command_names */
 char *info_usage(const struct info_item *i);                /* "info NAME ARGUMENTS"; caller frees */
 
-/* --- inputs: where lines come from and text goes to ------------------------------------------------------------------- */
+/* --- inputs: where lines come from and text goes to ------------------------------------------------------------- */
 
 struct input_class {
     bool interactive;                       /* a person types: abbreviations, questions, banner */
@@ -192,7 +192,7 @@ void workload_sample_take(struct monitor *m);
 GVariant *info_workload_get(struct monitor *m, const struct values *args, GError **error);
 void info_workload_print(GVariant *tree, GString *out);
 
-/* --- the program ------------------------------------------------------------------------------------------------------- */
+/* --- the program ------------------------------------------------------------------------------------------------ */
 
 struct monitor {
     GMainContext *context;
@@ -244,19 +244,19 @@ void monitor_unwatch(struct monitor *m, struct watcher *w);
 bool monitor_edit(struct monitor *m, bool (*edit)(struct definition *d, const struct values *v, GError **error),
                   const struct values *v, GError **error);
 
-/* --- history (history.c) ---------------------------------------------------------------------------------------------- */
+/* --- history (history.c) ---------------------------------------------------------------------------------------- */
 
 void history_load(struct monitor *m);                       /* the lines of earlier sessions, for a terminal */
 void history_add(struct monitor *m, const char *line);
 
-/* --- completion (complete.c) ------------------------------------------------------------------------------------------ */
+/* --- completion (complete.c) ------------------------------------------------------------------------------------ */
 
 /* The candidates for the word that ends 'line' (what stands before the cursor): char *, each a whole word, sorted.
  * '*ret_start': byte offset of that word; '*ret_append': what follows a sole candidate (0: nothing).
  * '*ret_files': file names are candidates too. */
 GPtrArray *complete_line(struct monitor *m, const char *line, size_t *ret_start, char *ret_append, bool *ret_files);
 
-/* --- texts ------------------------------------------------------------------------------------------------------------- */
+/* --- texts ------------------------------------------------------------------------------------------------------ */
 
 void help_command(const struct command *c, GString *out);
 void help_overview(struct monitor *m, GString *out);
@@ -267,7 +267,7 @@ char *text_printable(const char *text);
 /* The same for a value tree, whose strings must be UTF-8: of what a user, a file's name or a peer chose. */
 GVariant *text_variant(const char *text);
 
-/* --- the command line (options.c) ------------------------------------------------------------------------------------- */
+/* --- the command line (options.c) ------------------------------------------------------------------------------- */
 
 struct options {
     bool plain, batch, start, paused, help, version, self_test, dump, peer;
@@ -280,7 +280,7 @@ bool options_parse(struct options *o, int argc, char **argv, GError **error);
 void options_release(struct options *o);
 void options_help(GString *out);
 
-/* --- editing the definition (edit.c) ------------------------------------------------------------------------------------ */
+/* --- editing the definition (edit.c) ---------------------------------------------------------------------------- */
 
 /* Prints each size that was typed without suffix as it was understood. */
 void call_echo_sizes(struct call *call);
@@ -290,7 +290,7 @@ bool size_is_bare(const char *text);
 typedef bool edit_function(struct definition *d, const struct values *v, GError **error);
 enum outcome call_edit(struct call *call, edit_function *edit, GError **error);
 
-/* --- building (build.c) ----------------------------------------------------------------------------------------------- */
+/* --- building (build.c) ----------------------------------------------------------------------------------------- */
 
 /* Prints each problem of the definition with the command that mends it; false with an error if there are any. */
 bool monitor_check(struct call *call, GError **error);
@@ -299,7 +299,14 @@ bool monitor_check(struct call *call, GError **error);
  * call is freed first (detached) 'done' is not called, and the machine is built all the same. */
 bool monitor_build(struct call *call, void (*done)(struct call *call, const GError *error), GError **error);
 
-/* --- files that a user names (outfile.c) ------------------------------------------------------------------------------ */
+/* --- preallocation (memory-commands.c) -------------------------------------------------------------------------- */
+
+/* Shows how far preallocation has come, a line a second, until progress_end, which must come before the call's end. */
+struct progress;
+struct progress *progress_start(struct call *call);
+void progress_end(struct progress *p);              /* NULL is fine */
+
+/* --- files that a user names (outfile.c) ------------------------------------------------------------------------ */
 
 /* Written beside and renamed when complete, so that the old file stays until the new one is whole; devices such as
  * /dev/null are written directly.  Any one thread at a time. */
@@ -310,19 +317,19 @@ bool outfile_write(struct outfile *f, const void *data, size_t size, GError **er
 bool outfile_commit(struct outfile *f, GError **error);
 void outfile_abandon(struct outfile *f);            /* removes what was written and frees; NULL is fine */
 
-/* --- pmemsave (pmemsave.c), which guest-commands.c lists -------------------------------------------------------------- */
+/* --- pmemsave (pmemsave.c), which guest-commands.c lists -------------------------------------------------------- */
 
 extern const struct property pmemsave_args[];
 enum outcome pmemsave_run(struct call *call, GError **error);
 void pmemsave_detach(struct call *call);
 
-/* --- undo and redo (undo.c), which machine-commands.c lists ------------------------------------------------------------ */
+/* --- undo and redo (undo.c), which machine-commands.c lists ----------------------------------------------------- */
 
 extern const struct property undo_args[];
 enum outcome undo_run(struct call *call, GError **error);
 enum outcome redo_run(struct call *call, GError **error);
 
-/* --- peers (peer.c) ------------------------------------------------------------------------------------------------------- */
+/* --- peers (peer.c) --------------------------------------------------------------------------------------------- */
 
 struct peer *peer_find(struct monitor *m, const char *name);
 /* The same, with an error if there is none. */

@@ -7,7 +7,8 @@
 
 /* Options that are commands, in the order in which they take effect; those of one name in the order given. */
 static const char *const effects[] = {
-    "-name", "-machine", "-accel", "-m", "-smp", "-object", "-numa", "-kernel", "-append", "-serial", NULL
+    "-name", "-machine", "-accel", "-m", "-mem-path", "-mem-prealloc", "-smp", "-object", "-numa", "-kernel", "-append",
+    "-serial", NULL
 };
 
 enum program_option {
@@ -118,7 +119,8 @@ parse_one(struct options *o, const char *arg, const char *next, bool *ret_used_n
     g_autofree char *key = g_strndup(name, equals ? (size_t)(equals - name) : strlen(name));
     const struct command *c = command_by_option(key);
     const char *value = equals ? equals + 1 : next;
-    bool takes_value = c != NULL;
+    /* One that is on or off needs no word to be on. */
+    bool optional = c && c->args && c->args->type == PROPERTY_BOOL && !c->args->required, takes_value = c && !optional;
     int found = -1;
 
     for (unsigned i = 0; !c && i < G_N_ELEMENTS(program_options); i++) {
@@ -131,11 +133,11 @@ parse_one(struct options *o, const char *arg, const char *next, bool *ret_used_n
         takes_value = program_options[found].value != NULL;
     if (takes_value && !value)
         return fail(error, NUMON_ERROR_ARGUMENT, "option '%s' needs a value", arg);
-    if (!takes_value && equals)
+    if (!takes_value && equals && !optional)
         return fail(error, NUMON_ERROR_ARGUMENT, "option '%s' takes no value", arg);
     *ret_used_next = takes_value && !equals;
     if (c)
-        add_command(o, c, value);
+        add_command(o, c, takes_value || equals ? value : "on");
     else
         apply(o, (enum program_option)found, value);
     return true;

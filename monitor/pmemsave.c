@@ -90,10 +90,14 @@ static bool
 read_piece(struct pmemsave *p, GError **error)
 {
     const struct guest_map *map = machine_map(p->monitor->machine);
+    g_autofree char *lost = NULL;
 
     p->piece_size = MIN(p->left, PIECE_SIZE);
     if (p->piece_size && (!map || !guest_map_read(map, p->at, p->piece, p->piece_size)))
         return fail(error, NUMON_ERROR_STATE, "cannot save the memory to its end: the machine was torn down");
+    lost = p->piece_size ? guest_map_lost(map) : NULL;
+    if (lost)
+        return fail(error, NUMON_ERROR_HOST, "cannot save the memory: %s", lost);
     p->at += p->piece_size;
     p->left -= p->piece_size;
     return true;
@@ -142,7 +146,10 @@ pmemsave_run(struct call *call, GError **error)
         return COMMAND_FAILED;
     }
     p->piece = g_malloc(PIECE_SIZE);
-    read_piece(p, NULL);
+    if (!read_piece(p, error)) {
+        pmemsave_free(p);
+        return COMMAND_FAILED;
+    }
     call->data = p;
     call->data_free = pmemsave_forget_call;
     job_start(p->monitor->jobs, write_piece, piece_written, p);

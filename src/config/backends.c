@@ -69,6 +69,15 @@ definition_add_backend(struct definition *d, enum backend_kind kind, const struc
     return true;
 }
 
+void
+definition_change_backend(struct definition *d, const struct backend_options *o)
+{
+    const struct backend_options *old = definition_backend(d, o->id);
+
+    g_assert(old);
+    ((struct backend_options *)d->backends->data)[old - backend_at(d, 0)] = *o;
+}
+
 bool
 definition_delete_backend(struct definition *d, const char *id, GError **error)
 {

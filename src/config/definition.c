@@ -42,6 +42,7 @@ definition_copy(const struct definition *d)
     hmat_copy(&copy->hmat, &d->hmat);
     copy->backends = g_array_copy(d->backends);
     copy->kernel = g_strdup(d->kernel);
+    copy->mem_path = g_strdup(d->mem_path);
     copy->append = g_strdup(d->append);
     copy->serial = g_strdup(d->serial);
     return copy;
@@ -56,6 +57,7 @@ definition_free(struct definition *d)
     hmat_release(&d->hmat);
     g_array_unref(d->backends);
     g_free(d->kernel);
+    g_free(d->mem_path);
     g_free(d->append);
     g_free(d->serial);
     g_free(d);
@@ -83,6 +85,7 @@ definition_rest_equal(const struct definition *a, const struct definition *b)
     return memory_equal(&a->memory, &b->memory)
         && backends_equal(a->backends, b->backends) && a->accel == b->accel
         && g_strcmp0(a->name, b->name) == 0 && strcmp(a->kernel, b->kernel) == 0
+        && g_strcmp0(a->mem_path, b->mem_path) == 0 && a->mem_prealloc == b->mem_prealloc
         && g_strcmp0(a->append, b->append) == 0 && strcmp(a->serial, b->serial) == 0
         && memcmp(&a->workload, &b->workload, sizeof a->workload) == 0;
 }
@@ -176,6 +179,21 @@ fits_a_line(const char *what, const char *text, GError **error)
                         (unsigned char)*c);
     }
     return true;
+}
+
+bool
+definition_set_mem_path(struct definition *d, const char *path, GError **error)
+{
+    if (path && *path && !fits_a_line("mem_path", path, error))
+        return false;
+    replace_text(&d->mem_path, path && *path ? path : NULL);
+    return true;
+}
+
+void
+definition_set_mem_prealloc(struct definition *d, bool on)
+{
+    d->mem_prealloc = on;
 }
 
 bool

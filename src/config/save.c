@@ -76,6 +76,10 @@ definition_save(const struct definition *d)
     if (d->append)
         g_string_append_printf(out, "append %s\n", d->append);
     save_word(out, "serial_target", d->serial, SERIAL_DEFAULT);
+    if (d->mem_path)
+        save_word(out, "mem_path", d->mem_path, "");
+    if (d->mem_prealloc)
+        g_string_append(out, "mem_prealloc on\n");
     save_backends(d, out);
     topology_save_numa(&d->topology, out);
     hmat_save(&d->hmat, out);

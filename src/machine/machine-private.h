@@ -10,6 +10,7 @@
 struct parts {
     struct topology_final topology;
     struct guest_map *map;
+    guint lost_id;                  /* watches the map for lost pages; 0: they were told */
     struct hub *hub;
     struct bus *bus;
     struct serial *serial;
@@ -17,6 +18,7 @@ struct parts {
     struct rtc *rtc;
     struct power *power;
     const struct accel_class *class;
+    char *memory_warning;           /* of machine_make_map, or NULL */
     char *accel_reason;             /* why not the accelerators before it; NULL if it was the first or named */
     struct accel *accel;
     unsigned cpu_count;
@@ -42,6 +44,8 @@ struct machine {
     bool building;                  /* a job makes guest memory */
     struct job *verify_job;
     bool verify_busy;
+    struct block_progress progress; /* of the preallocation under way, if 'building' or 'populating' */
+    struct job *populating;         /* a live change of 'prealloc' */
     bool launched;                  /* the guest has run, or arrived */
     bool shut_down;                 /* the guest ended itself */
     bool awaits;                    /* for an incoming guest, or its arrival was not looked at yet: see
@@ -65,8 +69,6 @@ struct machine {
 
 /* --- parts.c ---------------------------------------------------------------------------------------------------- */
 
-/* The guest's memory alone, as definition and topology say; slow with preallocation, any thread. */
-struct guest_map *parts_make_map(const struct definition *d, const struct topology_final *t, GError **error);
 /* Everything else; takes 'map' (also on error).  Main. */
 struct parts *parts_new(struct machine *m, const struct topology_final *t, struct guest_map *map, GError **error);
 void parts_free(struct parts *p);
@@ -80,6 +82,17 @@ bool parts_is_workload(const struct definition *d);
 /* The accelerator that the definition asks for or, with "auto", the first that works; '*ret_reason' (owned) says
  * why not the ones before. */
 const struct accel_class *parts_choose_accel(const struct definition *d, char **ret_reason, GError **error);
+
+/* --- memory.c --------------------------------------------------------------------------------------------------- */
+
+/* The guest's memory alone, as definition and topology say; slow with preallocation, any thread.  '*ret_warning'
+ * (owned by caller) is what its user should know, or NULL. */
+struct guest_map *machine_make_map(const struct definition *d, const struct topology_final *t,
+                                   struct block_progress *progress, char **ret_warning, GError **error);
+/* A preallocation begins. */
+void machine_progress_begin(struct machine *m);
+/* A page of the map cannot be had any more: stops the guest, says why.  GUnixFDSourceFunc. */
+gboolean machine_memory_lost(gint fd, GIOCondition condition, gpointer machine);
 
 /* --- run.c ------------------------------------------------------------------------------------------------------ */
 

@@ -152,6 +152,7 @@ struct build {
     struct definition *definition;      /* the job's own copy */
     struct topology_final topology;
     struct guest_map *map;
+    char *warning;
     GError *error;
     void (*done)(void *self, const GError *error);
     void *self;
@@ -162,7 +163,8 @@ build_memory(struct job *job, void *data)
 {
     struct build *b = data;
 
-    b->map = parts_make_map(b->definition, &b->topology, &b->error);
+    b->machine->progress.job = job;
+    b->map = machine_make_map(b->definition, &b->topology, &b->machine->progress, &b->warning, &b->error);
 }
 
 static bool
@@ -174,6 +176,7 @@ build_finish(struct build *b, GError **error)
     if (!p)
         return false;
     m->parts = p;
+    p->memory_warning = g_steal_pointer(&b->warning);
     m->launched = m->shut_down = m->awaits = false;
     atomic_store(&m->reset_wanted, 0);
     if (parts_load(p, b->definition, error))
@@ -190,6 +193,7 @@ build_free(void *data)
 
     guest_map_free(b->map);
     definition_free(b->definition);
+    g_free(b->warning);
     g_clear_error(&b->error);
     g_free(b);
 }
@@ -242,6 +246,7 @@ machine_build(struct machine *m, void (*done)(void *self, const GError *error), 
     b->definition = definition_copy(m->definition);
     if (can_build(m, &b->error)) {
         m->building = true;
+        machine_progress_begin(m);
         definition_complete(b->definition, &b->topology);
         job_start(m->jobs, build_memory, build_done, b);
         return;
@@ -259,6 +264,8 @@ can_tear_down(struct machine *m, bool force, GError **error)
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: it is just being built");
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: a verification runs");
+    if (m->populating)
+        return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: memory is being preallocated");
     if (force)
         return true;
     if (machine_running(m))

@@ -1,92 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Builds the parts of a machine from its definition and lets them go in the opposite order.
- *
- * Guest physical RAM: nodes in the order of their ids, below 3 GiB first, the rest from 4 GiB on.  Without memory
- * backends all RAM is one block, RAM_BLOCK, of which the nodes are ranges. */
+/* Builds the parts of a machine from its definition and lets them go in the opposite order. */
 #include "machine-private.h"
 
+#include <glib-unix.h>
 #include <string.h>
-
-/* --- guest memory ----------------------------------------------------------------------------------------------- */
-
-static struct block *
-take_block(struct guest_map *map, const struct backend_options *options, GError **error)
-{
-    struct block *b = block_new(options, error);
-
-    if (b)
-        guest_map_take_block(map, b);
-    return b;
-}
-
-/* Puts 'size' bytes of a block at the next free guest physical addresses, around the hole. */
-static void
-place(struct guest_map *map, uint64_t *gpa, struct block *block, uint64_t offset, uint64_t size, int node)
-{
-    while (size) {
-        uint64_t room = *gpa < LAYOUT_LOW_END ? LAYOUT_LOW_END - *gpa : size;
-        struct section s = { .gpa = *gpa, .size = MIN(size, room), .block = block, .offset = offset, .node = node };
-
-        guest_map_add(map, &s);
-        *gpa += s.size;
-        if (*gpa == LAYOUT_LOW_END)
-            *gpa = LAYOUT_HIGH_START;
-        offset += s.size;
-        size -= s.size;
-    }
-}
-
-static bool
-make_nodes(struct guest_map *map, const struct definition *d, const struct topology_final *t, GError **error)
-{
-    struct block *shared = NULL;
-    uint64_t gpa = 0, offset = 0;
-
-    for (unsigned n = 0; n < t->node_count; n++) {
-        const char *id = t->node_memdev[n];
-        const struct backend_options *backend = *id ? definition_backend(d, id) : NULL;
-        struct block *block = shared;
-
-        if (t->node_size[n] == 0)
-            continue;
-        if (backend) {
-            block = take_block(map, backend, error);
-        } else if (!shared) {
-            struct backend_options ram;
-
-            backend_options_init_default(&ram, RAM_BLOCK, definition_ram(d));
-            block = shared = take_block(map, &ram, error);
-        }
-        if (!block)
-            return false;
-        place(map, &gpa, block, backend ? 0 : offset, t->node_size[n], (int)n);
-        if (!backend)
-            offset += t->node_size[n];
-    }
-    return true;
-}
-
-struct guest_map *
-parts_make_map(const struct definition *d, const struct topology_final *t, GError **error)
-{
-    g_autoptr(guest_map) map = guest_map_new();
-    uint64_t gpa = 0;
-
-    if (t->node_count) {
-        if (!make_nodes(map, d, t, error))
-            return NULL;
-    } else {
-        struct backend_options ram;
-        struct block *block;
-
-        backend_options_init_default(&ram, RAM_BLOCK, definition_ram(d));
-        block = take_block(map, &ram, error);
-        if (!block)
-            return NULL;
-        place(map, &gpa, block, 0, ram.size, -1);
-    }
-    return g_steal_pointer(&map);
-}
 
 /* --- accelerator ------------------------------------------------------------------------------------------------ */
 
@@ -222,6 +139,7 @@ parts_new(struct machine *m, const struct topology_final *t, struct guest_map *m
         return NULL;
     }
     list_sections(p, m);
+    p->lost_id = g_unix_fd_add(map->lost_fd, G_IO_IN, machine_memory_lost, m);
     return p;
 }
 
@@ -230,6 +148,8 @@ parts_free(struct parts *p)
 {
     if (!p)
         return;
+    if (p->lost_id)
+        g_source_remove(p->lost_id);
     run_free(p->run);
     if (p->accel)
         p->class->destroy(p->accel);
@@ -242,6 +162,7 @@ parts_free(struct parts *p)
     guest_map_free(p->map);
     g_free(p->sections);
     g_free(p->starts);
+    g_free(p->memory_warning);
     g_free(p->accel_reason);
     g_free(p);
 }

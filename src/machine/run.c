@@ -334,7 +334,14 @@ verify_work(struct job *job, void *data)
     struct verification *v = data;
     struct parts *p = v->machine->parts;
 
+    g_autofree char *lost = NULL;
+
     workload_verify(p->map, v->totals, p->cpu_count, job, &v->verdict, &v->error);
+    lost = guest_map_lost(p->map);
+    if (!lost)
+        return;
+    g_clear_error(&v->error);
+    fail(&v->error, NUMON_ERROR_HOST, "cannot verify: %s", lost);
 }
 
 static void

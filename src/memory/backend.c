@@ -90,7 +90,7 @@ backend_properties(enum backend_kind kind)
     return tables[kind];
 }
 
-/* --- rules -------------------------------------------------------------------------------------------------------- */
+/* --- rules ------------------------------------------------------------------------------------------------------ */
 
 static bool
 is_power_of_two(uint64_t n)
@@ -243,7 +243,7 @@ backend_page_size(const struct backend_options *o, uint64_t *ret, GError **error
                 o->id, size, list);
 }
 
-/* --- from values to options and back -------------------------------------------------------------------------------- */
+/* --- from values to options and back ---------------------------------------------------------------------------- */
 
 static void
 read_own(const struct values *v, struct backend_options *o)
@@ -419,7 +419,7 @@ backend_options_save(const struct backend_options *o, GString *out)
     }
 }
 
-/* --- changes -------------------------------------------------------------------------------------------------------- */
+/* --- changes ---------------------------------------------------------------------------------------------------- */
 
 bool
 backend_options_change(struct backend_options *o, const char *name, const char *text, GError **error)

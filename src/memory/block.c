@@ -30,7 +30,7 @@ fail_block(const struct block *b, int host_errno, const char *verb, GError **err
     return fail_host(error, host_errno, "cannot %s backend '%s' (%s)", verb, b->options.id, size);
 }
 
-/* --- mapping ------------------------------------------------------------------------------------------------------- */
+/* --- mapping ---------------------------------------------------------------------------------------------------- */
 
 /* Host and guest agree on where huge pages begin: takes more address space, gives back the ends. */
 static void *
@@ -103,7 +103,7 @@ map_block(struct block *b, GError **error)
     return guard_add(b, error);
 }
 
-/* --- advice ---------------------------------------------------------------------------------------------------------- */
+/* --- advice ----------------------------------------------------------------------------------------------------- */
 
 static bool
 bind_block(struct block *b, GError **error)
@@ -171,7 +171,7 @@ block_change(struct block *b, const struct backend_options *o, GError **error)
     return true;
 }
 
-/* --- blocks ------------------------------------------------------------------------------------------------------------ */
+/* --- blocks ----------------------------------------------------------------------------------------------------- */
 
 struct block *
 block_new_watched(const struct backend_options *options, struct block_progress *progress, GError **error)

@@ -34,7 +34,7 @@ enum { GUARD_TAKEN = 1 };
 
 static struct guard guards[GUARDS];
 
-/* --- the handler: only what is safe in one -------------------------------------------------------------------------- */
+/* --- the handler: only what is safe in one ---------------------------------------------------------------------- */
 
 static void
 note_lost(struct guard *g, uint64_t page)
@@ -94,7 +94,7 @@ install_handler(void)
     sigaction(SIGBUS, &action, NULL);
 }
 
-/* --- rows ------------------------------------------------------------------------------------------------------------ */
+/* --- rows ------------------------------------------------------------------------------------------------------- */
 
 bool
 guard_add(struct block *b, GError **error)
@@ -150,7 +150,7 @@ block_lost(const struct block *b, uint64_t *ret_page)
     return lost != 0;
 }
 
-/* --- which and why ---------------------------------------------------------------------------------------------------- */
+/* --- which and why ---------------------------------------------------------------------------------------------- */
 
 static struct block *
 block_at(const struct guest_map *map, unsigned i)

@@ -26,7 +26,7 @@ size_fd(const struct block *b, uint64_t bytes, GError **error)
     return ftruncate(b->fd, (off_t)bytes) == 0 || fail_block(b, errno, "create", error);
 }
 
-/* --- memfd ------------------------------------------------------------------------------------------------------------ */
+/* --- memfd ------------------------------------------------------------------------------------------------------ */
 
 static unsigned
 memfd_flags(const struct backend_options *o)
@@ -55,7 +55,7 @@ open_memfd(struct block *b, GError **error)
     return true;
 }
 
-/* --- shared memory ------------------------------------------------------------------------------------------------------ */
+/* --- shared memory ---------------------------------------------------------------------------------------------- */
 
 /* Its name goes at once: whoever shall share it gets the descriptor. */
 static bool
@@ -75,7 +75,7 @@ open_shm(struct block *b, GError **error)
     return size_fd(b, b->size, error);
 }
 
-/* --- file ---------------------------------------------------------------------------------------------------------------- */
+/* --- file ------------------------------------------------------------------------------------------------------- */
 
 static bool
 fail_file(const struct block *b, int host_errno, const char *verb, GError **error)

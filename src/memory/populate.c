@@ -66,7 +66,7 @@ populate_thread(void *data)
             atomic_compare_exchange_strong(&p->host_errno, &none, status);
         if (p->progress)
             atomic_fetch_add(&p->progress->done, MIN(p->piece, b->size - first));
-        if (p->progress && atomic_load(&p->progress->cancelled))
+        if (p->progress && p->progress->job && job_cancelled(p->progress->job))
             atomic_store(&p->cancelled, true);
     }
     return NULL;
@@ -100,6 +100,8 @@ block_populate(struct block *b, struct block_progress *progress, GError **error)
     g_autofree struct thread *others = g_new0(struct thread, count);
     GError *start_error = NULL;
 
+    if (progress)
+        atomic_fetch_add(&progress->total, b->size);
     for (unsigned i = 1; i < count && !start_error; i++)
         thread_start(&others[i], "prealloc", populate_thread, &p, &start_error);
     if (start_error)

@@ -299,7 +299,7 @@ all_there(struct in *n, GError **error)
         if (!n->loaded[i])
             return input_fail(&n->input, error, "section '%s' instance %u is missing", g->sections[i]->name,
                               g->sections[i]->instance);
-    return true;
+    return memory_is_whole(g, error);
 }
 
 /* The description must come, and must end as the source ends it. */

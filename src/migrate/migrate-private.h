@@ -134,6 +134,9 @@ uint64_t sweep_remaining(const struct guest_map *map, struct subscriber *subscri
 
 /* --- presence.c: pages that were never there -------------------------------------------------------------------- */
 
+/* False (HOST) if pages of guest memory were lost under us: what was read from them were zeros. */
+bool memory_is_whole(const struct migrate_guest *g, GError **error);
+
 struct presence { int pagemap; };   /* of this process; -1: nothing is known of private memory */
 void presence_init(struct presence *p);
 void presence_release(struct presence *p);

@@ -154,7 +154,7 @@ end_part(struct out *o, GError **error)
 {
     wire_put64(o->bytes, RAM_EOS);
     wire_put_footer(o->bytes, RAM_ID);
-    return put_bytes(o, error) && output_flush(&o->output, error);
+    return put_bytes(o, error) && output_flush(&o->output, error) && memory_is_whole(&o->session->guest, error);
 }
 
 /* --- passes ----------------------------------------------------------------------------------------------------- */

@@ -73,3 +73,11 @@ presence_absent(const struct presence *p, const struct block *b, uint64_t first,
     else if (b->fd >= 0 && b->options.share && b->options.kind != BACKEND_FILE)
         absent_shared(b, first, count, absent);
 }
+
+bool
+memory_is_whole(const struct migrate_guest *g, GError **error)
+{
+    g_autofree char *lost = guest_map_lost(g->map);
+
+    return !lost || fail(error, NUMON_ERROR_HOST, "cannot migrate guest memory: %s", lost);
+}

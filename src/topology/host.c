@@ -24,7 +24,7 @@ has_numa(void)
     return numa_available() >= 0;
 }
 
-/* --- which nodes there are ---------------------------------------------------------------------------------------- */
+/* --- which nodes there are -------------------------------------------------------------------------------------- */
 
 static bool
 node_has_memory(unsigned node)
@@ -65,7 +65,7 @@ host_nodes_check(const uint64_t *wanted, const char *attempt, GError **error)
     return true;
 }
 
-/* --- binding -------------------------------------------------------------------------------------------------------- */
+/* --- binding ---------------------------------------------------------------------------------------------------- */
 
 static int
 mbind_mode(enum host_policy policy)
@@ -107,7 +107,7 @@ host_page_nodes(void **pages, unsigned long count, int *ret_nodes)
     return move_pages(0, count, pages, NULL, ret_nodes, 0) == 0 ? 0 : errno;
 }
 
-/* --- what they hold ------------------------------------------------------------------------------------------------- */
+/* --- what they hold --------------------------------------------------------------------------------------------- */
 
 static void
 read_cpus(unsigned node, uint64_t *ret_words)
@@ -149,7 +149,7 @@ host_distance(unsigned from, unsigned to)
     return from == to ? DISTANCE_LOCAL : 0;
 }
 
-/* --- huge pages ------------------------------------------------------------------------------------------------------ */
+/* --- huge pages ------------------------------------------------------------------------------------------------- */
 
 static bool
 read_count(const char *folder, const char *name, uint64_t *ret)

@@ -3,8 +3,10 @@
 #include "memory.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "../../src/memory/memory-private.h"
@@ -212,6 +214,172 @@ copies_cross_section_borders(void)
     g_assert_true(guest_map_read(map, 5 * MIB, out, 0));
 }
 
+/* A block in a file of 8 pages, of which the first page is skipped. */
+static struct block *
+new_file_block(const char *path, const char *id, bool share)
+{
+    struct backend_options o;
+    struct block *b;
+
+    backend_options_init_default(&o, id, 7 * PAGE_SIZE);
+    o.kind = BACKEND_FILE;
+    o.mem_path = g_intern_string(path);
+    o.offset = PAGE_SIZE;
+    o.share = share;
+    b = block_new(&o, NULL);
+    g_assert_nonnull(b);
+    return b;
+}
+
+static char *
+temporary_path(void)
+{
+    g_autofree char *path = g_build_filename(g_get_tmp_dir(), "numon-test-XXXXXX", NULL);
+    int fd = g_mkstemp(path);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    return g_steal_pointer(&path);
+}
+
+static bool
+is_readable(int fd)
+{
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+
+    return poll(&p, 1, 0) == 1;
+}
+
+/* Two maps: what one loses the other keeps. */
+static void
+lost_pages_do_not_end_the_process(void)
+{
+    g_autofree char *path = temporary_path(), *text = NULL;
+    g_autoptr(guest_map) map = guest_map_new(), other = guest_map_new();
+    struct block *b = new_file_block(path, "m0", true);
+    uint64_t page = 99;
+
+    guest_map_take_block(map, b);
+    guest_map_take_block(other, new_block(BACKEND_RAM, false, MIB));
+    memset(b->host, 0x5a, b->size);
+    g_assert_false(guest_map_is_lost(map));
+    g_assert_cmpint(truncate(path, 3 * PAGE_SIZE), ==, 0);
+    g_assert_cmpint(b->host[PAGE_SIZE], ==, 0x5a);
+    g_assert_false(block_lost(b, &page));
+    g_assert_cmpint(b->host[4 * PAGE_SIZE + 5], ==, 0);
+    b->host[5 * PAGE_SIZE] = 1;
+    g_assert_true(block_lost(b, &page));
+    g_assert_cmpuint(page, ==, 4);
+    g_assert_true(guest_map_is_lost(map));
+    text = guest_map_lost(map);
+    g_assert_nonnull(strstr(text, "page 4 of backend 'm0'"));
+    g_assert_nonnull(strstr(text, "its file was truncated to 8192 bytes of the block"));
+    g_assert_true(is_readable(map->lost_fd));
+    g_assert_false(block_discard(b, NULL));
+    g_assert_false(guest_map_is_lost(other));
+    g_assert_false(is_readable(other->lost_fd));
+    unlink(path);
+}
+
+/* KVM is told of a lost page by EFAULT, without a signal. */
+static void
+lost_pages_are_found_without_a_signal(void)
+{
+    g_autofree char *path = temporary_path(), *text = NULL;
+    g_autoptr(guest_map) map = guest_map_new();
+    struct block *b = new_file_block(path, "m0", true);
+
+    guest_map_take_block(map, b);
+    guest_map_blame(map, UINT64_MAX);
+    g_assert_null(guest_map_lost(map));
+    g_assert_cmpint(truncate(path, 6 * PAGE_SIZE), ==, 0);
+    guest_map_blame(map, UINT64_MAX);
+    text = guest_map_lost(map);
+    g_assert_nonnull(strstr(text, "page 5 of backend 'm0'"));
+    g_assert_false(is_readable(map->lost_fd));
+    unlink(path);
+}
+
+/* Anywhere else a SIGBUS ends the process, as without us. */
+static void
+foreign_bus_errors_end_the_process(void)
+{
+    if (g_test_subprocess()) {
+        g_autoptr(block) b = new_block(BACKEND_RAM, false, MIB);
+        int fd = memfd_create("foreign", MFD_CLOEXEC);
+        volatile uint8_t *page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+
+        setrlimit(RLIMIT_CORE, &(struct rlimit) { 0 });
+        g_assert_cmpint(page[0], ==, 0);
+        exit(0);
+    }
+    g_test_trap_subprocess(NULL, 20 * G_USEC_PER_SEC, G_TEST_SUBPROCESS_DEFAULT);
+    g_test_trap_assert_failed();
+}
+
+static void
+what_a_file_held_clears(void)
+{
+    for (unsigned share = 0; share < 2; share++) {
+        g_autofree char *path = temporary_path(), *content = g_strnfill(8 * PAGE_SIZE, 'x');
+        g_autoptr(block) b = NULL;
+
+        g_assert_true(g_file_set_contents(path, content, 8 * PAGE_SIZE, NULL));
+        b = new_file_block(path, "m0", share);
+        g_assert_true(b->had_content);
+        g_assert_cmpint(b->host[6 * PAGE_SIZE], ==, 'x');
+        g_assert_true(block_discard(b, NULL));
+        for (unsigned page = 0; page < 7; page++)
+            g_assert_true(page_is_zero(b->host + page * PAGE_SIZE));
+        unlink(path);
+    }
+}
+
+static void
+populating_keeps_content(void)
+{
+    g_autoptr(block) b = new_block(BACKEND_MEMFD, true, 40 * MIB);
+    struct block_progress progress = { 0 };
+
+    b->host[33 * MIB] = 7;
+    b->options.prealloc_threads = 3;
+    g_assert_true(block_populate(b, &progress, NULL));
+    g_assert_cmpuint(progress.done, ==, 40 * MIB);
+    g_assert_cmpuint(progress.total, ==, 40 * MIB);
+    g_assert_cmpint(b->host[33 * MIB], ==, 7);
+    g_assert_cmpint(lseek(b->fd, 0, SEEK_HOLE), ==, 40 * MIB);
+}
+
+/* Every property differs from its default, and comes back from what was saved. */
+static void
+saved_options_read_back(void)
+{
+    static const char *const lines[BACKEND_KINDS] = {
+        [BACKEND_RAM] = "id=a,size=8M,share=on,prealloc=on,merge=off,dump=off,prealloc-threads=3,host-nodes=0,"
+                        "policy=bind,x-use-canonical-path-for-ramblock-id=on",
+        [BACKEND_FILE] = "id=a,size=8M,reserve=off,mem-path=/tmp,,x,align=2M,offset=4K,discard-data=on",
+        [BACKEND_MEMFD] = "id=a,size=8M,share=off,policy=interleave,host-nodes=0,hugetlb=on,seal=off",
+        [BACKEND_SHM] = "id=a,size=8M,policy=preferred,host-nodes=0",
+    };
+
+    for (unsigned kind = 0; kind < BACKEND_KINDS; kind++) {
+        g_autoptr(values) v = property_parse_options(backend_properties(kind), -1, lines[kind], NULL), again = NULL;
+        g_autoptr(GString) saved = g_string_new(NULL);
+        struct backend_options o, back;
+
+        g_assert_nonnull(v);
+        g_assert_true(backend_options_read(kind, v, &o, NULL));
+        backend_options_save(&o, saved);
+        g_assert_true(g_str_has_prefix(saved->str, backend_kind_names[kind]));
+        again = property_parse_options(backend_properties(kind), -1, strchr(saved->str, ',') + 1, NULL);
+        g_assert_nonnull(again);
+        g_assert_true(backend_options_read(kind, again, &back, NULL));
+        g_assert_true(backend_options_equal(&o, &back));
+        back.dump = !back.dump;
+        g_assert_false(backend_options_equal(&o, &back));
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -225,5 +393,11 @@ main(int argc, char **argv)
     g_test_add_func("/memory/backend-options-have-their-rules", backend_options_have_their_rules);
     g_test_add_func("/memory/map-finds-what-is-there", map_finds_what_is_there);
     g_test_add_func("/memory/copies-cross-section-borders", copies_cross_section_borders);
+    g_test_add_func("/memory/lost-pages-do-not-end-the-process", lost_pages_do_not_end_the_process);
+    g_test_add_func("/memory/lost-pages-are-found-without-a-signal", lost_pages_are_found_without_a_signal);
+    g_test_add_func("/memory/foreign-bus-errors-end-the-process", foreign_bus_errors_end_the_process);
+    g_test_add_func("/memory/what-a-file-held-clears", what_a_file_held_clears);
+    g_test_add_func("/memory/populating-keeps-content", populating_keeps_content);
+    g_test_add_func("/memory/saved-options-read-back", saved_options_read_back);
     return g_test_run();
 }

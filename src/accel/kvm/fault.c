@@ -2,6 +2,7 @@
 /* In words: why KVM gave up on a vCPU (Documentation/virt/kvm/api.rst, section 5). */
 #include "kvm-private.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -44,8 +45,25 @@ append_internal(GString *text, const struct kvm_run *run)
         g_string_append_printf(text, "%s0x%" PRIx64, i ? " " : ", data ", (uint64_t)run->internal.data[i]);
 }
 
+/* KVM could not get a page of guest memory from the host (api.rst, KVM_RUN and KVM_EXIT_MEMORY_FAULT). */
+static void
+append_lost_page(GString *text, const struct kvm_run *run, const struct guest_map *map)
+{
+    uint64_t gpa = UINT64_MAX;
+    g_autofree char *lost = NULL;
+
+#ifdef KVM_EXIT_MEMORY_FAULT
+    if (run->exit_reason == KVM_EXIT_MEMORY_FAULT)
+        gpa = run->memory_fault.gpa;
+#endif
+    guest_map_blame(map, gpa);
+    lost = guest_map_lost(map);
+    if (lost)
+        g_string_append_printf(text, "; %s", lost);
+}
+
 char *
-vcpu_fault_text(struct kvm_cpu *c, int run_errno)
+vcpu_fault_text(struct kvm_cpu *c, const struct guest_map *map, int run_errno)
 {
     GString *text = g_string_new(NULL);
     struct kvm_regs regs;
@@ -61,6 +79,8 @@ vcpu_fault_text(struct kvm_cpu *c, int run_errno)
     else
         g_string_append_printf(text, "KVM left the guest for reason %u, which numon does not handle",
                                c->run->exit_reason);
+    if (run_errno == EFAULT && map)
+        append_lost_page(text, c->run, map);
     if (kvm_ioctl(c->fd, KVM_GET_REGS, &regs) == 0 && kvm_ioctl(c->fd, KVM_GET_SREGS, &sregs) == 0)
         g_string_append_printf(text, "; rip 0x%" PRIx64 ", cs 0x%x, ring %u, cr3 0x%" PRIx64, (uint64_t)regs.rip,
                                sregs.cs.selector, sregs.cs.dpl, (uint64_t)sregs.cr3);

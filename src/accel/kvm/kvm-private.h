@@ -71,6 +71,7 @@ struct kvm {
     int system_fd, vm_fd;
     size_t run_size;
     struct bus *bus;                /* borrowed */
+    const struct guest_map *map;    /* borrowed */
     struct kvm_slot *slots;
     unsigned slot_count;
     struct kvm_cpu *cpus;
@@ -114,7 +115,7 @@ void kvm_vcpu_kick(struct accel *a, unsigned cpu);
 void kvm_vcpu_unkick(struct accel *a, unsigned cpu);
 
 /* fault.c: what a vCPU that cannot go on says. */
-char *vcpu_fault_text(struct kvm_cpu *c, int run_errno);
+char *vcpu_fault_text(struct kvm_cpu *c, const struct guest_map *map, int run_errno);
 
 /* nap.c: gives up the vCPU for 'us' microseconds or until it is kicked.  On the vCPU's thread. */
 void vcpu_nap(struct kvm_cpu *c, uint64_t us);

@@ -218,6 +218,7 @@ kvm_create(const struct accel_setup *setup, GError **error)
 
     k->system_fd = k->vm_fd = -1;
     k->bus = setup->bus;
+    k->map = setup->map;
     k->topology = setup->topology;
     if (open_vm(k, error) && check_limits(k, setup, error) && prepare_vm(k, setup, error) &&
         slots_add(k, setup->map, error) && chips_create(k, error)) {

@@ -118,7 +118,7 @@ handle_exit(struct kvm_cpu *c, char **ret_text)
             return VCPU_RESET;
         break;
     }
-    *ret_text = vcpu_fault_text(c, 0);
+    *ret_text = vcpu_fault_text(c, NULL, 0);
     return VCPU_ERROR;
 }
 
@@ -134,7 +134,7 @@ kvm_vcpu_run(struct accel *a, unsigned cpu, char **ret_text)
         if (!c->exit_left && ioctl(c->fd, KVM_RUN, NULL) < 0) {
             if (errno == EINTR || errno == EAGAIN)
                 return VCPU_AGAIN;
-            *ret_text = vcpu_fault_text(c, errno);
+            *ret_text = vcpu_fault_text(c, ((struct kvm *)a)->map, errno);
             return VCPU_ERROR;
         }
         c->exit_left = false;

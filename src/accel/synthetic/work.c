@@ -262,6 +262,11 @@ work(struct cpu *c)
     uint64_t rest_us, due;
 
     c->registers.clock_ns = host_ns() - c->base_ns;
+    /* Pages that it wrote are gone: main, which was told, is about to stop it. */
+    if (guest_map_is_lost(c->accel->setup.map)) {
+        rest(c, LOOK_US);
+        return;
+    }
     refresh(c);
     if (!c->registers.begun && !begin(c)) {
         rest(c, REST_US);

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The commands about guest memory: where RAM without backends comes from, what of a backend can be changed live, and
+ * the progress of preallocation, which can take minutes. */
+#include <string.h>
+
+#include "monitor-private.h"
+
+/* --- progress --------------------------------------------------------------------------------------------------- */
+
+enum { PROGRESS_PERIOD_MS = 1000 };
+
+struct progress {
+    struct call *call;
+    struct watcher *watcher;
+    int64_t next_us;                /* the first line comes after a period */
+};
+
+static bool
+show_progress(void *data)
+{
+    struct progress *p = data;
+    int64_t now = g_get_monotonic_time();
+    g_autofree char *line = NULL;
+    uint64_t done, total;
+
+    if (now < p->next_us || !machine_preallocating(p->call->monitor->machine, &done, &total))
+        return false;
+    p->next_us = now + PROGRESS_PERIOD_MS * 1000;
+    line = g_strdup_printf("preallocated %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " MiB", done / MIB, total / MIB);
+    if (call_redraws(p->call)) {
+        call_redraw(p->call, line);
+    } else {
+        call_print(p->call, "%s\n", line);
+        call_flush(p->call);
+    }
+    return false;
+}
+
+struct progress *
+progress_start(struct call *call)
+{
+    struct progress *p = g_new(struct progress, 1);
+
+    *p = (struct progress) { .call = call, .next_us = g_get_monotonic_time() + PROGRESS_PERIOD_MS * 1000 };
+    p->watcher = monitor_watch(call->monitor, PROGRESS_PERIOD_MS, show_progress, p);
+    return p;
+}
+
+void
+progress_end(struct progress *p)
+{
+    if (!p)
+        return;
+    monitor_unwatch(p->call->monitor, p->watcher);
+    g_free(p);
+}
+
+/* --- qom_set ---------------------------------------------------------------------------------------------------- */
+
+enum { QOM_SET_ID, QOM_SET_PROPERTY, QOM_SET_VALUE };
+static const struct property qom_set_args[] = {
+    [QOM_SET_ID] = { "id", PROPERTY_WORD, .required = true, .complete = COMPLETE_BACKEND,
+                     .help = "memory backend, as ID or /objects/ID" },
+    [QOM_SET_PROPERTY] = { "property", PROPERTY_WORD, .required = true, .help = "merge, dump or prealloc" },
+    [QOM_SET_VALUE] = { "value", PROPERTY_WORD, .required = true, .help = "on or off; prealloc only on" },
+    { 0 }
+};
+
+/* A change that takes memory from the host; lives until machine_change_backend reports. */
+struct change {
+    struct call *call;              /* NULL once detached */
+    struct progress *progress;
+    struct monitor *monitor;
+};
+
+static void
+change_forget_call(void *data)
+{
+    struct change *c = data;
+
+    progress_end(c->progress);
+    c->progress = NULL;
+    c->call = NULL;
+}
+
+static void
+change_done(void *self, const GError *error)
+{
+    struct change *c = self;
+    struct call *call = c->call;
+
+    if (call) {
+        change_forget_call(c);
+        call->data = NULL;
+        call->data_free = NULL;
+        call_finish(call, error);
+    } else if (error) {
+        monitor_event(c->monitor, "the preallocation failed: %s", error->message);
+    }
+    g_free(c);
+}
+
+static const char *
+without_prefix(const char *id)
+{
+    return g_str_has_prefix(id, BACKEND_CANONICAL_PREFIX) ? id + strlen(BACKEND_CANONICAL_PREFIX) : id;
+}
+
+static bool
+edit_backend(struct definition *d, const struct values *v, GError **error)
+{
+    const char *id = without_prefix(v->at[QOM_SET_ID].word);
+    const struct backend_options *now = definition_backend(d, id);
+    struct backend_options changed;
+
+    if (!now)
+        return fail(error, NUMON_ERROR_ARGUMENT, "object '%s' not found", id);
+    changed = *now;
+    if (!backend_options_change(&changed, v->at[QOM_SET_PROPERTY].word, v->at[QOM_SET_VALUE].word, error))
+        return false;
+    definition_change_backend(d, &changed);
+    return true;
+}
+
+static enum outcome
+run_qom_set(struct call *call, GError **error)
+{
+    const struct value *at = call->args->at;
+    struct change *c;
+    bool pending;
+
+    if (!monitor_built(call->monitor))
+        return call_edit(call, edit_backend, error);
+    c = g_new(struct change, 1);
+    *c = (struct change) { .call = call, .monitor = call->monitor };
+    if (!machine_change_backend(call->monitor->machine, without_prefix(at[QOM_SET_ID].word), at[QOM_SET_PROPERTY].word,
+                                at[QOM_SET_VALUE].word, change_done, c, &pending, error)) {
+        g_free(c);
+        return COMMAND_FAILED;
+    }
+    if (!pending) {
+        g_free(c);
+        return COMMAND_DONE;
+    }
+    c->progress = progress_start(call);
+    call->data = c;
+    call->data_free = change_forget_call;
+    return COMMAND_PENDING;
+}
+
+static void
+detach_qom_set(struct call *call)
+{
+    call_print(call, "the preallocation goes on\n");
+}
+
+/* --- mem_path, mem_prealloc ------------------------------------------------------------------------------------- */
+
+enum { MEM_PATH_PATH };
+static const struct property mem_path_args[] = {
+    [MEM_PATH_PATH] = { "path", PROPERTY_WORD, .required = true, .complete = COMPLETE_FILE,
+                        .help = "file, or folder for a nameless one; \"\" for ordinary memory" },
+    { 0 }
+};
+
+enum { MEM_PREALLOC_STATE };
+static const struct property mem_prealloc_args[] = {
+    [MEM_PREALLOC_STATE] = { "state", PROPERTY_BOOL, .value_default = "on", .help = "whether to preallocate" },
+    { 0 }
+};
+
+static bool
+edit_mem_path(struct definition *d, const struct values *v, GError **error)
+{
+    return definition_set_mem_path(d, v->at[MEM_PATH_PATH].word, error);
+}
+
+static bool
+edit_mem_prealloc(struct definition *d, const struct values *v, GError **error)
+{
+    definition_set_mem_prealloc(d, v->at[MEM_PREALLOC_STATE].flag);
+    return true;
+}
+
+static enum outcome
+run_mem_path(struct call *call, GError **error)
+{
+    return call_edit(call, edit_mem_path, error);
+}
+
+static enum outcome
+run_mem_prealloc(struct call *call, GError **error)
+{
+    return call_edit(call, edit_mem_prealloc, error);
+}
+
+static const struct command memory_commands[] = {
+    { .name = "mem_path", .summary = "take RAM without backend from a file", .form = FORM_WORDS, .args = mem_path_args,
+      .option = "-mem-path", .when = WHEN_PRECONFIG, .run = run_mem_path,
+      .details = "If that fails when the machine is built, ordinary memory is used and a warning says why; with "
+                 "mem_prealloc it is an error." },
+    { .name = "mem_prealloc", .summary = "take all RAM from the host before the guest starts", .form = FORM_WORDS,
+      .args = mem_prealloc_args, .option = "-mem-prealloc", .when = WHEN_PRECONFIG, .run = run_mem_prealloc,
+      .details = "Also that of backends, but for those with reserve=off." },
+    { .name = "qom_set", .summary = "change a property of a memory backend", .form = FORM_WORDS, .args = qom_set_args,
+      .when = WHEN_ALWAYS, .run = run_qom_set, .detach = detach_qom_set,
+      .details = "merge and dump can be changed at any time, and prealloc from off to on; the guest may run." },
+    { 0 }
+};
+
+const struct command_group memory_group = { .title = "Guest memory", .commands = memory_commands };

@@ -50,7 +50,8 @@ machine_define(struct machine *m, struct definition *d, GError **error)
     if (m->parts || m->building) {
         definition_free(d);
         return fail(error, NUMON_ERROR_STATE,
-                    "cannot change the definition: the machine is built (`enter_preconfig` tears it down)");
+                    m->building ? "cannot change the definition: the machine is just being built"
+                    : "cannot change the definition: the machine is built (`enter_preconfig` tears it down)");
     }
     undo_record(m->undo, m->definition, d);
     definition_free(m->definition);
@@ -225,7 +226,9 @@ can_build(struct machine *m, GError **error)
 {
     g_autoptr(GPtrArray) problems = NULL;
 
-    if (m->parts || m->building)
+    if (m->building)
+        return fail(error, NUMON_ERROR_STATE, "cannot build the machine: it is just being built");
+    if (m->parts)
         return fail(error, NUMON_ERROR_STATE, "cannot build the machine: it is built already");
     problems = machine_check(m);
     if (problems->len) {

@@ -121,6 +121,32 @@ world_release(struct world *w)
     g_free(w->other_uri);
 }
 
+/* A machine that is being built can be neither changed nor built nor torn down, and says so. */
+static void
+a_build_is_left_alone(void)
+{
+    struct world w;
+    struct built first = { 0 }, second = { 0 };
+    g_autoptr(GError) error = NULL;
+
+    world_init(&w);
+    w.a = machine_new(w.mailbox, w.jobs, NULL);
+    machine_define(w.a, example("synthetic"), &error);
+    g_assert_no_error(error);
+    machine_build(w.a, build_done, &first);
+    g_assert_false(machine_define(w.a, example("synthetic"), &error));
+    g_assert_cmpstr(error->message, ==, "cannot change the definition: the machine is just being built");
+    g_clear_error(&error);
+    g_assert_false(machine_teardown(w.a, true, &error));
+    g_assert_cmpstr(error->message, ==, "cannot tear the machine down: it is just being built");
+    machine_build(w.a, build_done, &second);
+    loop_until(&w, first.done && second.done);
+    g_assert_cmpstr(second.error, ==, "cannot build the machine: it is just being built");
+    g_free(second.error);
+    g_assert_cmpstr(first.error, ==, NULL);
+    world_release(&w);
+}
+
 static uint64_t
 ticks(struct machine *m)
 {
@@ -405,6 +431,7 @@ main(int argc, char **argv)
     }
     g_test_add_func("/machine/a-listener-that-fails-changes-nothing", a_listener_that_fails_changes_nothing);
     g_test_add_func("/machine/a-migration-waits-for-who-writes", a_migration_waits_for_who_writes);
+    g_test_add_func("/machine/a-build-is-left-alone", a_build_is_left_alone);
     g_test_add_func("/machine/a-freed-machine-says-nothing", a_freed_machine_says_nothing);
     return g_test_run();
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The program: command line, then the machine's options and the scripts as the first lines of the console's input,
  * then what the input reads.  The only place that ends the process. */
+#include <fcntl.h>
 #include <glib-unix.h>
 #include <signal.h>
 #include <stdio.h>
@@ -154,6 +155,17 @@ run(struct options *o)
     return session(o);
 }
 
+/* The descriptors of standard input, output and error must never become those of something else.  Reading from what
+ * was closed is then the end of input, writing to it an error as before. */
+static void
+hold_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
+            _exit(1);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -161,6 +173,7 @@ main(int argc, char **argv)
     struct options options;
     int status = 2;
 
+    hold_standard_descriptors();
     main_thread_claim();
     if (options_parse(&options, argc, argv, &error))
         status = run(&options);

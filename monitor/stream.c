@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <glib-unix.h>
+#include <stdio.h>
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
@@ -115,6 +116,15 @@ take_bytes(struct stream *s, const char *data, size_t size)
     }
 }
 
+/* A folder, a disk that fails, a terminal that is gone. */
+static void
+cannot_read(struct stream *s, int error_number)
+{
+    fprintf(stderr, "cannot read standard input: %s\n", g_strerror(error_number));
+    s->ended = true;
+    monitor_quit(s->input.monitor, 1);
+}
+
 static void
 stream_fill(struct stream *s)
 {
@@ -123,8 +133,10 @@ stream_fill(struct stream *s)
 
     if (got > 0)
         take_bytes(s, data, (size_t)got);
-    else if (got == 0 || (errno != EINTR && errno != EAGAIN))
+    else if (got == 0)
         s->ended = true;
+    else if (errno != EINTR && errno != EAGAIN)
+        cannot_read(s, errno);
     s->searched = MIN(s->searched, s->buffer->len);
 }
 

@@ -95,7 +95,7 @@ void machine_defer_incoming(struct machine *m);
 struct session *machine_session(struct machine *m);
 /* Settles an unknown outcome; see session_ask_outcome. */
 bool machine_ask_outcome(struct machine *m, void (*done)(void *self, enum migrate_owner owner, const GError *error),
-                         void *self, GError **error);
+                         void *self, GDestroyNotify release, GError **error);
 
 /* --- looking in ------------------------------------------------------------------------------------------------- */
 

@@ -183,9 +183,10 @@ enum migrate_owner session_owner(struct session *s);
 bool session_exposed(const struct session *s);
 /* Owner unknown: asks the destination again by migration id (running, discarded, unknown) on a thread; 'done' on
  * main with its answer: OWNER_THERE, OWNER_HERE (the caller then lets the guest go on), or OWNER_UNKNOWN and an
- * error saying what was tried.  Not called any more after session_free. */
+ * error saying what was tried.  Not called any more after session_free.  'release' (may be NULL) is called on 'self' in the
+ * end, told or not. */
 void session_ask_outcome(struct session *s, void (*done)(void *self, enum migrate_owner owner, const GError *error),
-                         void *self);
+                         void *self, GDestroyNotify release);
 /* The user said `cont -f`: ours, whatever became of the other. */
 void session_claim(struct session *s);
 

@@ -261,7 +261,6 @@ outcome_known(void *self, enum migrate_owner owner, const GError *error)
         call_print(q->call, "the destination does not have the guest; it goes on here\n");
     if (q->call)
         call_finish(q->call, error);
-    g_free(q);
 }
 
 static void
@@ -278,7 +277,7 @@ run_outcome(struct call *call, GError **error)
     struct question *q = g_new(struct question, 1);
 
     q->call = call;
-    if (!machine_ask_outcome(call->monitor->machine, outcome_known, q, error)) {
+    if (!machine_ask_outcome(call->monitor->machine, outcome_known, q, g_free, error)) {
         g_free(q);
         return COMMAND_FAILED;
     }

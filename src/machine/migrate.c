@@ -488,7 +488,18 @@ struct outcome_question {
     struct machine *machine;
     void (*done)(void *self, enum migrate_owner owner, const GError *error);
     void *self;
+    GDestroyNotify release;
 };
+
+static void
+outcome_question_free(void *data)
+{
+    struct outcome_question *q = data;
+
+    if (q->release)
+        q->release(q->self);
+    g_free(q);
+}
 
 static void
 outcome_told(void *self, enum migrate_owner owner, const GError *error)
@@ -502,19 +513,18 @@ outcome_told(void *self, enum migrate_owner owner, const GError *error)
     }
     machine_changed(m);
     q->done(q->self, owner, error);
-    g_free(q);
 }
 
 bool
 machine_ask_outcome(struct machine *m, void (*done)(void *self, enum migrate_owner owner, const GError *error),
-                    void *self, GError **error)
+                    void *self, GDestroyNotify release, GError **error)
 {
     struct outcome_question *q;
 
     if (!m->outgoing || session_owner(m->outgoing) != OWNER_UNKNOWN)
         return fail(error, NUMON_ERROR_STATE, "there is no migration whose outcome is unknown");
     q = g_new(struct outcome_question, 1);
-    *q = (struct outcome_question) { .machine = m, .done = done, .self = self };
-    session_ask_outcome(m->outgoing, outcome_told, q);
+    *q = (struct outcome_question) { .machine = m, .done = done, .self = self, .release = release };
+    session_ask_outcome(m->outgoing, outcome_told, q, outcome_question_free);
     return true;
 }

@@ -13,7 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PENDING_MOST = 8, PENDING_US = 30 * 1000 * 1000, REFUSE_DRAIN_US = 100 * 1000 };
+enum { PENDING_MOST = 8, PENDING_US = 30 * 1000 * 1000, REFUSE_DRAIN_US = 100 * 1000,
+       ACCEPT_REST_MS = 100 };
 
 /* --- the decision ----------------------------------------------------------------------------------------------- */
 
@@ -190,8 +191,12 @@ accept_one(struct session *s, struct pending pending[PENDING_MOST])
     struct pending *place = &pending[0];
     int fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-    if (fd < 0)
+    if (fd < 0) {
+        /* Out of descriptors, say: the connection stays in the queue, and trying again at once would only spin. */
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+            poll(&(struct pollfd) { s->quit, POLLIN, 0 }, 1, ACCEPT_REST_MS);
         return;
+    }
     for (unsigned i = 0; i < PENDING_MOST; i++) {
         struct pending *p = &pending[i];
         if (p->fd < 0 || (place->fd >= 0 && p->deadline_us < place->deadline_us))
@@ -249,6 +254,7 @@ struct question {
     struct session *session;        /* borrowed: its thread is joined before it is freed */
     void (*done)(void *self, enum migrate_owner owner, const GError *error);
     void *self;
+    GDestroyNotify release;         /* of 'self'; may be NULL */
     enum migrate_owner owner;
     GError *error;                  /* owned */
 };
@@ -258,6 +264,8 @@ question_free(void *data)
 {
     struct question *q = data;
 
+    if (q->release)
+        q->release(q->self);
     g_clear_error(&q->error);
     g_free(q);
 }
@@ -339,11 +347,11 @@ asker_main(void *question)
 
 void
 session_ask_outcome(struct session *s, void (*done)(void *self, enum migrate_owner owner, const GError *error),
-                    void *self)
+                    void *self, GDestroyNotify release)
 {
     struct question *q = g_new0(struct question, 1);
 
-    *q = (struct question) { .session = s, .done = done, .self = self };
+    *q = (struct question) { .session = s, .done = done, .self = self, .release = release };
     lock_take(&s->lock);
     q->owner = s->owner;
     bool needed = q->owner == OWNER_UNKNOWN && !s->asking;

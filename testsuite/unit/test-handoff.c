@@ -111,7 +111,7 @@ settle(struct pair *p, struct tally *t)
     struct settled s = { 0 };
 
     g_assert_cmpuint(p->from.fake.go_ons, ==, p->from.fake.stops - 1);
-    session_ask_outcome(p->from.session, note_outcome, &s);
+    session_ask_outcome(p->from.session, note_outcome, &s, NULL);
     PAIR_WAIT(p, s.done);
     if (s.owner == OWNER_UNKNOWN) {
         t->unknown++;               /* the id itself was damaged on its way: the guest stays paused */
@@ -304,7 +304,7 @@ question_while_loading_discards(void)
     g_assert_cmpint(session_owner(p.from.session), ==, OWNER_UNKNOWN);
     g_assert_cmpint(p.running_somewhere, ==, 0);
     g_assert_false(session_cancel(p.from.session, NULL));
-    session_ask_outcome(p.from.session, note_outcome, &s);
+    session_ask_outcome(p.from.session, note_outcome, &s, NULL);
     PAIR_WAIT(&p, s.done && side_ended(&p.to));
     g_assert_cmpint(s.owner, ==, OWNER_HERE);
     g_autofree char *text = side_error(&p.to);

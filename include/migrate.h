@@ -61,6 +61,7 @@ char *migrate_parameter_text(const struct migrate_parameters *p, unsigned at);
     X(events, "events", "an event line at each change of state and each pass")                                     \
     X(pause_before_switchover, "pause-before-switchover",                                                          \
       "the guest being stopped, wait for `migrate_continue pre-switchover`")                                       \
+    X(checksum, "checksum", "sum every byte of the stream up; the destination compares before it answers")         \
     X(zero_blocks, "zero-blocks", "taken for the sake of old scripts: it changes nothing here")
 
 struct migrate_capabilities {
@@ -167,7 +168,7 @@ struct session *session_new(enum migrate_direction direction, const struct migra
                             struct mailbox *mailbox, const struct migrate_events *events);
 /* Cancels, joins its threads, frees.  Main. */
 void session_free(struct session *s);
-/* Checks the URI's form (unix:PATH, tcp:HOST:PORT, exec:COMMAND) without touching anything. */
+/* Checks the URI's form (unix:PATH, tcp:HOST:PORT, exec:COMMAND, fd:NUMBER, file:PATH[,offset=SIZE]) without touching anything. */
 bool migrate_uri_check(const char *uri, enum migrate_direction direction, GError **error);
 /* Sets up and returns in state SETUP; connecting and everything else happens on the migration thread.  Incoming:
  * the listener exists when this returns (errors are told here), the guest is loaded when a source connects; a

@@ -74,7 +74,7 @@ offer_peers(struct completion *c)
 static void
 offer_uris(struct completion *c)
 {
-    static const char *const schemes[] = { "exec:", "tcp:", "unix:" };
+    static const char *const schemes[] = { "exec:", "fd:", "file:", "tcp:", "unix:" };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(schemes); i++)
         offer(c, schemes[i]);

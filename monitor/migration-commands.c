@@ -30,7 +30,7 @@ enum { MIGRATE_A_DETACH, MIGRATE_A_URI };
 static const struct property migrate_args[] = {
     [MIGRATE_A_DETACH] = { "-d", PROPERTY_FLAG, .help = "do not wait for the end" },
     [MIGRATE_A_URI] = { "URI", PROPERTY_REST, .required = true, .complete = COMPLETE_URI,
-                        .help = "unix:PATH, tcp:HOST:PORT, exec:COMMAND or peer:NAME" },
+                        .help = "unix:PATH, tcp:HOST:PORT, exec:COMMAND, fd:NUMBER, file:PATH[,offset=SIZE] or peer:NAME" },
     { 0 }
 };
 
@@ -205,7 +205,7 @@ run_continue(struct call *call, GError **error)
 enum { INCOMING_A_URI };
 static const struct property incoming_args[] = {
     [INCOMING_A_URI] = { "URI", PROPERTY_REST, .required = true, .complete = COMPLETE_URI,
-                         .help = "unix:PATH, tcp:HOST:PORT or exec:COMMAND to take the guest from" },
+                         .help = "unix:PATH, tcp:HOST:PORT, exec:COMMAND, fd:NUMBER or file:PATH to take the guest from" },
     { 0 }
 };
 

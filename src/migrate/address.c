@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* URIs: unix:PATH, tcp:HOST:PORT, exec:COMMAND; and where a host's name leads.
+/* URIs: unix:PATH, tcp:HOST:PORT, exec:COMMAND, fd:NUMBER, file:PATH; and where a host's name leads.
  *
  * The resolver cannot be woken.  So a worker lets a thread of its own ask, which shares nothing but a counted request
  * and ends by itself, however late. */
@@ -45,24 +45,59 @@ parse_tcp(const char *text, enum migrate_direction direction, struct address *re
     return true;
 }
 
+#define FORMS "unix:PATH, tcp:HOST:PORT, exec:COMMAND, fd:NUMBER or file:PATH[,offset=SIZE]"
+
+static bool
+parse_fd(const char *text, struct address *ret, GError **error)
+{
+    uint64_t number;
+
+    if (!number_parse(text, &number, NULL) || number <= STDERR_FILENO || number > G_MAXINT)
+        return fail(error, NUMON_ERROR_ARGUMENT, "the number of a descriptor above %d that numon was started with is "
+                    "missing in 'fd:%s'", STDERR_FILENO, text);
+    *ret = (struct address) { .transport = TRANSPORT_FD, .where = g_strdup(text), .offset = number };
+    return true;
+}
+
+static bool
+parse_file(const char *text, struct address *ret, GError **error)
+{
+    static const char key[] = ",offset=";
+    const char *comma = g_strrstr(text, key);
+    uint64_t offset = 0;
+
+    if (comma && !size_parse(comma + strlen(key), 1, &offset, error))
+        return false;
+    if (offset > G_MAXINT64)
+        return fail(error, NUMON_ERROR_ARGUMENT, "no file has a byte %" G_GUINT64_FORMAT, offset);
+    if (comma == text)
+        return fail(error, NUMON_ERROR_ARGUMENT, "'file:%s' names no path", text);
+    *ret = (struct address) { .transport = TRANSPORT_FILE, .offset = offset, .has_offset = comma != NULL,
+                              .where = comma ? g_strndup(text, (size_t)(comma - text)) : g_strdup(text) };
+    return true;
+}
+
 bool
 address_parse(const char *uri, enum migrate_direction direction, struct address *ret, GError **error)
 {
     const char *rest = strchr(uri, ':');
 
     if (!rest)
-        return fail(error, NUMON_ERROR_ARGUMENT, "'%s' is no URI: use unix:PATH, tcp:HOST:PORT or exec:COMMAND", uri);
+        return fail(error, NUMON_ERROR_ARGUMENT, "'%s' is no URI: use " FORMS, uri);
     rest++;
     if (g_str_has_prefix(uri, "tcp:"))
         return parse_tcp(rest, direction, ret, error);
-    if (!g_str_has_prefix(uri, "unix:") && !g_str_has_prefix(uri, "exec:"))
-        return fail(error, NUMON_ERROR_ARGUMENT, "unknown transport in '%s': use unix:PATH, tcp:HOST:PORT or "
-                    "exec:COMMAND", uri);
+    if (g_str_has_prefix(uri, "fd:"))
+        return parse_fd(rest, ret, error);
+    if (!g_str_has_prefix(uri, "unix:") && !g_str_has_prefix(uri, "exec:") && !g_str_has_prefix(uri, "file:"))
+        return fail(error, NUMON_ERROR_ARGUMENT, "unknown transport in '%s': use " FORMS, uri);
     if (!*rest)
         return fail(error, NUMON_ERROR_ARGUMENT, "'%s' names no %s", uri,
                     g_str_has_prefix(uri, "exec:") ? "command" : "path");
     if (g_str_has_prefix(uri, "unix:"))
         return parse_unix(rest, ret, error);
+    if (g_str_has_prefix(uri, "file:"))
+        return parse_file(rest, ret, error);
     *ret = (struct address) { .transport = TRANSPORT_EXEC, .where = g_strdup(rest) };
     return true;
 }

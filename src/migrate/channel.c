@@ -69,6 +69,7 @@ channel_free(struct channel *c)
     close_fd(&c->in);
     close_fd(&c->out);
     child_end(c);
+    file_release(c);
     close_fd(&c->child_words);
     g_free(c);
 }
@@ -133,16 +134,26 @@ connect_tcp(const struct address *a, int wake, int64_t deadline_us, GError **err
     return fd;
 }
 
+/* Everything that does not connect. */
+static struct channel *
+open_directly(const struct address *a, enum migrate_direction direction, int wake, GError **error)
+{
+    struct channel *c = channel_new(wake);
+    bool good = a->transport == TRANSPORT_EXEC ? child_start(c, a->where, direction, error)
+              : a->transport == TRANSPORT_FILE ? file_open(c, a, direction, error)
+              : inherited_open(c, a, direction, error);
+
+    if (!good)
+        g_clear_pointer(&c, channel_free);
+    return c;
+}
+
 struct channel *
 channel_open(const struct address *a, enum migrate_direction direction, int wake, int64_t deadline_us,
              GError **error)
 {
-    if (a->transport == TRANSPORT_EXEC) {
-        struct channel *c = channel_new(wake);
-        if (!child_start(c, a->where, direction, error))
-            g_clear_pointer(&c, channel_free);
-        return c;
-    }
+    if (!address_listens(a))
+        return open_directly(a, direction, wake, error);
     int fd = a->transport == TRANSPORT_UNIX ? connect_unix(a->where, wake, deadline_us, error)
            : connect_tcp(a, wake, deadline_us, error);
     return fd < 0 ? NULL : channel_new_socket(fd, wake);

@@ -24,6 +24,8 @@ struct in {
     bool back;                      /* the source reads our answers */
     bool ended;                     /* EOF and description were read */
     bool have_global_state, paused;
+    bool summed;                    /* section "checksum" was read, and right */
+    uint32_t rest_sum;              /* what the bytes after it must have */
     bool *loaded;                   /* a section of the guest's table; owned */
 };
 
@@ -82,9 +84,10 @@ take_machine_fields(struct in *n, uint64_t *ret_id, GError **error)
 
     if (!input_take64(&n->input, ret_id, error) || !input_take64(&n->input, &features, error))
         return false;
-    if (features)
+    if (features & ~(uint64_t)FEATURES_KNOWN)
         return input_fail(&n->input, error, "the stream needs features that are not known here (0x%" PRIx64 ")",
-                          features);
+                          features & ~(uint64_t)FEATURES_KNOWN);
+    n->input.summing = features & FEATURE_CHECKSUM;
     return expect32(n, PAGE_SIZE, "the source's page size", error);
 }
 
@@ -253,6 +256,25 @@ take_global_state(struct in *n, const struct section_head *h, GError **error)
 }
 
 static bool
+take_checksum(struct in *n, const struct section_head *h, GError **error)
+{
+    uint32_t found = n->input.sum, wanted;
+
+    if (h->instance != 0 || h->version != CHECKSUM_VERSION || n->summed)
+        return input_fail(&n->input, error, "section '" CHECKSUM_SECTION "' instance %u version %u is not known or is "
+                          "there twice", h->instance, h->version);
+    if (!input_take32(&n->input, &wanted, error) || !input_take32(&n->input, &n->rest_sum, error)
+        || !take_footer(n, h->id, h->name, error))
+        return false;
+    if (found != wanted)
+        return input_fail(&n->input, error, "the stream is damaged: its checksum is 0x%08x, and the source's 0x%08x",
+                          found, wanted);
+    n->summed = true;
+    n->input.sum = 0;
+    return true;
+}
+
+static bool
 take_device(struct in *n, const struct section_head *h, unsigned at, GError **error)
 {
     const struct state_section *section = n->session->guest.sections[at];
@@ -280,6 +302,8 @@ take_full(struct in *n, GError **error)
         return input_fail(&n->input, error, "section '%s' comes before the end of RAM", h.name);
     if (g_str_equal(h.name, "globalstate"))
         return take_global_state(n, &h, error);
+    if (n->input.summing && g_str_equal(h.name, CHECKSUM_SECTION))
+        return take_checksum(n, &h, error);
     for (unsigned i = 0; i < g->section_count; i++)
         if (g_str_equal(g->sections[i]->name, h.name) && g->sections[i]->instance == h.instance)
             return take_device(n, &h, i, error);
@@ -299,6 +323,8 @@ all_there(struct in *n, GError **error)
         if (!n->loaded[i])
             return input_fail(&n->input, error, "section '%s' instance %u is missing", g->sections[i]->name,
                               g->sections[i]->instance);
+    if (n->input.summing && !n->summed)
+        return input_fail(&n->input, error, "section '" CHECKSUM_SECTION "' is missing");
     return memory_is_whole(g, error);
 }
 
@@ -315,6 +341,9 @@ take_end(struct in *n, GError **error)
         return input_fail(&n->input, error, "the description is missing: record type 0x%02x", record);
     if (!take_text(n, DESCRIPTION_MOST, "the description", &text, error))
         return false;
+    if (n->input.summing && n->input.sum != n->rest_sum)
+        return input_fail(&n->input, error, "the stream is damaged: the checksum of its end is 0x%08x, and the source's "
+                          "0x%08x", n->input.sum, n->rest_sum);
     tail = wire_description_tail(session_id(n->session));
     n->ended = g_str_has_suffix(text, tail);
     return n->ended || input_fail(&n->input, error, "the description does not end with the migration's id");
@@ -372,12 +401,13 @@ open_in(struct in *n, GError **error)
 {
     struct session *s = n->session;
 
-    n->channel = s->address.transport == TRANSPORT_EXEC
-               ? channel_open(&s->address, MIGRATE_IN, s->wake, INT64_MAX, error) : take_connection(n, error);
+    n->channel = address_listens(&s->address) ? take_connection(n, error)
+               : channel_open(&s->address, MIGRATE_IN, s->wake, INT64_MAX, error);
     if (!n->channel)
         return false;
     n->input.channel = n->channel;
     n->input.counter = &s->counters.bytes;
+    n->input.summing = true;        /* until the head has said whether it is to be */
     counter_add(&s->counters.bytes, n->input.end);
     lock_take(&s->lock);
     s->begin_us = g_get_monotonic_time();

@@ -42,6 +42,8 @@ input_read(void *input, void *to, size_t size, GError **error)
             return false;
         size_t part = MIN(size, in->end - in->at);
         memcpy(at, in->bytes + in->at, part);
+        if (in->summing)
+            in->sum = checksum_add(in->sum, at, part);
         in->at += part;
         in->offset += part;
         at += part;

@@ -52,6 +52,11 @@ enum {
     DESCRIPTION_MOST        = 10 * 1024 * 1024,
 };
 
+/* What a reader of the stream must know, told by its configuration.  1 and 2 are other codings of pages. */
+enum { FEATURE_CHECKSUM = 1 << 2, FEATURES_KNOWN = FEATURE_CHECKSUM };
+#define CHECKSUM_SECTION "checksum"
+enum { CHECKSUM_VERSION = 1 };
+
 #define MACHINE_SUBSECTION "configuration/numon-machine"
 enum { MACHINE_SUBSECTION_VERSION = 1, MACHINE_SUBSECTION_FIXED = 8 + 8 + 4 + 4 };
 
@@ -61,9 +66,9 @@ void wire_put32(GByteArray *out, uint32_t value);
 void wire_put64(GByteArray *out, uint64_t value);
 /* A length byte and 1 to 127 bytes. */
 void wire_put_name(GByteArray *out, const char *name);
-/* Magic, version, configuration with its subsection: migration id, features needed to read the stream (none yet),
+/* Magic, version, configuration with its subsection: migration id, features needed to read the stream,
  * page size, length and text of guest.describe(). */
-void wire_put_head(GByteArray *out, const char *machine_type, uint64_t id, const char *text);
+void wire_put_head(GByteArray *out, const char *machine_type, uint64_t id, uint64_t features, const char *text);
 void wire_put_command(GByteArray *out, uint16_t command, const void *data, uint16_t size);
 void wire_put_ping(GByteArray *out, uint32_t value);
 void wire_put_section(GByteArray *out, uint8_t record, uint32_t id, const char *name, uint32_t instance,
@@ -77,7 +82,7 @@ void wire_put_return(GByteArray *out, uint16_t type, const void *data, uint16_t 
 size_t wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned flags, const char *name);
 /* The JSON text at the stream's end.  Its last bytes are the tail that wire_description_tail gives, so that no
  * shortened text passes for a whole one.  Its length avoids what REFERENCE.md 3.9 row 6 forbids. */
-GString *wire_description(const struct migrate_guest *guest, uint64_t id, size_t text_size);
+GString *wire_description(const struct migrate_guest *guest, uint64_t id, uint64_t features, size_t text_size);
 char *wire_description_tail(uint64_t id);
 bool wire_description_length_safe(uint32_t length);
 
@@ -191,13 +196,21 @@ enum converge_step converge_sync(struct converge *c, const struct converge_rules
 
 /* --- address.c: URIs -------------------------------------------------------------------------------------------- */
 
-enum transport { TRANSPORT_UNIX, TRANSPORT_TCP, TRANSPORT_EXEC };
+enum transport { TRANSPORT_UNIX, TRANSPORT_TCP, TRANSPORT_EXEC, TRANSPORT_FD, TRANSPORT_FILE };
 
 struct address {
     enum transport transport;
     char *where;                    /* path, host or command; owned */
     char *port;                     /* tcp; owned */
+    uint64_t offset;                /* file: first byte of the stream; fd: the descriptor */
+    bool has_offset;                /* file: in place, as part of the file */
 };
+/* Others wait for a connection; these are there, or not. */
+static inline bool
+address_listens(const struct address *a)
+{
+    return a->transport == TRANSPORT_UNIX || a->transport == TRANSPORT_TCP;
+}
 bool address_parse(const char *uri, enum migrate_direction direction, struct address *ret, GError **error);
 void address_release(struct address *a);
 /* Looks a tcp address up; freeaddrinfo() frees the list.  Blocks as long as the resolver does. */
@@ -215,6 +228,8 @@ struct channel {
     bool broken;                    /* a write found that nobody reads any more */
     pid_t child;                    /* exec; 0 if none (any more) */
     int child_fd;                   /* pidfd */
+    char *file_path;                /* owned; the name that a whole stream takes; NULL if it needs none */
+    char *file_beside;              /* owned; where it is until then; NULL once it has its name */
     int child_words;                /* memfd: what it said on standard error; -1 if none */
 };
 
@@ -247,6 +262,17 @@ bool child_wait(struct channel *c, int64_t deadline_us, GError **error);
 /* Ends it and all of its group. */
 void child_end(struct channel *c);
 
+/* --- file.c: files and inherited descriptors -------------------------------------------------------------------- */
+
+bool file_open(struct channel *c, const struct address *a, enum migrate_direction direction, GError **error);
+/* All is written: brings a file to the disk and under its name.  Nothing to do for other channels. */
+bool file_finish(struct channel *c, GError **error);
+void file_release(struct channel *c);       /* removes what did not get its name */
+/* Can descriptor fd: be used in this direction?  Errors: ARGUMENT, HOST. */
+bool inherited_check(const struct address *a, enum migrate_direction direction, bool *ret_two_way, GError **error);
+/* Takes it: its number is free after. */
+bool inherited_open(struct channel *c, const struct address *a, enum migrate_direction direction, GError **error);
+
 /* --- listener.c ------------------------------------------------------------------------------------------------- */
 
 struct listener {
@@ -260,17 +286,25 @@ struct listener {
 bool listener_open(struct listener *l, const struct address *a, const char *uri, GError **error);
 void listener_close(struct listener *l);
 
+/* --- checksum.c: CRC-32C ---------------------------------------------------------------------------------------- */
+
+/* Of the bytes that gave 'sum' (0: none) and these.  The second never uses the processor's instruction. */
+uint32_t checksum_add(uint32_t sum, const void *data, size_t size);
+uint32_t checksum_add_plain(uint32_t sum, const void *data, size_t size);
+
 /* --- output.c: what is going out, gathered ---------------------------------------------------------------------- */
 
 enum { OUTPUT_BYTES = 64 * 1024, OUTPUT_PIECES = 1000 };
 
 /* Pages are not copied: the kernel reads them from guest memory when the buffer is flushed, which is after their
- * dirty bit was cleared. */
+ * dirty bit was cleared.  To be summed up they must be: their guest may be writing them. */
 struct output {
     struct channel *channel;        /* borrowed */
     uint64_t stall_ms;
     _Atomic uint64_t *accepted;     /* counter of bytes */
     uint64_t queued;                /* bytes ever put, those not yet flushed included */
+    bool summing;
+    uint32_t sum;                   /* of the bytes flushed */
     unsigned pieces;
     size_t used;
     struct iovec iov[OUTPUT_PIECES];
@@ -321,6 +355,7 @@ struct session {
     struct mailbox *mailbox;
     struct tell *tell;
     struct address address;
+    uint64_t features;              /* of an outgoing stream */
     struct listener listener;
     int wake;                       /* eventfd: the worker gives up what it waits for */
     int quit;                       /* eventfd: session_free; server and asker end */
@@ -395,6 +430,8 @@ struct input {
     struct channel *channel;        /* borrowed */
     _Atomic uint64_t *counter;      /* bytes read */
     uint64_t offset;                /* in the stream, of the next byte to give */
+    bool summing;
+    uint32_t sum;                   /* of the bytes given */
     size_t at, end;                 /* unread part of 'bytes' */
     uint8_t bytes[INPUT_BYTES];
 };

@@ -333,7 +333,7 @@ send_head(struct out *o, const char *text, GError **error)
 {
     struct session *s = o->session;
 
-    wire_put_head(o->bytes, s->guest.machine_type, session_id(s), text);
+    wire_put_head(o->bytes, s->guest.machine_type, session_id(s), s->features, text);
     if (o->back) {
         wire_put_command(o->bytes, COMMAND_OPEN_RETURN_PATH, NULL, 0);
         wire_put_ping(o->bytes, PING_BEGIN);
@@ -354,6 +354,7 @@ connect_out(struct out *o, GError **error)
         return false;
     o->output.channel = o->channel;
     o->output.accepted = &s->counters.bytes;
+    o->output.summing = s->features & FEATURE_CHECKSUM;
     if (!channel_two_way(o->channel))
         return true;
     o->back = return_new(o->channel, error);
@@ -517,29 +518,58 @@ ping_destination(struct out *o, GError **error)
                           (unsigned)parameter(&o->session->parameters->switchover_timeout));
 }
 
+static void
+put_description(const struct out *o, size_t text_size, GByteArray *to)
+{
+    struct session *s = o->session;
+    GString *json = wire_description(&s->guest, session_id(s), s->features, text_size);
+
+    wire_put8(to, RECORD_EOF);
+    wire_put8(to, RECORD_DESCRIPTION);
+    wire_put32(to, json->len);
+    g_byte_array_append(to, (const uint8_t *)json->str, json->len);
+    g_string_free(json, TRUE);
+}
+
 /* All but the last byte, which is returned. */
 static bool
 send_description(struct out *o, size_t text_size, char *ret_last, GError **error)
 {
-    struct session *s = o->session;
-    GString *json = wire_description(&s->guest, session_id(s), text_size);
+    put_description(o, text_size, o->bytes);
+    *ret_last = (char)o->bytes->data[o->bytes->len - 1];
+    g_byte_array_set_size(o->bytes, o->bytes->len - 1);
+    return put_bytes(o, error) && output_flush(&o->output, error);
+}
 
-    wire_put8(o->bytes, RECORD_EOF);
-    wire_put8(o->bytes, RECORD_DESCRIPTION);
-    wire_put32(o->bytes, json->len);
-    *ret_last = json->str[json->len - 1];
-    bool good = put_bytes(o, error) && output_put(&o->output, json->str, json->len - 1, error)
-             && output_flush(&o->output, error);
-    g_string_free(json, TRUE);
-    return good;
+/* The sum of all bytes before the two sums, and of those that will follow the section. */
+static bool
+send_checksum(struct out *o, size_t text_size, GError **error)
+{
+    uint32_t id = FIRST_SECTION_ID + o->session->guest.section_count;
+    g_autoptr(GByteArray) rest = g_byte_array_new();
+
+    if (!o->output.summing)
+        return true;
+    wire_put_section(o->bytes, RECORD_FULL, id, CHECKSUM_SECTION, 0, CHECKSUM_VERSION);
+    if (!put_bytes(o, error) || !output_flush(&o->output, error))
+        return false;
+    if (o->back)
+        wire_put_ping(rest, PING_LOADED);
+    put_description(o, text_size, rest);
+    wire_put32(o->bytes, o->output.sum);
+    wire_put32(o->bytes, checksum_add(0, rest->data, rest->len));
+    wire_put_footer(o->bytes, id);
+    return put_bytes(o, error) && output_flush(&o->output, error);
 }
 
 /* --- hand-off --------------------------------------------------------------------------------------------------- */
 
-/* One-way: a copy is in the pipe; it is whole once the command has ended well. */
+/* One-way: a copy is in the pipe; it is whole once the command has ended well, or the file is on the disk. */
 static bool
 await_command(struct out *o, GError **error)
 {
+    if (!file_finish(o->channel, error))
+        return false;
     channel_end_output(o->channel);
     if (!child_wait(o->channel, switchover_deadline(o), error))
         return false;
@@ -592,7 +622,8 @@ switch_over(struct out *o, size_t text_size, GError **error)
 {
     char last;
 
-    return stop_guest(o, error) && send_last_pages(o, error) && send_devices(o, error) && ping_destination(o, error)
+    return stop_guest(o, error) && send_last_pages(o, error) && send_devices(o, error)
+        && send_checksum(o, text_size, error) && ping_destination(o, error)
         && send_description(o, text_size, &last, error) && hand_off(o, last, error);
 }
 

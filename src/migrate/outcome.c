@@ -304,8 +304,8 @@ ask(struct session *s, uint64_t id, uint32_t *ret_word, GError **error)
 {
     int64_t deadline = g_get_monotonic_time() + (int64_t)counter_read(&s->parameters->switchover_timeout) * 1000;
 
-    if (s->address.transport == TRANSPORT_EXEC)
-        return fail(error, NUMON_ERROR_STATE, "a command cannot be asked");
+    if (!address_listens(&s->address))
+        return fail(error, NUMON_ERROR_STATE, "over this transport nobody can be asked again");
     struct channel *c = channel_open(&s->address, MIGRATE_OUT, s->quit, deadline, error);
     bool good = c && exchange(c, id, deadline, ret_word, error);
     channel_free(c);

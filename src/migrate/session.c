@@ -322,14 +322,20 @@ prepare(struct session *s, const char *uri, GError **error)
 {
     if (!address_parse(uri, s->direction, &s->address, error))
         return false;
-    if (s->address.transport == TRANSPORT_EXEC && s->capabilities && atomic_load(&s->capabilities->return_path))
-        return fail(error, NUMON_ERROR_STATE, "exec: has no way back, and the capability return-path demands one");
+    bool two_way = address_listens(&s->address);
+    if (s->address.transport == TRANSPORT_FD && !inherited_check(&s->address, s->direction, &two_way, error))
+        return false;
+    if (!two_way && s->capabilities && atomic_load(&s->capabilities->return_path))
+        return fail(error, NUMON_ERROR_STATE, "'%s' has no way back, and the capability return-path demands one", uri);
+    s->features = 0;
+    if (s->direction == MIGRATE_OUT && s->capabilities && atomic_load(&s->capabilities->checksum))
+        s->features |= FEATURE_CHECKSUM;
     s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     s->quit = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     s->proceed = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->wake < 0 || s->quit < 0 || s->proceed < 0)
         return fail_host(error, errno, "cannot make an event descriptor");
-    if (s->direction == MIGRATE_IN && s->address.transport != TRANSPORT_EXEC)
+    if (s->direction == MIGRATE_IN && address_listens(&s->address))
         return listener_open(&s->listener, &s->address, uri, error);
     return true;
 }

@@ -46,7 +46,7 @@ wire_put_name(GByteArray *out, const char *name)
 }
 
 void
-wire_put_head(GByteArray *out, const char *machine_type, uint64_t id, const char *text)
+wire_put_head(GByteArray *out, const char *machine_type, uint64_t id, uint64_t features, const char *text)
 {
     wire_put32(out, STREAM_MAGIC);
     wire_put32(out, STREAM_VERSION);
@@ -57,7 +57,7 @@ wire_put_head(GByteArray *out, const char *machine_type, uint64_t id, const char
     wire_put_name(out, MACHINE_SUBSECTION);
     wire_put32(out, MACHINE_SUBSECTION_VERSION);
     wire_put64(out, id);
-    wire_put64(out, 0);
+    wire_put64(out, features);
     wire_put32(out, PAGE_SIZE);
     wire_put32(out, strlen(text));
     g_byte_array_append(out, (const uint8_t *)text, strlen(text));
@@ -214,8 +214,18 @@ describe_configuration(GString *json, const char *machine_type, size_t text_size
     g_string_append(json, "]}]}");
 }
 
+static void
+describe_checksum(GString *json)
+{
+    g_string_append_printf(json, ", {\"name\": \"" CHECKSUM_SECTION "\", \"instance_id\": 0, \"vmsd_name\": \""
+                           CHECKSUM_SECTION "\", \"version\": %d, \"fields\": [", CHECKSUM_VERSION);
+    describe_field(json, "before", "uint32", 4);
+    describe_field(json, "after", "uint32", 4);
+    g_string_append(json, "]}");
+}
+
 GString *
-wire_description(const struct migrate_guest *guest, uint64_t id, size_t text_size)
+wire_description(const struct migrate_guest *guest, uint64_t id, uint64_t features, size_t text_size)
 {
     GString *json = g_string_new("{");
     g_autofree char *tail = wire_description_tail(id);
@@ -230,6 +240,8 @@ wire_description(const struct migrate_guest *guest, uint64_t id, size_t text_siz
         g_string_append(json, ", ");
         state_describe(guest->sections[i], json);
     }
+    if (features & FEATURE_CHECKSUM)
+        describe_checksum(json);
     g_string_append(json, "], ");
     while (!wire_description_length_safe(json->len + strlen(tail)))
         g_string_append_c(json, ' ');

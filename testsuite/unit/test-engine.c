@@ -5,6 +5,11 @@
 
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../src/migrate/migrate-private.h"
 
 enum { SMALL = 32 * PAGE_SIZE, MIDDLE = 256 * PAGE_SIZE };
 
@@ -149,6 +154,256 @@ pause_before_switchover_is_released(void)
     }
 }
 
+/* --- transports ------------------------------------------------------------------------------------------------- */
+
+/* Moves the guest out to 'out', then in from 'in'. */
+static void
+move_one_way(struct pair *p, const char *out, const char *in)
+{
+    GError *error = NULL;
+
+    session_start(p->from.session, out, &error);
+    g_assert_no_error(error);
+    PAIR_WAIT(p, side_ended(&p->from));
+    g_assert_cmpstr(p->from.states->str, ==, "setup active device completed");
+    g_assert_cmpint(session_owner(p->from.session), ==, OWNER_COPY);
+    session_start(p->to.session, in, &error);
+    g_assert_no_error(error);
+    PAIR_WAIT(p, side_ended(&p->to));
+    g_assert_cmpstr(p->to.states->str, ==, "setup active device completed");
+    pair_assert_equal(p);
+}
+
+static void
+file_takes_its_name_when_it_is_whole(void)
+{
+    struct pair p;
+    struct stat file;
+
+    pair_init(&p, SMALL, 20);
+    fake_fill(&p.from.fake, 31);
+    fake_run(&p.from.fake);
+    g_autofree char *path = g_build_filename(p.directory, "file", NULL);
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
+    g_assert_true(g_file_set_contents(path, "older", -1, NULL));
+    atomic_store(&p.parameters.max_bandwidth, 64 * KIB);
+    g_assert_true(session_start(p.from.session, uri, NULL));
+    PAIR_WAIT(&p, side_state(&p.from) == MIGRATE_ACTIVE);
+    g_assert_cmpint(stat(path, &file), ==, 0);
+    g_assert_cmpint(file.st_size, ==, 5);
+    g_assert_true(session_cancel(p.from.session, NULL));
+    PAIR_WAIT(&p, side_ended(&p.from));
+    g_assert_cmpint(stat(path, &file), ==, 0);
+    g_assert_cmpint(file.st_size, ==, 5);
+    GDir *directory = g_dir_open(p.directory, 0, NULL);
+    g_assert_cmpstr(g_dir_read_name(directory), ==, "file");
+    g_assert_null(g_dir_read_name(directory));
+    g_dir_close(directory);
+    atomic_store(&p.parameters.max_bandwidth, 0);
+    pair_sessions(&p);
+    move_one_way(&p, uri, uri);
+    g_assert_cmpint(stat(path, &file), ==, 0);
+    g_assert_cmpuint(file.st_mode & 0777, ==, 0600);
+    g_unlink(path);
+    pair_release(&p);
+}
+
+static void
+file_with_offset_is_written_in_place(void)
+{
+    struct pair p;
+    g_autofree char *data = NULL;
+    size_t size;
+
+    pair_init(&p, SMALL, 20);
+    fake_fill(&p.from.fake, 32);
+    fake_run(&p.from.fake);
+    g_autofree char *path = g_build_filename(p.directory, "file", NULL);
+    g_autofree char *uri = g_strdup_printf("file:%s,offset=4K", path);
+    g_assert_true(g_file_set_contents(path, "header", -1, NULL));
+    move_one_way(&p, uri, uri);
+    g_assert_true(g_file_get_contents(path, &data, &size, NULL));
+    g_assert_cmpmem(data, 6, "header", 6);
+    g_assert_cmpmem(data + 4096, 4, "QEVM", 4);
+    g_unlink(path);
+    pair_release(&p);
+}
+
+static void
+what_is_no_file_is_left_alone(void)
+{
+    struct pair p;
+    static const char *const uris[] = { "file:/dev/null", "file:/tmp", "file:/proc/nobody/x", "file:/dev/null,offset=1" };
+
+    pair_init(&p, SMALL, 0);
+    fake_run(&p.from.fake);
+    for (unsigned i = 0; i < G_N_ELEMENTS(uris); i++) {
+        pair_sessions(&p);
+        g_assert_true(session_start(p.from.session, uris[i], NULL));
+        PAIR_WAIT(&p, side_ended(&p.from));
+        g_assert_cmpint(side_state(&p.from), ==, MIGRATE_FAILED);
+    }
+    struct stat file;
+    g_assert_cmpint(stat("/dev/null", &file), ==, 0);
+    g_assert_true(S_ISCHR(file.st_mode));
+    pair_release(&p);
+}
+
+static void
+inherited_socket_is_two_way(void)
+{
+    struct pair p;
+    int ends[2];
+
+    pair_init(&p, SMALL, 20);
+    fake_fill(&p.from.fake, 33);
+    fake_run(&p.from.fake);
+    p.capabilities.return_path = true;
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), ==, 0);
+    g_autofree char *out = g_strdup_printf("fd:%d", ends[0]);
+    g_autofree char *in = g_strdup_printf("fd:%d", ends[1]);
+    pair_start(&p, out, in);
+    PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+    g_assert_cmpstr(p.from.states->str, ==, "setup active device completed");
+    g_assert_cmpint(session_owner(p.from.session), ==, OWNER_THERE);
+    pair_assert_equal(&p);
+    pair_release(&p);
+}
+
+static void
+inherited_pipe_is_one_way(void)
+{
+    struct pair p;
+    int ends[2];
+    g_autoptr(GError) error = NULL;
+
+    pair_init(&p, SMALL, 20);
+    fake_fill(&p.from.fake, 34);
+    fake_run(&p.from.fake);
+    g_assert_cmpint(pipe(ends), ==, 0);
+    g_autofree char *out = g_strdup_printf("fd:%d", ends[1]);
+    g_autofree char *in = g_strdup_printf("fd:%d", ends[0]);
+    p.capabilities.return_path = true;
+    g_assert_false(session_start(p.from.session, out, &error));
+    g_assert_nonnull(strstr(error->message, "no way back"));
+    g_clear_error(&error);
+    p.capabilities.return_path = false;
+    g_assert_false(session_start(p.from.session, in, &error));
+    g_assert_nonnull(strstr(error->message, "not open for writing"));
+    pair_start(&p, out, in);
+    PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+    g_assert_cmpint(session_owner(p.from.session), ==, OWNER_COPY);
+    pair_assert_equal(&p);
+    pair_release(&p);
+}
+
+static void
+own_descriptors_are_not_taken(void)
+{
+    struct pair p;
+    g_autoptr(GError) error = NULL;
+
+    pair_init(&p, SMALL, 0);
+    g_autofree char *own = g_strdup_printf("fd:%d", ((struct block *)p.from.fake.map->blocks->pdata[1])->fd);
+    g_assert_false(session_start(p.from.session, own, &error));
+    g_assert_nonnull(strstr(error->message, "numon's own"));
+    g_clear_error(&error);
+    g_assert_false(session_start(p.from.session, "fd:1000000", &error));
+    g_assert_error(error, NUMON_ERROR, NUMON_ERROR_HOST);
+    static const char *const bad[] = { "fd:", "fd:1", "fd:x", "fd:-3", "file:", "file:,offset=1", "file:x,offset=y" };
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++)
+        g_assert_false(migrate_uri_check(bad[i], MIGRATE_OUT, NULL));
+    pair_release(&p);
+}
+
+static void
+guest_moves_over_tcp_v6(void)
+{
+    struct pair p;
+    struct migrate_info info;
+
+    pair_init(&p, SMALL, 20);
+    fake_fill(&p.from.fake, 35);
+    fake_run(&p.from.fake);
+    if (!session_start(p.to.session, "tcp:[::1]:0", NULL)) {
+        g_test_skip("there is no IPv6 here");
+    } else {
+        session_info(p.to.session, &info);
+        g_assert_true(g_str_has_prefix(info.uri, "tcp:[::1]:") && !g_str_has_suffix(info.uri, ":0"));
+        g_assert_false(session_exposed(p.to.session));
+        g_assert_true(session_start(p.from.session, info.uri, NULL));
+        migrate_info_release(&info);
+        PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+        g_assert_cmpint(session_owner(p.from.session), ==, OWNER_THERE);
+        pair_assert_equal(&p);
+    }
+    pair_release(&p);
+}
+
+/* --- the checksum ----------------------------------------------------------------------------------------------- */
+
+static void
+both_ways_of_summing_agree(void)
+{
+    uint8_t bytes[300];
+
+    g_assert_cmphex(checksum_add(0, "123456789", 9), ==, 0xe3069283);
+    g_assert_cmphex(checksum_add_plain(0, "123456789", 9), ==, 0xe3069283);
+    for (unsigned i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 167 + i / 7);
+    for (unsigned first = 0; first < 9; first++)
+        for (unsigned size = 0; size + first <= sizeof bytes; size++)
+            g_assert_cmphex(checksum_add(77, bytes + first, size), ==, checksum_add_plain(77, bytes + first, size));
+    g_assert_cmphex(checksum_add(checksum_add(0, bytes, 101), bytes + 101, 199), ==, checksum_add(0, bytes, 300));
+}
+
+/* Whatever byte is damaged, the guest is not taken; without a checksum a page's byte is. */
+static void
+damaged_byte_is_noticed(void)
+{
+    struct pair p;
+    g_autofree char *data = NULL;
+    size_t size;
+
+    pair_init(&p, SMALL, 0);
+    fake_fill(&p.from.fake, 36);
+    fake_run(&p.from.fake);
+    p.capabilities.checksum = true;
+    g_autofree char *path = g_build_filename(p.directory, "file", NULL);
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
+    move_one_way(&p, uri, uri);
+    g_assert_true(g_file_get_contents(path, &data, &size, NULL));
+    for (unsigned i = 0; i < 60; i++) {
+        size_t at = i < 20 ? i * size / 20 : i < 40 ? size - 1 - (i - 20) * 7 : size - 1200 - (i - 40) * 31;
+        data[at] ^= 1 << i % 8;
+        g_assert_true(g_file_set_contents(path, data, (gssize)size, NULL));
+        data[at] ^= 1 << i % 8;
+        pair_sessions(&p);
+        g_assert_true(session_start(p.to.session, uri, NULL));
+        PAIR_WAIT(&p, side_ended(&p.to));
+        if (side_state(&p.to) != MIGRATE_FAILED)
+            g_error("damage at byte %zu of %zu was not noticed", at, size);
+    }
+    g_unlink(path);
+    pair_release(&p);
+}
+
+static void
+checksum_travels_both_ways(void)
+{
+    struct pair p;
+
+    pair_init(&p, MIDDLE, 20);
+    fake_fill(&p.from.fake, 37);
+    fake_run(&p.from.fake);
+    p.capabilities.checksum = true;
+    g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
+    pair_start(&p, uri, uri);
+    PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+    pair_assert_moved(&p);
+    pair_release(&p);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -160,5 +415,15 @@ main(int argc, char **argv)
     g_test_add_func("/engine/eager file holds the guest", eager_file_holds_the_guest);
     g_test_add_func("/engine/guest waits before the switchover", guest_waits_before_the_switchover);
     g_test_add_func("/engine/pause before switchover is released", pause_before_switchover_is_released);
+    g_test_add_func("/engine/file takes its name when it is whole", file_takes_its_name_when_it_is_whole);
+    g_test_add_func("/engine/file with offset is written in place", file_with_offset_is_written_in_place);
+    g_test_add_func("/engine/what is no file is left alone", what_is_no_file_is_left_alone);
+    g_test_add_func("/engine/inherited socket is two-way", inherited_socket_is_two_way);
+    g_test_add_func("/engine/inherited pipe is one-way", inherited_pipe_is_one_way);
+    g_test_add_func("/engine/own descriptors are not taken", own_descriptors_are_not_taken);
+    g_test_add_func("/engine/guest moves over tcp v6", guest_moves_over_tcp_v6);
+    g_test_add_func("/engine/both ways of summing agree", both_ways_of_summing_agree);
+    g_test_add_func("/engine/damaged byte is noticed", damaged_byte_is_noticed);
+    g_test_add_func("/engine/checksum travels both ways", checksum_travels_both_ways);
     return g_test_run();
 }

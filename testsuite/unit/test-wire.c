@@ -12,7 +12,7 @@ head_is_as_the_format_has_it(void)
         0x51, 0x45, 0x56, 0x4d, 0, 0, 0, 3, 7, 0, 0, 0, 3, 'a', 'b', 'c', 5, 27,
     };
 
-    wire_put_head(out, "abc", 0x1122334455667788, "x=1\n");
+    wire_put_head(out, "abc", 0x1122334455667788, 0, "x=1\n");
     g_assert_cmpmem(out->data, sizeof wanted, wanted, sizeof wanted);
     const uint8_t *rest = out->data + sizeof wanted;
     g_assert_cmpmem(rest, 27, MACHINE_SUBSECTION, 27);
@@ -97,7 +97,7 @@ description_is_padded_and_ends_with_the_id(void)
         struct state_section section = { .name = name, .version = 1, .fields = fields, .object = object };
         const struct state_section *sections[] = { &section };
         struct migrate_guest guest = { .machine_type = "numon-0.1", .sections = sections, .section_count = 1 };
-        GString *json = wire_description(&guest, 42, 100);
+        GString *json = wire_description(&guest, 42, length % 2 ? FEATURE_CHECKSUM : 0, 100);
         g_assert_true(wire_description_length_safe(json->len));
         g_assert_true(g_str_has_suffix(json->str, tail));
         g_assert_cmpint(json->str[0], ==, '{');

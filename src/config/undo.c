@@ -59,16 +59,28 @@ undo_free(struct undo *u)
 
 /* --- ranges of bytes ------------------------------------------------------------------------------------------ */
 
+/* How many bytes from the start (or, 'back', from the end) are equal; 'a' and 'b' point there.  Block by block: most
+ * commands leave most of a topology alone. */
+static size_t
+equal_run(const uint8_t *a, const uint8_t *b, size_t size, bool back)
+{
+    enum { BLOCK = 256 };
+    size_t same = 0;
+
+    while (size - same >= BLOCK && memcmp(back ? a - same - BLOCK : a + same, back ? b - same - BLOCK : b + same,
+                                          BLOCK) == 0)
+        same += BLOCK;
+    while (same < size && (back ? a[-(ptrdiff_t)same - 1] == b[-(ptrdiff_t)same - 1] : a[same] == b[same]))
+        same++;
+    return same;
+}
+
 static struct span
 span_of(const void *before, size_t old_size, const void *after, size_t new_size)
 {
     const uint8_t *old = before, *new = after;
-    size_t least = MIN(old_size, new_size), start = 0, end = 0;
-
-    while (start < least && old[start] == new[start])
-        start++;
-    while (end < least - start && old[old_size - 1 - end] == new[new_size - 1 - end])
-        end++;
+    size_t least = MIN(old_size, new_size), start = least ? equal_run(old, new, least, false) : 0;
+    size_t end = least > start ? equal_run(old + old_size, new + new_size, least - start, true) : 0;
 
     struct span s = { .at = start, .old_size = old_size - start - end, .new_size = new_size - start - end };
     if (s.old_size + s.new_size == 0)
@@ -119,12 +131,8 @@ array_put(const struct span *s, bool back, GArray *array)
 void
 undo_record(struct undo *u, const struct definition *before, const struct definition *after)
 {
-    struct step *s;
+    struct step *s = g_new0(struct step, 1);
 
-    if (definition_equal(before, after))
-        return;
-    g_ptr_array_set_size(u->steps, (int)u->done);
-    s = g_new0(struct step, 1);
     if (definition_rest_equal(before, after)) {
         s->topology = span_of(&before->topology, sizeof before->topology, &after->topology, sizeof after->topology);
         s->lb = array_span(before->hmat.lb, after->hmat.lb);
@@ -133,6 +141,11 @@ undo_record(struct undo *u, const struct definition *before, const struct defini
         s->before = definition_copy(before);
         s->after = definition_copy(after);
     }
+    if (!s->before && !s->topology.bytes && !s->lb.bytes && !s->cache.bytes) {
+        step_free(s);
+        return;
+    }
+    g_ptr_array_set_size(u->steps, (int)u->done);
     g_ptr_array_add(u->steps, s);
     u->done++;
 }

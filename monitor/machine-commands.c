@@ -335,6 +335,10 @@ static const struct command machine_commands[] = {
       .details = "The same as exit_preconfig, then cont." },
     { .name = "enter_preconfig", .summary = "tear the machine down, its definition kept", .form = FORM_WORDS,
       .args = enter_preconfig_args, .when = WHEN_BUILT, .run = run_enter_preconfig },
+    { .name = "show", .summary = "print the definition, also as QEMU takes it", .form = FORM_WORDS,
+      .args = show_args, .when = WHEN_ALWAYS, .run = show_run,
+      .details = "-f qemu prints one command line.  -f qmp prints the lines for a QEMU that was started with --preconfig "
+                 "and the same -machine, -m and -smp: these cannot be given by QMP." },
     { .name = "save_config", .summary = "write the definition as a script of commands", .form = FORM_WORDS,
       .args = save_config_args, .when = WHEN_ALWAYS, .run = run_save_config,
       .details = "The script gives the same machine, and the same bytes when saved again." },

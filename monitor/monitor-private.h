@@ -329,6 +329,11 @@ extern const struct property undo_args[];
 enum outcome undo_run(struct call *call, GError **error);
 enum outcome redo_run(struct call *call, GError **error);
 
+/* --- show (show.c), which machine-commands.c lists ----------------------------------------------------- */
+
+extern const struct property show_args[];
+enum outcome show_run(struct call *call, GError **error);
+
 /* --- peers (peer.c) --------------------------------------------------------------------------------------------- */
 
 struct peer *peer_find(struct monitor *m, const char *name);

@@ -9,5 +9,6 @@ EXTRA_DIST += testsuite/numon.numa/limits.exp
 EXTRA_DIST += testsuite/numon.numa/rules.exp
 EXTRA_DIST += testsuite/numon.numa/save.exp
 EXTRA_DIST += testsuite/numon.numa/session.exp
+EXTRA_DIST += testsuite/numon.numa/show.exp
 EXTRA_DIST += testsuite/numon.numa/split.exp
 EXTRA_DIST += testsuite/numon.numa/undo.exp

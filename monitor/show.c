@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* `show`: the configuration as a script of ours, as one QEMU command line or as QMP lines.  The latter two are made of
+ * the lines of a saved definition, whose options are QEMU's; before, what numon completes by itself is written out, as
+ * QEMU 7.2 has no `mem=` and no division of RAM on its machines. */
+#include <string.h>
+
+#include "boot.h"
+#include "monitor-private.h"
+
+enum { SHOW_FORMAT };
+enum show_format { SHOW_NUMON, SHOW_QEMU, SHOW_QMP };
+static const char *const format_names[] = {
+    [SHOW_NUMON] = "numon", [SHOW_QEMU] = "qemu", [SHOW_QMP] = "qmp", NULL
+};
+
+const struct property show_args[] = {
+    [SHOW_FORMAT] = { "-f", PROPERTY_CHOICE, .choices = format_names, .value_default = "numon",
+                      .help = "commands, a QEMU command line, or QMP lines" },
+    { 0 }
+};
+
+/* --- completed ------------------------------------------------------------------------------------------------ */
+
+static void
+free_id(const struct definition *d, unsigned node, char id[ID_SIZE])
+{
+    g_snprintf(id, ID_SIZE, "ram-node%u", node);
+    while (definition_backend(d, id))
+        g_strlcat(id, "x", ID_SIZE);
+}
+
+/* Each node's memory as a backend, the nodes that follow from the options there, no option of numon's own. */
+static struct definition *
+completed(const struct definition *d)
+{
+    struct definition *q = definition_copy(d);
+    struct topology *t = &q->topology;
+
+    definition_topology(d, t);
+    t->options.auto_enable = false;
+    t->options.auto_assign = AUTO_ASSIGN_DEFAULT;
+    if (t->smp.levels[SMP_MODULES] == 1)
+        t->smp.levels[SMP_MODULES] = 0;
+    for (unsigned id = 0; id < TOPOLOGY_NODES; id++) {
+        struct node *n = &t->nodes[id];
+        struct backend_options o;
+
+        if (n->present && n->has_mem && n->mem) {
+            free_id(q, id, n->memdev);
+            backend_options_init_default(&o, n->memdev, n->mem);
+            g_array_append_val(q->backends, o);
+        }
+        n->has_mem = false;
+    }
+    return q;
+}
+
+/* --- one command line ------------------------------------------------------------------------------------------- */
+
+static void
+add_option(GString *out, const char *option, const char *value)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789=,.:/_-+@%";
+    bool quote = !*value || strspn(value, plain) != strlen(value);
+    g_autofree char *word = quote ? g_shell_quote(value) : g_strdup(value);
+
+    g_string_append_printf(out, " %s %s", option, word);
+}
+
+/* The workload guest takes its parameters from the command line where numon does not put them into memory. */
+static void
+add_kernel(GString *out, const struct definition *d)
+{
+    bool builtin = strcmp(d->kernel, "builtin:workload") == 0;
+    g_autofree char *path = builtin ? boot_builtin_path(NULL) : g_strdup(d->kernel);
+    g_autofree char *pairs = builtin ? workload_parameters_format(&d->workload, true) : g_strdup("");
+    g_autofree char *text = g_strjoin(d->append && *pairs ? " " : "", pairs, d->append ? d->append : "", NULL);
+
+    if (!path)
+        return;
+    add_option(out, "-kernel", path);
+    if (*text)
+        add_option(out, "-append", text);
+}
+
+static void
+add_machine(GString *out, const struct definition *d)
+{
+    GString *name = g_string_new(NULL);
+
+    if (d->name) {
+        property_append_word(name, d->name);
+        add_option(out, "-name", name->str);
+    }
+    g_string_free(name, TRUE);
+    add_option(out, "-machine", d->topology.options.hmat ? "q35,hmat=on" : "q35");
+    if (d->accel == ACCEL_KVM)
+        add_option(out, "-accel", "kvm");
+}
+
+static void
+add_serial(GString *out, const struct definition *d)
+{
+    g_autofree char *listening = g_strdup_printf("%s,server=on,wait=off", d->serial);
+
+    add_option(out, "-serial", g_str_has_prefix(d->serial, "unix:") ? listening : d->serial);
+}
+
+/* "memory 2G" -> -m 2G, and so on, in the order of the saved lines. */
+static void
+add_lines(GString *out, char **lines)
+{
+    static const struct { const char *start, *option; } options[] = {
+        { "memory ", "-m" }, { "smp ", "-smp" }, { "object_add ", "-object" }, { "numa ", "-numa" },
+    };
+
+    for (; *lines; lines++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(options); i++) {
+            if (g_str_has_prefix(*lines, options[i].start))
+                add_option(out, options[i].option, *lines + strlen(options[i].start));
+        }
+    }
+}
+
+static void
+show_qemu(struct call *call, const struct definition *d, char **lines)
+{
+    g_autoptr(GString) out = g_string_new("qemu-system-x86_64");
+
+    add_machine(out, d);
+    if (!d->memory.entered) {
+        g_autofree char *ram = size_spell(definition_ram(d));
+
+        add_option(out, "-m", ram);
+    }
+    add_lines(out, lines);
+    add_kernel(out, d);
+    add_serial(out, d);
+    call_print(call, "%s\n", out->str);
+}
+
+/* --- QMP lines ---------------------------------------------------------------------------------------------------- */
+
+static void
+append_string(GString *out, const char *text)
+{
+    g_string_append_c(out, '"');
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            g_string_append_printf(out, "\\%c", *c);
+        else if (*c < ' ')
+            g_string_append_printf(out, "\\u%04x", *c);
+        else
+            g_string_append_c(out, (char)*c);
+    }
+    g_string_append_c(out, '"');
+}
+
+static void
+append_list(GString *out, const uint64_t *words, uint64_t limit)
+{
+    const char *comma = "";
+
+    g_string_append_c(out, '[');
+    for (uint64_t i = bits_next(words, limit, 0); i < limit; i = bits_next(words, limit, i + 1)) {
+        g_string_append_printf(out, "%s%" G_GUINT64_FORMAT, comma, i);
+        comma = ", ";
+    }
+    g_string_append_c(out, ']');
+}
+
+static void
+append_value(GString *out, const struct property *p, const struct value *v)
+{
+    switch (p->type) {
+    case PROPERTY_BOOL:
+        g_string_append(out, v->flag ? "true" : "false");
+        break;
+    case PROPERTY_UINT:
+    case PROPERTY_SIZE:
+        g_string_append_printf(out, "%" G_GUINT64_FORMAT, v->number);
+        break;
+    case PROPERTY_LIST:
+        append_list(out, v->words, p->max + 1);
+        break;
+    default:
+        append_string(out, v->word);
+        break;
+    }
+}
+
+/* {"execute": "COMMAND", "arguments": {"WHAT": "KIND", ...}}; 'text' is what our own save wrote. */
+static void
+append_command(GString *out, const char *command, const char *what, const char *kind, const struct property *table,
+               const char *text)
+{
+    g_autoptr(values) v = property_parse_options(table, -1, text, NULL);
+
+    g_assert(v);
+    g_string_append_printf(out, "{\"execute\": \"%s\", \"arguments\": {\"%s\": \"%s\"", command, what, kind);
+    for (unsigned i = 0; i < v->count; i++) {
+        if (!v->at[i].set)
+            continue;
+        g_string_append_printf(out, ", \"%s\": ", table[i].name);
+        append_value(out, &table[i], &v->at[i]);
+    }
+    g_string_append(out, "}}\n");
+}
+
+/* The variant that a line "object_add KIND,..." or "numa KIND,..." names. */
+static void
+append_variant(GString *out, const struct command *c, const char *execute, const char *what, const char *rest)
+{
+    size_t size = strcspn(rest, ",");
+
+    for (const struct command_variant *v = c->variants; v->name; v++) {
+        if (strlen(v->name) == size && !strncmp(v->name, rest, size))
+            append_command(out, execute, what, v->name, v->args, rest[size] ? rest + size + 1 : "");
+    }
+}
+
+static void
+show_qmp(struct call *call, char **lines)
+{
+    static const struct { const char *command, *execute, *what; } kinds[] = {
+        { "object_add", "object-add", "qom-type" }, { "numa", "set-numa-node", "type" },
+    };
+    g_autoptr(GString) out = g_string_new("{\"execute\": \"qmp_capabilities\"}\n");
+
+    for (; *lines; lines++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+            size_t size = strlen(kinds[i].command);
+
+            if (!strncmp(*lines, kinds[i].command, size) && (*lines)[size] == ' ')
+                append_variant(out, command_find(kinds[i].command), kinds[i].execute, kinds[i].what, *lines + size + 1);
+        }
+    }
+    g_string_append(out, "{\"execute\": \"x-exit-preconfig\"}\n");
+    call_print(call, "%s", out->str);
+}
+
+enum outcome
+show_run(struct call *call, GError **error)
+{
+    const struct definition *entered = machine_definition(call->monitor->machine);
+    g_autoptr(definition) d = completed(entered);
+    const struct value *format = &call->args->at[SHOW_FORMAT];
+    g_autofree char *text = definition_save(format->set && format->number != SHOW_NUMON ? d : entered);
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+
+    if (!format->set || format->number == SHOW_NUMON)
+        call_print(call, "%s", text);
+    else if (format->number == SHOW_QEMU)
+        show_qemu(call, d, lines);
+    else
+        show_qmp(call, lines);
+    return COMMAND_DONE;
+}

@@ -18,14 +18,14 @@ extern const char *const migrate_switchover_words[];
 /* Name in C, name for people, property type, unit of a number without suffix, min, max, default as typed, unit, words
  * of a choice (else NULL), help.  A choice's value is its index, a switch's 0 or 1. */
 #define MIGRATE_PARAMETERS(X)                                                                                      \
-    X(max_bandwidth, "max-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, "128M", "bytes/second", NULL,             \
-      "most that is sent in a second; 0 is unlimited")                                                             \
-    X(avail_switchover_bandwidth, "avail-switchover-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, "0",            \
-      "bytes/second", NULL, "bandwidth to reckon the switchover with; 0 is the measured one")                      \
-    X(downtime_limit, "downtime-limit", PROPERTY_UINT, 1, 0, 2000000, "300", "ms", NULL,                           \
-      "longest stop of the guest at the switchover")                                                               \
-    X(switchover, "switchover", PROPERTY_CHOICE, 0, 0, 0, "patient", NULL, migrate_switchover_words,               \
-      "patient finishes the first pass before it may stop the guest, eager may stop it at any time")               \
+    X(compress_level, "compress-level", PROPERTY_UINT, 1, 0, 9, "1", NULL, NULL,                                   \
+      "effort of compress: 0 none, 1 fast, 9 most")                                                                \
+    X(compress_threads, "compress-threads", PROPERTY_UINT, 1, 1, 255, "8", NULL, NULL,                             \
+      "threads that compress pages; fixed while a migration runs")                                                 \
+    X(compress_wait_thread, "compress-wait-thread", PROPERTY_BOOL, 0, 0, 0, "on", NULL, NULL,                      \
+      "wait while all these threads are at work; off sends a page whole then")                                     \
+    X(decompress_threads, "decompress-threads", PROPERTY_UINT, 1, 1, 255, "2", NULL, NULL,                         \
+      "threads of a destination that read compressed pages; fixed while a migration runs")                         \
     X(throttle_trigger_threshold, "throttle-trigger-threshold", PROPERTY_UINT, 1, 1, 100, "50", "%", NULL,         \
       "auto-converge: dirtied bytes that count as a strike, in percent of the bytes sent in the same time")        \
     X(cpu_throttle_initial, "cpu-throttle-initial", PROPERTY_UINT, 1, 1, 99, "20", "%", NULL,                      \
@@ -36,6 +36,16 @@ extern const char *const migrate_switchover_words[];
       "auto-converge: take no more than seems to be needed")                                                       \
     X(max_cpu_throttle, "max-cpu-throttle", PROPERTY_UINT, 1, 1, 99, "99", "%", NULL,                              \
       "auto-converge: most that is taken; not below cpu-throttle-initial")                                         \
+    X(max_bandwidth, "max-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, "128M", "bytes/second", NULL,             \
+      "most that is sent in a second; 0 is unlimited")                                                             \
+    X(avail_switchover_bandwidth, "avail-switchover-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, "0",            \
+      "bytes/second", NULL, "bandwidth to reckon the switchover with; 0 is the measured one")                      \
+    X(downtime_limit, "downtime-limit", PROPERTY_UINT, 1, 0, 2000000, "300", "ms", NULL,                           \
+      "longest stop of the guest at the switchover")                                                               \
+    X(xbzrle_cache_size, "xbzrle-cache-size", PROPERTY_SIZE, 1, PAGE_SIZE, UINT64_MAX, "64M", "bytes", NULL,       \
+      "memory for copies of pages that xbzrle compares with, a power of two; a new size empties it")               \
+    X(switchover, "switchover", PROPERTY_CHOICE, 0, 0, 0, "patient", NULL, migrate_switchover_words,               \
+      "patient finishes the first pass before it may stop the guest, eager may stop it at any time")               \
     X(switchover_timeout, "switchover-timeout", PROPERTY_UINT, 1, 100, 600000, "5000", "ms", NULL,                 \
       "without progress for so long while switching over, the source goes on by itself")
 
@@ -50,19 +60,28 @@ extern const size_t migrate_parameter_offsets[];
 void migrate_parameters_init(struct migrate_parameters *p);
 /* Live: a running migration takes it up at its next slice.  Error: ARGUMENT. */
 bool migrate_parameter_set(struct migrate_parameters *p, const char *name, const char *value, GError **error);
+struct session;
+/* The same while 's' (NULL: none) may be under way, which is given what it needs for the new value; without room for
+ * a page cache of the size asked all stays as it was.  '*ret_note' says what was made of the value if that is not
+ * what was asked, else NULL; caller frees.  Errors: ARGUMENT, HOST.  Main. */
+bool session_parameter_set(struct session *s, struct migrate_parameters *p, const char *name, const char *value,
+                           char **ret_note, GError **error);
 /* The value of the table's entry 'at' as info shows it, without its unit: "134217728", "patient", "on".  Caller
  * frees. */
 char *migrate_parameter_text(const struct migrate_parameters *p, unsigned at);
 
 /* X(C name, name for people, help): all default off. */
 #define MIGRATE_CAPABILITIES(X)                                                                                     \
-    X(return_path, "return-path", "refuse a transport without a way back (where there is one it is always open)")  \
+    X(xbzrle, "xbzrle", "after the first pass send what changed in a page; QEMU's stream analyser cannot read that") \
     X(auto_converge, "auto-converge", "slow the guest's CPUs down while it dirties memory faster than the line")   \
+    X(zero_blocks, "zero-blocks", "taken for the sake of old scripts: it changes nothing here")                    \
+    X(compress, "compress",                                                                                        \
+      "threads compress pages, with xbzrle those of the first pass; QEMU's stream analyser cannot read that")      \
     X(events, "events", "an event line at each change of state and each pass")                                     \
+    X(return_path, "return-path", "refuse a transport without a way back (where there is one it is always open)")  \
     X(pause_before_switchover, "pause-before-switchover",                                                          \
       "the guest being stopped, wait for `migrate_continue pre-switchover`")                                       \
-    X(checksum, "checksum", "sum every byte of the stream up; the destination compares before it answers")         \
-    X(zero_blocks, "zero-blocks", "taken for the sake of old scripts: it changes nothing here")
+    X(checksum, "checksum", "sum every byte of the stream up; the destination compares before it answers")
 
 struct migrate_capabilities {
 #define X(c, name, help) _Atomic bool c;
@@ -97,7 +116,14 @@ migrate_state_ended(enum migrate_state s)
     X(precopy_bytes, "bytes", "of RAM before the guest stopped")                           \
     X(downtime_bytes, "bytes", "of RAM after the guest stopped")                           \
     X(throttle_strikes, "strikes", "seconds in which the guest dirtied more than auto-converge lets pass")         \
-    X(dirty_syncs, "syncs", "collections of the dirty log, the first all-dirty one included")
+    X(dirty_syncs, "syncs", "collections of the dirty log, the first all-dirty one included")  \
+    X(xbzrle_pages, "pages", "found in the page cache: sent as a difference, whole, or not at all") \
+    X(xbzrle_bytes, "bytes", "of these, without the word that begins each record")         \
+    X(xbzrle_misses, "pages", "not found in the page cache")                               \
+    X(xbzrle_overflows, "pages", "whose difference would have been larger than a page")    \
+    X(compress_pages, "pages", "sent compressed")                                          \
+    X(compressed_bytes, "bytes", "of these, without the word that begins each record")     \
+    X(compress_busy, "pages", "sent whole because all compressing threads were at work")
 
 struct migrate_counters {
 #define X(c, unit, help) _Atomic uint64_t c;
@@ -207,6 +233,12 @@ struct migrate_info {
 #undef X
     unsigned throttle_percent;              /* auto-converge: of the vCPUs' time, now */
     uint64_t dirty_pages_rate;              /* pages per second over the last sync period */
+    /* Zero without the capability.  Rates are of the last period. */
+    bool xbzrle, compress;
+    uint64_t cache_bytes;
+    double xbzrle_miss_rate;                /* misses per page looked at */
+    double xbzrle_encoding_rate;            /* raw bytes per encoded byte */
+    double compress_busy_rate, compress_rate;   /* the same: busy per page, raw per compressed */
     double mbps;                            /* 10^6 bit/s: last window, or the whole once ended */
     uint64_t pages_per_second;
 };

@@ -30,6 +30,18 @@ static const struct { const char *key, *label, *unit; } migrate_lines[] = {
     { "throttle-strikes", "throttle strikes", "" },
     { "precopy-bytes", "precopy ram", " kbytes" },
     { "downtime-bytes", "downtime ram", " kbytes" },
+    { "xbzrle-cache-size", "cache size", " bytes" },
+    { "xbzrle-bytes", "xbzrle transferred", " kbytes" },
+    { "xbzrle-pages", "xbzrle pages", " pages" },
+    { "xbzrle-cache-miss", "xbzrle cache miss", " pages" },
+    { "xbzrle-cache-miss-rate", "xbzrle cache miss rate", "" },
+    { "xbzrle-encoding-rate", "xbzrle encoding rate", "" },
+    { "xbzrle-overflow", "xbzrle overflow", "" },
+    { "compression-pages", "compression pages", " pages" },
+    { "compression-busy", "compression busy", "" },
+    { "compression-busy-rate", "compression busy rate", "" },
+    { "compressed-size", "compressed size", " kbytes" },
+    { "compression-rate", "compression rate", "" },
 };
 
 static void
@@ -78,6 +90,28 @@ put_ram(GVariantDict *dict, const struct migrate_info *i)
         put(dict, "downtime-bytes", i->downtime_bytes);
 }
 
+static void
+put_xbzrle(GVariantDict *dict, const struct migrate_info *i)
+{
+    put(dict, "xbzrle-cache-size", i->cache_bytes);
+    put(dict, "xbzrle-bytes", i->xbzrle_bytes);
+    put(dict, "xbzrle-pages", i->xbzrle_pages);
+    put(dict, "xbzrle-cache-miss", i->xbzrle_misses);
+    g_variant_dict_insert(dict, "xbzrle-cache-miss-rate", "d", i->xbzrle_miss_rate);
+    g_variant_dict_insert(dict, "xbzrle-encoding-rate", "d", i->xbzrle_encoding_rate);
+    put(dict, "xbzrle-overflow", i->xbzrle_overflows);
+}
+
+static void
+put_compression(GVariantDict *dict, const struct migrate_info *i)
+{
+    put(dict, "compression-pages", i->compress_pages);
+    put(dict, "compression-busy", i->compress_busy);
+    g_variant_dict_insert(dict, "compression-busy-rate", "d", i->compress_busy_rate);
+    put(dict, "compressed-size", i->compressed_bytes);
+    g_variant_dict_insert(dict, "compression-rate", "d", i->compress_rate);
+}
+
 static const char *
 owner_word(const struct migrate_info *i)
 {
@@ -115,6 +149,10 @@ get_migrate(struct monitor *m, const struct values *args, GError **error)
         g_variant_dict_insert(&dict, "guest", "s", owner_word(&info));
     put_times(&dict, &info);
     put_ram(&dict, &info);
+    if (info.xbzrle)
+        put_xbzrle(&dict, &info);
+    if (info.compress)
+        put_compression(&dict, &info);
     migrate_info_release(&info);
     return g_variant_dict_end(&dict);
 }

@@ -314,11 +314,16 @@ static enum outcome
 run_set_parameter(struct call *call, GError **error)
 {
     const struct value *v = call->args->at;
+    struct machine *m = call->monitor->machine;
+    g_autofree char *note = NULL;
 
-    if (!migrate_parameter_set(machine_parameters(call->monitor->machine), v[SET_A_NAME].word, v[SET_A_VALUE].word,
-                               error))
+    if (!session_parameter_set(machine_session(m), machine_parameters(m), v[SET_A_NAME].word, v[SET_A_VALUE].word,
+                               &note, error))
         return COMMAND_FAILED;
-    echo_parameter(call, v[SET_A_NAME].word, v[SET_A_VALUE].word);
+    if (note)
+        call_print(call, "%s\n", note);
+    else
+        echo_parameter(call, v[SET_A_NAME].word, v[SET_A_VALUE].word);
     return COMMAND_DONE;
 }
 

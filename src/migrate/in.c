@@ -88,6 +88,7 @@ take_machine_fields(struct in *n, uint64_t *ret_id, GError **error)
         return input_fail(&n->input, error, "the stream needs features that are not known here (0x%" PRIx64 ")",
                           features & ~(uint64_t)FEATURES_KNOWN);
     n->input.summing = features & FEATURE_CHECKSUM;
+    n->ram.features = features;
     return expect32(n, PAGE_SIZE, "the source's page size", error);
 }
 
@@ -471,6 +472,7 @@ discard(struct in *n, GError **error)
     struct session *s = n->session;
 
     bool asked = outcome_discard(s);
+    ram_in_stop(&n->ram);
     improve_error(n, asked, error);
     s->guest.reset(s->guest.self);
     if (n->channel && channel_two_way(n->channel))

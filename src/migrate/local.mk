@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h \
-	src/migrate/parameters.c src/migrate/wire.c src/migrate/scan.c src/migrate/presence.c src/migrate/pace.c src/migrate/converge.c \
+	src/migrate/parameters.c src/migrate/wire.c src/migrate/scan.c src/migrate/presence.c src/migrate/pace.c \
+	src/migrate/converge.c src/migrate/xbzrle.c src/migrate/page-cache.c src/migrate/compress.c src/migrate/ram-out.c \
 	src/migrate/address.c src/migrate/channel.c src/migrate/child.c src/migrate/file.c src/migrate/listener.c \
 	src/migrate/checksum.c src/migrate/output.c src/migrate/input.c src/migrate/session.c src/migrate/return.c \
 	src/migrate/outcome.c src/migrate/out.c src/migrate/in.c src/migrate/ram-in.c
 
 unit_programs += testsuite/unit/test-wire testsuite/unit/test-scan testsuite/unit/test-pace testsuite/unit/test-converge \
-	testsuite/unit/test-migrate testsuite/unit/test-handoff testsuite/unit/test-engine
+	testsuite/unit/test-migrate testsuite/unit/test-handoff testsuite/unit/test-engine \
+	testsuite/unit/test-xbzrle testsuite/unit/test-compress testsuite/unit/test-coding
 testsuite_unit_test_wire_SOURCES = testsuite/unit/test-wire.c
 testsuite_unit_test_scan_SOURCES = testsuite/unit/test-scan.c
 testsuite_unit_test_converge_SOURCES = testsuite/unit/test-converge.c
@@ -14,6 +16,10 @@ testsuite_unit_test_pace_SOURCES = testsuite/unit/test-pace.c
 testsuite_unit_test_migrate_SOURCES = testsuite/unit/test-migrate.c testsuite/unit/migrate-fake.c \
 	testsuite/unit/migrate-fake.h
 testsuite_unit_test_engine_SOURCES = testsuite/unit/test-engine.c testsuite/unit/migrate-fake.c \
+	testsuite/unit/migrate-fake.h
+testsuite_unit_test_xbzrle_SOURCES = testsuite/unit/test-xbzrle.c
+testsuite_unit_test_compress_SOURCES = testsuite/unit/test-compress.c
+testsuite_unit_test_coding_SOURCES = testsuite/unit/test-coding.c testsuite/unit/migrate-fake.c \
 	testsuite/unit/migrate-fake.h
 testsuite_unit_test_handoff_SOURCES = testsuite/unit/test-handoff.c testsuite/unit/migrate-fake.c \
 	testsuite/unit/migrate-link.c testsuite/unit/migrate-fake.h

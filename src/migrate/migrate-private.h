@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What the files of src/migrate share.  wire, scan and pace are pure; channel, listener and child are descriptors;
+/* What the files of src/migrate share.  wire, scan, xbzrle and pace are pure; channel, listener and child are descriptors;
  * output and input are buffers over a channel; out, in, return and outcome are the threads; session holds all. */
 #ifndef MIGRATE_PRIVATE_H
 #define MIGRATE_PRIVATE_H
@@ -36,7 +36,11 @@ enum {
     RAM_PAGE                = 0x008,
     RAM_EOS                 = 0x010,
     RAM_CONTINUE            = 0x020,
+    RAM_XBZRLE              = 0x040,
+    RAM_COMPRESS            = 0x100,
     RAM_FLAGS               = PAGE_SIZE - 1,
+
+    XBZRLE_ENCODING         = 1,            /* the only one there is */
 
     RETURN_SHUT             = 1,
     RETURN_PONG             = 2,
@@ -52,8 +56,11 @@ enum {
     DESCRIPTION_MOST        = 10 * 1024 * 1024,
 };
 
-/* What a reader of the stream must know, told by its configuration.  1 and 2 are other codings of pages. */
-enum { FEATURE_CHECKSUM = 1 << 2, FEATURES_KNOWN = FEATURE_CHECKSUM };
+/* What a reader of the stream must know, told by its configuration. */
+enum {
+    FEATURE_XBZRLE = 1 << 0, FEATURE_COMPRESS = 1 << 1, FEATURE_CHECKSUM = 1 << 2,
+    FEATURES_KNOWN = FEATURE_XBZRLE | FEATURE_COMPRESS | FEATURE_CHECKSUM,
+};
 #define CHECKSUM_SECTION "checksum"
 enum { CHECKSUM_VERSION = 1 };
 
@@ -66,8 +73,8 @@ void wire_put32(GByteArray *out, uint32_t value);
 void wire_put64(GByteArray *out, uint64_t value);
 /* A length byte and 1 to 127 bytes. */
 void wire_put_name(GByteArray *out, const char *name);
-/* Magic, version, configuration with its subsection: migration id, features needed to read the stream,
- * page size, length and text of guest.describe(). */
+/* Magic, version, configuration with its subsection: migration id, features needed to read the stream, page size,
+ * length and text of guest.describe(). */
 void wire_put_head(GByteArray *out, const char *machine_type, uint64_t id, uint64_t features, const char *text);
 void wire_put_command(GByteArray *out, uint16_t command, const void *data, uint16_t size);
 void wire_put_ping(GByteArray *out, uint32_t value);
@@ -78,7 +85,7 @@ void wire_put_footer(GByteArray *out, uint32_t id);
 void wire_put_block_list(GByteArray *out, const struct guest_map *map);
 void wire_put_global_state(GByteArray *out, const char *run_state);
 void wire_put_return(GByteArray *out, uint16_t type, const void *data, uint16_t size);
-/* Header of a ZERO or PAGE record; 'name' NULL means the block of the record before.  Returns its size. */
+/* Header of a page's record; 'name' NULL means the block of the record before.  Returns its size. */
 size_t wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned flags, const char *name);
 /* The JSON text at the stream's end.  Its last bytes are the tail that wire_description_tail gives, so that no
  * shortened text passes for a whole one.  Its length avoids what REFERENCE.md 3.9 row 6 forbids. */
@@ -148,6 +155,66 @@ void presence_release(struct presence *p);
 /* Sets bit i of 'absent' if page first + i is known to be zero without having to be read, and clears the others. */
 void presence_absent(const struct presence *p, const struct block *b, uint64_t first, uint64_t count,
                      uint64_t *absent);
+
+/* --- xbzrle.c: a page as the difference from its predecessor (REFERENCE.md 4.1), pure --------------------------- */
+
+#define XBZRLE_TOO_BIG SIZE_MAX
+/* Writes what turns 'old' into 'new', both of 'size' bytes (PAGE_SIZE at most), to 'out', which has 'room' bytes.
+ * Returns the encoded size, 0 if the pages are equal, XBZRLE_TOO_BIG if 'room' does not suffice. */
+size_t xbzrle_encode(const uint8_t *old, const uint8_t *new, size_t size, uint8_t *out, size_t room);
+/* Turns 'page' into what it became; false if 'coded' is no encoding or leaves the page ('page' is spoiled then). */
+bool xbzrle_decode(const uint8_t *coded, size_t coded_size, uint8_t *page, size_t size);
+/* For tests: with these units of the CPU, which it must have. */
+enum xbzrle_unit { XBZRLE_PLAIN, XBZRLE_AVX2, XBZRLE_AVX512, XBZRLE_UNITS };
+bool xbzrle_has(enum xbzrle_unit unit);
+size_t xbzrle_encode_by(enum xbzrle_unit unit, const uint8_t *old, const uint8_t *new, size_t size, uint8_t *out,
+                        size_t room);
+
+/* --- page-cache.c: pages as the destination has them ------------------------------------------------------------ */
+
+struct page_cache;
+/* 'bytes' is a power of two, PAGE_SIZE at least.  Error HOST: there is not so much memory. */
+struct page_cache *page_cache_new(uint64_t bytes, GError **error);
+void page_cache_free(struct page_cache *c);
+uint64_t page_cache_bytes(const struct page_cache *c);
+/* The largest size of a cache that is not above 'bytes'; PAGE_SIZE at least. */
+uint64_t page_cache_size_round(uint64_t bytes);
+/* Addresses are multiples of PAGE_SIZE, all blocks one behind the other; an age is the count of dirty syncs. */
+/* The page's copy, which thereby gets this age; NULL: it is not there. */
+uint8_t *page_cache_find(struct page_cache *c, uint64_t address, uint64_t age);
+/* Makes the slot this page's; the caller fills it.  NULL: another page has it that was of use lately. */
+uint8_t *page_cache_insert(struct page_cache *c, uint64_t address, uint64_t age);
+
+/* --- compress.c: pages as zlib streams, by worker threads ------------------------------------------------------- */
+
+/* zlib's compressBound(PAGE_SIZE): no level makes a page longer. */
+enum { CODED_MOST = PAGE_SIZE + (PAGE_SIZE >> 12) + (PAGE_SIZE >> 14) + 13 };
+
+struct squeeze_job {
+    struct block *block;            /* whose page it is, for the owner of the pool */
+    uint64_t offset;                /* in the block */
+    uint64_t place;                 /* in the stream, of its record */
+    int level;                      /* deflate, in: 0 to 9 */
+    uint8_t page[PAGE_SIZE];        /* deflate, in: a copy, which its guest cannot change */
+    uint8_t *target;                /* inflate, out: a page */
+    uint8_t coded[CODED_MOST];      /* deflate: out; inflate: in */
+    uint32_t coded_size;
+    bool good;                      /* out */
+    const char *why;                /* out: if not good */
+};
+
+/* All functions: the migration thread. */
+struct pool;
+struct pool *pool_new(bool inflates, unsigned count, GError **error);
+void pool_free(struct pool *p);     /* joins; what is under way is finished and lost */
+/* A job to fill and give; '*ret_done' says that its last result must be used first.  NULL: all are at work. */
+struct squeeze_job *pool_take(struct pool *p, bool wait, bool *ret_done);
+void pool_give(struct pool *p, struct squeeze_job *job);
+/* Waits until nothing is under way and hands every result to 'done'. */
+bool pool_drain(struct pool *p, bool (*done)(void *self, struct squeeze_job *job, GError **error), void *self,
+                GError **error);
+/* Is some result still to come that goes to 'target'? */
+bool pool_works_on(struct pool *p, const uint8_t *target);
 
 /* --- pace.c: how fast may we send, how fast did we (REFERENCE.md 4.5) ------------------------------------------- */
 
@@ -379,12 +446,15 @@ struct session {
     uint8_t first[4] GUARDED;       /* the bytes read of it */
     unsigned first_size GUARDED;
     bool connected GUARDED;         /* there was one */
+    struct page_cache *new_cache GUARDED;       /* owned; main made it, the worker takes it; NULL: goes on with his */
+    uint64_t cache_bytes GUARDED;               /* 0: differences are not used */
     int64_t begin_us GUARDED, active_us GUARDED, stop_us GUARDED, end_us GUARDED;
 
     struct migrate_counters counters;           /* atomic */
     /* Atomic; written by the worker. */
     _Atomic uint64_t throttle_percent;
     _Atomic uint64_t remaining_bytes, dirty_rate, expected_downtime_ms, pages_per_second, bytes_per_second;
+    _Atomic double xbzrle_miss_rate, xbzrle_encoding_rate, compress_busy_rate, compress_rate;
 };
 
 /* Makes the transition and tells main; false if the session was cancelled meanwhile. */
@@ -446,6 +516,40 @@ bool input_take_name(struct input *in, char ret[NAME_MOST + 1], GError **error);
 /* Error PEER: the message and the place in the stream. */
 bool input_fail(struct input *in, GError **error, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
+/* --- ram-out.c: the pages of a source --------------------------------------------------------------------------- */
+
+enum { RUN_MOST = 512 };            /* pages taken from the log at once */
+
+struct ram_out {
+    struct session *session;        /* borrowed, as output and subscriber */
+    struct output *output;
+    struct subscriber *subscriber;
+    struct presence presence;
+    struct block *block;            /* of the last record; NULL: none */
+    bool one_way;
+    bool swept;                     /* the first pass is over */
+    bool last;                      /* the guest is stopped: what goes now is not sent again */
+    struct sweep edge;              /* where the first pass was broken off; with 'swept' without meaning */
+    uint64_t taken;                 /* pages, of those taken from the log since the caller set this to 0 */
+    struct pool *pool;              /* owned; NULL: pages are not compressed */
+    struct page_cache *cache;       /* owned; NULL: differences are not used */
+    uint64_t *starts;               /* a block: address of its first byte in the cache's numbering; owned */
+    uint64_t handled;               /* pages looked at, of the whole */
+    struct ram_rates { uint64_t handled, misses, deltas, delta_bytes, busy, squeezed, squeezed_bytes; } before;
+    bool reckoned;                  /* rates are known */
+    uint8_t now[PAGE_SIZE], coded[PAGE_SIZE];
+};
+bool ram_out_init(struct ram_out *r, struct session *s, struct output *output, GError **error);
+void ram_out_release(struct ram_out *r);
+/* A part of the section begins, everything before it was flushed: a new page cache is taken up. */
+void ram_out_part(struct ram_out *r);
+/* Sends the pages of a run: clears it in the log first, then reads them. */
+bool ram_out_run(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, GError **error);
+/* Sends what workers still have. */
+bool ram_out_drain(struct ram_out *r, GError **error);
+/* A period is over: rates of the period.  At the end only if it is the first. */
+void ram_out_reckon(struct ram_out *r, bool end);
+
 /* --- ram-in.c: the section "ram" of a destination --------------------------------------------------------------- */
 
 struct ram_in {
@@ -456,8 +560,13 @@ struct ram_in {
     bool *listed;
     struct block *block;            /* of the record before; NULL at first */
     _Atomic uint64_t *counter;      /* where bytes of RAM count */
+    uint64_t features;              /* of the stream */
+    uint64_t place;                 /* in the stream, of the record at hand */
+    struct pool *pool;              /* owned; NULL: no page is compressed */
+    uint8_t coded[PAGE_SIZE];
 };
 bool ram_in_init(struct ram_in *r, struct session *s, struct input *in);
+void ram_in_stop(struct ram_in *r);         /* nothing writes to RAM any more */
 void ram_in_release(struct ram_in *r);
 bool ram_in_start(struct ram_in *r, GError **error);        /* payload of START */
 bool ram_in_pages(struct ram_in *r, GError **error);        /* payload of PART and END */

@@ -14,7 +14,6 @@
 
 enum { RAM_ID = 1, STATE_ID = 2, FIRST_SECTION_ID = 3 };
 enum { PING_BEGIN = 1, PING_LOADED = 0x4e4d };
-enum { RUN_MOST = 512 };            /* pages taken from the log at once */
 enum { EXPECTED_DOWNTIME_BYTES = 10000 };       /* REFERENCE.md 4.5 */
 enum { RATE_PERIOD_US = 1000 * 1000 };
 /* With auto-converge a long pass must not keep the guest from being slowed down (REFERENCE.md 4.3). */
@@ -30,15 +29,12 @@ struct out {
     struct pace pace;
     struct subscriber *subscriber;
     struct sweep sweep;
-    struct presence presence;
-    struct block *block;            /* of the last record; NULL: none */
+    struct ram_out ram;
     GByteArray *bytes;              /* for headers; empty between uses */
-    bool swept;                     /* the first pass is over */
-    struct sweep edge;              /* where the first pass was broken off; with 'swept' without meaning */
     bool stopped;                   /* we stopped the guest */
     enum migrate_owner owner;
     /* Since the last dirty sync. */
-    uint64_t pages_at_sync, pages_taken;
+    uint64_t pages_at_sync;
     uint64_t rate_pages;            /* dirtied since rate_us */
     int64_t rate_us;
     int64_t sync_us;                /* of the last sync */
@@ -53,53 +49,24 @@ parameter(const _Atomic uint64_t *p)
 
 /* --- pages ------------------------------------------------------------------------------------------------------ */
 
-/* Was a record of this page sent before? */
-static bool
-sent_before(const struct out *o, const struct block *b, uint64_t index)
+/* What is in the output since 'before' counts as sent. */
+static void
+spend(struct out *o, uint64_t before, uint64_t pages)
 {
-    /* While the first pass goes on nothing behind it is sent again. */
-    if (o->swept || !o->stopped)
-        return o->swept;
-    return b->index < o->edge.block || (b->index == o->edge.block && index < o->edge.page);
+    uint64_t bytes = o->output.queued - before;
+
+    pace_spend(&o->pace, bytes, pages);
+    counter_add(o->ram.last ? &o->session->counters.downtime_bytes : &o->session->counters.precopy_bytes, bytes);
 }
 
-static bool
-send_page(struct out *o, struct block *b, uint64_t index, bool absent, GError **error)
-{
-    struct session *s = o->session;
-    const uint8_t *page = b->host + index * PAGE_SIZE;
-    const char *name = b == o->block ? NULL : b->name;
-    /* A reader of files may pass over a zero record, taking it that a file is zero from the first: so there a page
-     * that became zero again goes whole (QEMU's stream analyser does so). */
-    bool zero = absent || ((o->back || !sent_before(o, b, index)) && page_is_zero(page));
-    uint8_t header[RAM_HEADER_MOST + 1];
-    size_t size = wire_ram_header(header, index * PAGE_SIZE, zero ? RAM_ZERO : RAM_PAGE, name);
-
-    o->block = b;
-    counter_add(zero ? &s->counters.pages_zero : &s->counters.pages_normal, 1);
-    if (!zero)
-        return output_put_page(&o->output, header, size, page, error);
-    header[size++] = 0;
-    return output_put(&o->output, header, size, error);
-}
-
-/* Clears the run in the log first, then reads what was set of it. */
 static bool
 send_run(struct out *o, struct block *b, uint64_t first, uint64_t count, GError **error)
 {
-    uint64_t taken = 0, before = o->output.queued, absent[WORDS_FOR(RUN_MOST)] = { 0 };
+    uint64_t before = o->output.queued;
 
-    if (!hub_clear(o->session->guest.hub, o->subscriber, b, first, count, &taken, error))
+    if (!ram_out_run(&o->ram, b, first, count, error))
         return false;
-    o->pages_taken += taken;
-    if (!o->swept)
-        presence_absent(&o->presence, b, first, count, absent);
-    for (uint64_t i = 0; i < count; i++)
-        if (!send_page(o, b, first + i, bit_test(absent, i), error))
-            return false;
-    uint64_t bytes = o->output.queued - before;
-    pace_spend(&o->pace, bytes, count);
-    counter_add(o->stopped ? &o->session->counters.downtime_bytes : &o->session->counters.precopy_bytes, bytes);
+    spend(o, before, count);
     return true;
 }
 
@@ -145,6 +112,7 @@ put_bytes(struct out *o, GError **error)
 static bool
 begin_part(struct out *o, uint8_t record, GError **error)
 {
+    ram_out_part(&o->ram);
     wire_put_part(o->bytes, record, RAM_ID);
     return put_bytes(o, error);
 }
@@ -152,6 +120,11 @@ begin_part(struct out *o, uint8_t record, GError **error)
 static bool
 end_part(struct out *o, GError **error)
 {
+    uint64_t before = o->output.queued;
+
+    if (!ram_out_drain(&o->ram, error))
+        return false;
+    spend(o, before, 0);
     wire_put64(o->bytes, RAM_EOS);
     wire_put_footer(o->bytes, RAM_ID);
     return put_bytes(o, error) && output_flush(&o->output, error) && memory_is_whole(&o->session->guest, error);
@@ -163,10 +136,10 @@ end_part(struct out *o, GError **error)
 static uint64_t
 newly_dirty(struct out *o, uint64_t pages)
 {
-    uint64_t known = pages + o->pages_taken, before = o->pages_at_sync;
+    uint64_t known = pages + o->ram.taken, before = o->pages_at_sync;
 
     o->pages_at_sync = pages;
-    o->pages_taken = 0;
+    o->ram.taken = 0;
     return known > before ? known - before : 0;
 }
 
@@ -183,6 +156,7 @@ reckon_dirty_rate(struct out *o, uint64_t fresh)
     atomic_store(&s->dirty_rate, o->rate_pages * 1000000 / (uint64_t)passed);
     o->rate_pages = 0;
     o->rate_us = now;
+    ram_out_reckon(&o->ram, false);
 }
 
 static bool
@@ -282,9 +256,9 @@ look_ahead(struct out *o, bool end, bool *ret_fits, GError **error)
     uint64_t bytes = sweep_remaining(s->guest.map, o->subscriber) * PAGE_SIZE;
 
     *ret_fits = false;
-    o->swept = o->swept || end;
-    bool may_stop = o->swept || parameter(&s->parameters->switchover) == SWITCHOVER_EAGER;
-    bool late = o->swept && converges(o) && g_get_monotonic_time() - o->sync_us >= CONVERGE_SYNC_US;
+    o->ram.swept = o->ram.swept || end;
+    bool may_stop = o->ram.swept || parameter(&s->parameters->switchover) == SWITCHOVER_EAGER;
+    bool late = o->ram.swept && converges(o) && g_get_monotonic_time() - o->sync_us >= CONVERGE_SYNC_US;
     atomic_store(&s->remaining_bytes, bytes);
     if (!end && !late && (!may_stop || bytes > threshold(o)))
         return true;
@@ -355,7 +329,8 @@ connect_out(struct out *o, GError **error)
     o->output.channel = o->channel;
     o->output.accepted = &s->counters.bytes;
     o->output.summing = s->features & FEATURE_CHECKSUM;
-    if (!channel_two_way(o->channel))
+    o->ram.one_way = !channel_two_way(o->channel);
+    if (o->ram.one_way)
         return true;
     o->back = return_new(o->channel, error);
     if (o->back)
@@ -373,6 +348,7 @@ begin_passes(struct out *o, GError **error)
     o->subscriber = hub_subscribe(s->guest.hub, "migration", error);
     if (!o->subscriber)
         return false;
+    o->ram.subscriber = o->subscriber;
     sweep_fill(s->guest.map, o->subscriber);
     sweep_begin(&o->sweep, s->guest.map, o->subscriber);
     counter_add(&s->counters.dirty_syncs, 1);
@@ -420,7 +396,8 @@ stop_guest(struct out *o, GError **error)
     s->stop_us = g_get_monotonic_time();
     lock_drop(&s->lock);
     o->stopped = true;
-    o->edge = o->sweep;
+    o->ram.last = true;
+    o->ram.edge = o->sweep;
     s->guest.stop(s->guest.self);
     if (pauses && !pause_before_switchover(o, error))
         return false;
@@ -447,7 +424,10 @@ send_last_pages(struct out *o, GError **error)
         if (!session_alive(o->session, error) || !send_run(o, b, first, count, error))
             return false;
     atomic_store(&o->session->remaining_bytes, 0);
-    return end_part(o, error);
+    if (!end_part(o, error))
+        return false;
+    ram_out_reckon(&o->ram, true);
+    return true;
 }
 
 static bool
@@ -635,7 +615,7 @@ run_out(struct out *o, GError **error)
     struct session *s = o->session;
     g_autofree char *text = s->guest.describe(s->guest.self);
 
-    return connect_out(o, error) && send_head(o, text, error) && begin_passes(o, error) && send_passes(o, error)
+    return ram_out_init(&o->ram, s, &o->output, error) && connect_out(o, error) && send_head(o, text, error) && begin_passes(o, error) && send_passes(o, error)
         && switch_over(o, strlen(text), error);
 }
 
@@ -670,7 +650,7 @@ release_out(struct out *o)
     return_free(o->back);
     channel_free(o->channel);
     g_byte_array_unref(o->bytes);
-    presence_release(&o->presence);
+    ram_out_release(&o->ram);
     g_free(o);
 }
 
@@ -684,7 +664,6 @@ out_main(void *session)
     o->session = s;
     o->owner = OWNER_HERE;
     o->bytes = g_byte_array_new();
-    presence_init(&o->presence);
     bool done = run_out(o, &error);
     enum migrate_owner owner = o->owner;
     end_throttle(o);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Parameters, capabilities and counters: tables made from the one declaration of each in migrate.h. */
-#include "migrate.h"
+#include "migrate-private.h"
 
 const char *const migrate_switchover_words[] = { "patient", "eager", NULL };
 
@@ -42,6 +42,8 @@ store_parameter(struct migrate_parameters *p, unsigned at, const char *text, GEr
 
     if (good) {
         _Atomic uint64_t *place = (_Atomic uint64_t *)((char *)p + migrate_parameter_offsets[at]);
+        if (place == &p->xbzrle_cache_size)
+            value.number = page_cache_size_round(value.number);
         atomic_store(place, property->type == PROPERTY_BOOL ? value.flag : value.number);
     }
     g_free(value.word);

@@ -60,8 +60,15 @@ ram_in_init(struct ram_in *r, struct session *s, struct input *in)
 }
 
 void
+ram_in_stop(struct ram_in *r)
+{
+    g_clear_pointer(&r->pool, pool_free);
+}
+
+void
 ram_in_release(struct ram_in *r)
 {
+    ram_in_stop(r);
     for (unsigned i = 0; r->seen && i < block_count(r); i++)
         g_free(r->seen[i]);
     g_clear_pointer(&r->seen, g_free);
@@ -113,6 +120,11 @@ ram_in_start(struct ram_in *r, GError **error)
 {
     uint64_t word, left;
 
+    if (r->features & FEATURE_COMPRESS) {
+        r->pool = pool_new(true, (unsigned)counter_read(&r->session->parameters->decompress_threads), error);
+        if (!r->pool)
+            return false;
+    }
     if (!input_take64(r->input, &word, error))
         return false;
     if ((word & RAM_FLAGS) != RAM_MEM_SIZE)
@@ -153,33 +165,153 @@ load_normal(struct ram_in *r, uint8_t *page, GError **error)
     return input_read(r->input, page, PAGE_SIZE, error);
 }
 
-/* One ZERO or PAGE record, whose first word is read. */
-static bool
-load_page(struct ram_in *r, uint64_t offset, unsigned flags, GError **error)
+/* What became of a page that changed here counts for who follows the guest's writes. */
+static void
+mark_page(struct ram_in *r, struct block *b, uint64_t offset)
 {
     struct hub *hub = r->session->guest.hub;
+
+    if (hub && hub_active(hub))
+        hub_mark(hub, b, offset / PAGE_SIZE, 1);
+}
+
+static bool
+load_difference(struct ram_in *r, struct block *b, uint64_t offset, bool seen, GError **error)
+{
+    uint8_t encoding;
+    uint16_t size;
+
+    if (!input_take8(r->input, &encoding, error) || !input_take16(r->input, &size, error))
+        return false;
+    if (encoding != XBZRLE_ENCODING)
+        return input_fail(r->input, error, "page 0x%" PRIx64 " of block '%s' has the unknown encoding %u", offset,
+                          b->name, encoding);
+    if (size == 0 || size > PAGE_SIZE)
+        return input_fail(r->input, error, "the difference for page 0x%" PRIx64 " of block '%s' has %u bytes (1 to %u "
+                          "are allowed)", offset, b->name, size, PAGE_SIZE);
+    if (!seen)
+        return input_fail(r->input, error, "page 0x%" PRIx64 " of block '%s' comes as a difference and never came "
+                          "before", offset, b->name);
+    if (!input_read(r->input, r->coded, size, error))
+        return false;
+    counter_add(&r->session->counters.xbzrle_pages, 1);
+    counter_add(&r->session->counters.xbzrle_bytes, size);
+    return xbzrle_decode(r->coded, size, b->host + offset, PAGE_SIZE)
+        || input_fail(r->input, error, "the difference for page 0x%" PRIx64 " of block '%s' is no encoding of one",
+                      offset, b->name);
+}
+
+/* A worker is done with a page. */
+static bool
+finish_job(void *self, struct squeeze_job *job, GError **error)
+{
+    struct ram_in *r = self;
+
+    if (!job->good)
+        return fail(error, NUMON_ERROR_PEER, "page 0x%" PRIx64 " of block '%s' cannot be decompressed: %s (record at "
+                    "byte %" PRIu64 " of the stream)", job->offset, job->block->name, job->why, job->place);
+    mark_page(r, job->block, job->offset);
+    return true;
+}
+
+static bool
+load_compressed(struct ram_in *r, struct block *b, uint64_t offset, GError **error)
+{
+    uint32_t size;
+    bool done;
+
+    if (!input_take32(r->input, &size, error))
+        return false;
+    if (size == 0 || size > CODED_MOST)
+        return input_fail(r->input, error, "page 0x%" PRIx64 " of block '%s' has %u compressed bytes (1 to %u are "
+                          "allowed)", offset, b->name, size, CODED_MOST);
+    struct squeeze_job *job = pool_take(r->pool, true, &done);
+    if ((done && !finish_job(r, job, error)) || !input_read(r->input, job->coded, size, error))
+        return false;
+    job->block = b;
+    job->offset = offset;
+    job->place = r->place;
+    job->target = b->host + offset;
+    job->coded_size = size;
+    counter_add(&r->session->counters.compress_pages, 1);
+    counter_add(&r->session->counters.compressed_bytes, size);
+    pool_give(r->pool, job);
+    return true;
+}
+
+static bool
+drain(struct ram_in *r, GError **error)
+{
+    return !r->pool || pool_drain(r->pool, finish_job, r, error);
+}
+
+/* The record's word is read.  '*ret' is its page. */
+static bool
+take_place(struct ram_in *r, uint64_t offset, bool go_on, struct block **ret, GError **error)
+{
     unsigned at = 0;
 
-    if (!(flags & RAM_CONTINUE)) {
+    if (!go_on) {
         r->block = find_block(r, &at, error);
         if (!r->block)
             return false;
     } else if (!r->block) {
         return input_fail(r->input, error, "the first page names no block");
     }
-    struct block *b = r->block;
-    if (offset >= b->size)
-        return input_fail(r->input, error, "page at 0x%" PRIx64 " lies outside of block '%s' (%" PRIu64 " bytes)",
-                          offset, b->name, b->size);
-    uint64_t index = offset / PAGE_SIZE;
-    bool seen = bit_test(r->seen[b->index], index);
-    bit_set(r->seen[b->index], index);
-    if (!(flags & RAM_ZERO ? load_zero(r, b, b->host + offset, seen, error)
-                           : load_normal(r, b->host + offset, error)))
+    *ret = r->block;
+    return offset < r->block->size
+        || input_fail(r->input, error, "page at 0x%" PRIx64 " lies outside of block '%s' (%" PRIu64 " bytes)", offset,
+                      r->block->name, r->block->size);
+}
+
+static bool
+load_page(struct ram_in *r, uint64_t offset, unsigned flags, GError **error)
+{
+    struct block *b = NULL;
+
+    if (!take_place(r, offset, flags & RAM_CONTINUE, &b, error))
         return false;
-    if (hub && hub_active(hub))
-        hub_mark(hub, b, index, 1);
+    bool seen = bit_test(r->seen[b->index], offset / PAGE_SIZE);
+    bit_set(r->seen[b->index], offset / PAGE_SIZE);
+    /* What a worker still does to this page comes first. */
+    if (r->pool && pool_works_on(r->pool, b->host + offset) && !drain(r, error))
+        return false;
+    if (flags & RAM_COMPRESS)
+        return load_compressed(r, b, offset, error);
+    if (!(flags & RAM_ZERO ? load_zero(r, b, b->host + offset, seen, error)
+          : flags & RAM_XBZRLE ? load_difference(r, b, offset, seen, error)
+          : load_normal(r, b->host + offset, error)))
+        return false;
+    mark_page(r, b, offset);
     return true;
+}
+
+/* What QEMU has beside, by name. */
+static const struct { unsigned flag; const char *name; } foreign_flags[] = {
+    { 0x001, "a full copy of 2009" }, { RAM_MEM_SIZE, "a list of blocks" }, { 0x080, "RDMA" }, { 0x200, "multifd" },
+};
+
+static bool
+refuse_flags(struct ram_in *r, unsigned flags, GError **error)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(foreign_flags); i++)
+        if (flags & foreign_flags[i].flag)
+            return input_fail(r->input, error, "a record of section 'ram' has the flags 0x%x: %s is not supported here",
+                              flags, foreign_flags[i].name);
+    return input_fail(r->input, error, "a record of section 'ram' has the unknown flags 0x%x", flags);
+}
+
+static bool
+check_flags(struct ram_in *r, unsigned flags, GError **error)
+{
+    unsigned kind = flags & ~(unsigned)RAM_CONTINUE;
+    uint64_t needed = kind == RAM_XBZRLE ? FEATURE_XBZRLE : kind == RAM_COMPRESS ? FEATURE_COMPRESS : 0;
+
+    if (kind != RAM_ZERO && kind != RAM_PAGE && !needed)
+        return refuse_flags(r, flags, error);
+    return (r->features & needed) == needed
+        || input_fail(r->input, error, "a record of section 'ram' has the flags 0x%x, and the stream's head announced "
+                      "no %s", flags, kind == RAM_XBZRLE ? "xbzrle" : "compress");
 }
 
 bool
@@ -188,17 +320,15 @@ ram_in_pages(struct ram_in *r, GError **error)
     uint64_t word;
 
     for (;;) {
-        uint64_t before = r->input->offset;
+        r->place = r->input->offset;
         if (!input_take64(r->input, &word, error))
             return false;
-        unsigned flags = word & RAM_FLAGS, kind = flags & ~(unsigned)RAM_CONTINUE;
+        unsigned flags = word & RAM_FLAGS;
         if (word == RAM_EOS)
-            return true;
-        if (kind != RAM_ZERO && kind != RAM_PAGE)
-            return input_fail(r->input, error, "a record of section 'ram' has the unknown flags 0x%x", flags);
-        if (!load_page(r, word & ~(uint64_t)RAM_FLAGS, flags, error))
+            return drain(r, error);
+        if (!check_flags(r, flags, error) || !load_page(r, word & ~(uint64_t)RAM_FLAGS, flags, error))
             return false;
-        counter_add(r->counter, r->input->offset - before);
+        counter_add(r->counter, r->input->offset - r->place);
     }
 }
 

@@ -297,6 +297,7 @@ session_free(struct session *s)
     close_fd(&s->proceed);
     tell_drop(s->tell);
     lock_take(&s->lock);
+    page_cache_free(s->new_cache);
     close_fd(&s->connection);
     g_clear_error(&s->failure);
     g_free(s->uri);
@@ -317,6 +318,51 @@ random_id(void)
     return id;
 }
 
+/* How pages go is settled here, so that it cannot change under way and a cache too large is told at once. */
+static bool
+prepare_pages(struct session *s, GError **error)
+{
+    uint64_t bytes = counter_read(&s->parameters->xbzrle_cache_size);
+    struct page_cache *cache = NULL;
+
+    if (s->capabilities && atomic_load(&s->capabilities->compress))
+        s->features |= FEATURE_COMPRESS;
+    if (!s->capabilities || !atomic_load(&s->capabilities->xbzrle))
+        return true;
+    cache = page_cache_new(bytes, error);
+    if (!cache)
+        return false;
+    s->features |= FEATURE_XBZRLE;
+    lock_take(&s->lock);
+    s->new_cache = cache;
+    s->cache_bytes = bytes;
+    lock_drop(&s->lock);
+    return true;
+}
+
+/* A cache of another size, if one is in use. */
+static bool
+resize_cache(struct session *s, uint64_t bytes, GError **error)
+{
+    struct page_cache *cache;
+
+    lock_take(&s->lock);
+    bool used = s->cache_bytes && !migrate_state_ended(s->state);
+    lock_drop(&s->lock);
+    if (!used)
+        return true;
+    cache = page_cache_new(bytes, error);
+    if (!cache)
+        return false;
+    lock_take(&s->lock);
+    struct page_cache *unused = s->new_cache;
+    s->new_cache = cache;
+    s->cache_bytes = bytes;
+    lock_drop(&s->lock);
+    page_cache_free(unused);
+    return true;
+}
+
 static bool
 prepare(struct session *s, const char *uri, GError **error)
 {
@@ -335,7 +381,9 @@ prepare(struct session *s, const char *uri, GError **error)
     s->proceed = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->wake < 0 || s->quit < 0 || s->proceed < 0)
         return fail_host(error, errno, "cannot make an event descriptor");
-    if (s->direction == MIGRATE_IN && address_listens(&s->address))
+    if (s->direction == MIGRATE_OUT)
+        return prepare_pages(s, error);
+    if (address_listens(&s->address))
         return listener_open(&s->listener, &s->address, uri, error);
     return true;
 }
@@ -392,6 +440,28 @@ session_start(struct session *s, const char *uri, GError **error)
     session_end(s, s->direction == MIGRATE_OUT ? OWNER_HERE : OWNER_THERE, g_error_copy(failure));
     g_propagate_error(error, g_steal_pointer(&failure));
     return false;
+}
+
+bool
+session_parameter_set(struct session *s, struct migrate_parameters *p, const char *name, const char *text,
+                      char **ret_note, GError **error)
+{
+    uint64_t before = counter_read(&p->xbzrle_cache_size), asked = 0;
+
+    *ret_note = NULL;
+    if (!migrate_parameter_set(p, name, text, error))
+        return false;
+    if (!name_equal(name, "xbzrle-cache-size"))
+        return true;
+    uint64_t now = counter_read(&p->xbzrle_cache_size);
+    if (s && !resize_cache(s, now, error)) {
+        atomic_store(&p->xbzrle_cache_size, before);
+        return false;
+    }
+    g_autofree char *size = size_format(now);
+    if (size_parse(text, 1, &asked, NULL) && asked != now)
+        *ret_note = g_strdup_printf("xbzrle-cache-size is rounded down to a power of two: %s", size);
+    return true;
 }
 
 bool
@@ -473,6 +543,7 @@ read_guarded(struct session *s, struct migrate_info *ret, int64_t now) REQUIRES(
     ret->error = s->failure ? g_strdup(s->failure->message) : NULL;
     ret->uri = g_strdup(s->uri);
     ret->id = s->id;
+    ret->cache_bytes = s->cache_bytes;
     if (s->begin_us) {
         ret->total_ms = (uint64_t)(end - s->begin_us) / 1000;
         ret->setup_ms = (uint64_t)(active - s->begin_us) / 1000;
@@ -480,6 +551,17 @@ read_guarded(struct session *s, struct migrate_info *ret, int64_t now) REQUIRES(
     ret->downtime_known = s->state == MIGRATE_COMPLETED && s->stop_us;
     if (ret->downtime_known)
         ret->downtime_us = (uint64_t)(s->end_us - s->stop_us);
+}
+
+static void
+read_page_rates(struct session *s, struct migrate_info *ret)
+{
+    ret->xbzrle = s->features & FEATURE_XBZRLE;
+    ret->compress = s->features & FEATURE_COMPRESS;
+    ret->xbzrle_miss_rate = atomic_load(&s->xbzrle_miss_rate);
+    ret->xbzrle_encoding_rate = atomic_load(&s->xbzrle_encoding_rate);
+    ret->compress_busy_rate = atomic_load(&s->compress_busy_rate);
+    ret->compress_rate = atomic_load(&s->compress_rate);
 }
 
 static void
@@ -506,6 +588,7 @@ session_info(struct session *s, struct migrate_info *ret)
     read_guarded(s, ret, g_get_monotonic_time());
     /* Under the lock too: a state that has ended goes with its last figures. */
     read_counters(s, ret);
+    read_page_rates(s, ret);
     int64_t whole_us = s->begin_us ? s->end_us - s->begin_us : 0;
     lock_drop(&s->lock);
     if (!migrate_state_ended(ret->state))

@@ -145,6 +145,16 @@ fake_after_load(void *object, GError **error)
     return device->flag <= 1 || fail(error, NUMON_ERROR_PEER, "the device has flag %u", device->flag);
 }
 
+static bool
+fake_collect(void *self, struct block *block, uint64_t *words, GError **error)
+{
+    struct fake *f = self;
+
+    if (block->index == 0 && atomic_load(&f->held))
+        bit_set(words, 0);
+    return true;
+}
+
 static void
 fake_init(struct fake *f, uint64_t block_size, unsigned pause_us, _Atomic int *running_somewhere)
 {
@@ -161,7 +171,7 @@ fake_init(struct fake *f, uint64_t block_size, unsigned pause_us, _Atomic int *r
         }
         guest_map_take_block(f->map, block_new(&options, NULL));
     }
-    f->hub = hub_new(f->map, (struct dirty_source) { 0 });
+    f->hub = hub_new(f->map, (struct dirty_source) { .collect = fake_collect, .self = f });
     lock_init(&f->lock, 10, "fake guest");
     f->section = (struct state_section) { .name = "fake-device", .version = 2, .fields = device_fields,
                                           .object = &f->device, .after_load = fake_after_load };
@@ -358,15 +368,17 @@ pair_assert_moved(struct pair *p)
     g_assert_true(info.downtime_known);
     g_assert_cmpuint(info.downtime_us, <=, info.total_ms * 1000 + 1000);
     g_assert_cmpuint(info.remaining_bytes, ==, 0);
-    g_assert_cmpuint(info.pages_normal + info.pages_zero, >=, info.total_bytes / PAGE_SIZE);
+    g_assert_cmpuint(info.pages_normal + info.pages_zero + info.compress_pages, >=, info.total_bytes / PAGE_SIZE);
     g_assert_cmpuint(info.precopy_bytes + info.downtime_bytes, <, info.bytes);
     g_assert_cmpuint(info.dirty_syncs, >=, 3);
     uint64_t bytes = info.bytes, normal = info.pages_normal, zero = info.pages_zero, id = info.id;
+    uint64_t compressed = info.compress_pages;
     migrate_info_release(&info);
     session_info(p->to.session, &info);
     g_assert_cmpuint(info.bytes, ==, bytes);
     g_assert_cmpuint(info.pages_normal, ==, normal);
     g_assert_cmpuint(info.pages_zero, ==, zero);
+    g_assert_cmpuint(info.compress_pages, ==, compressed);
     g_assert_cmpuint(info.id, ==, id);
     migrate_info_release(&info);
 }

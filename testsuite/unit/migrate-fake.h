@@ -32,6 +32,7 @@ struct fake {
     struct thread thread;
     struct lock lock;                       /* rank 10: held while it writes */
     _Atomic bool running, end;
+    _Atomic bool held;                      /* its log never runs dry: a pass follows a pass */
     unsigned pause_us;                      /* between two writes; 0: no writer */
     uint64_t seed;
     /* Memory and device as they were at the last stop; owned. */

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The pages of a source: which record each becomes.  A zero page is a marker.  In the first pass, and without xbzrle
+ * in all, workers may compress pages (REFERENCE.md 4.2); after the first pass xbzrle sends the difference from what
+ * was sent before (4.1).  All else goes whole.
+ *
+ * What the page cache holds is what the destination has: so a page that enters it is sent from its copy there, not
+ * from guest memory, which may have changed in between; and a page that goes any other way never has an entry, or
+ * changes it.  A copy waits in the output until that is flushed, at the end of a part at the latest; until then its
+ * age keeps others out of its slot. */
+#include "migrate-private.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static uint64_t
+parameter(const _Atomic uint64_t *p)
+{
+    return atomic_load_explicit(p, memory_order_relaxed);
+}
+
+/* --- set-up ----------------------------------------------------------------------------------------------------- */
+
+bool
+ram_out_init(struct ram_out *r, struct session *s, struct output *output, GError **error)
+{
+    const struct guest_map *map = s->guest.map;
+    uint64_t end = 0;
+
+    r->session = s;
+    r->output = output;
+    presence_init(&r->presence);
+    r->starts = g_new0(uint64_t, map->blocks->len + 1);
+    for (unsigned i = 0; i < map->blocks->len; i++) {
+        r->starts[i] = end;
+        end += ((struct block *)map->blocks->pdata[i])->size;
+    }
+    if (s->features & FEATURE_COMPRESS)
+        r->pool = pool_new(false, (unsigned)parameter(&s->parameters->compress_threads), error);
+    return r->pool || !(s->features & FEATURE_COMPRESS);
+}
+
+void
+ram_out_release(struct ram_out *r)
+{
+    pool_free(r->pool);
+    page_cache_free(r->cache);
+    g_free(r->starts);
+    presence_release(&r->presence);
+}
+
+void
+ram_out_part(struct ram_out *r)
+{
+    struct session *s = r->session;
+
+    lock_take(&s->lock);
+    struct page_cache *new_cache = g_steal_pointer(&s->new_cache);
+    lock_drop(&s->lock);
+    if (!new_cache)
+        return;
+    page_cache_free(r->cache);
+    r->cache = new_cache;
+}
+
+/* --- records ---------------------------------------------------------------------------------------------------- */
+
+/* The page behind 'header' may be read until the output is flushed. */
+static size_t
+put_header(struct ram_out *r, struct block *b, uint64_t offset, unsigned kind, uint8_t header[])
+{
+    const char *name = b == r->block ? NULL : b->name;
+
+    r->block = b;
+    return wire_ram_header(header, offset, kind, name);
+}
+
+static bool
+send_whole(struct ram_out *r, struct block *b, uint64_t index, const uint8_t *page, GError **error)
+{
+    uint8_t header[RAM_HEADER_MOST];
+    size_t size = put_header(r, b, index * PAGE_SIZE, RAM_PAGE, header);
+
+    counter_add(&r->session->counters.pages_normal, 1);
+    return output_put_page(r->output, header, size, page, error);
+}
+
+static bool
+send_zero(struct ram_out *r, struct block *b, uint64_t index, GError **error)
+{
+    struct session *s = r->session;
+    uint8_t header[RAM_HEADER_MOST + 1];
+    size_t size = put_header(r, b, index * PAGE_SIZE, RAM_ZERO, header);
+
+    if (r->cache && r->swept) {
+        uint8_t *cached = page_cache_insert(r->cache, r->starts[b->index] + index * PAGE_SIZE,
+                                            counter_read(&s->counters.dirty_syncs));
+        if (cached)
+            memset(cached, 0, PAGE_SIZE);
+    }
+    counter_add(&s->counters.pages_zero, 1);
+    header[size++] = 0;
+    return output_put(r->output, header, size, error);
+}
+
+/* --- differences ------------------------------------------------------------------------------------------------ */
+
+/* A page is copied while its guest writes it: what matters is that the copy is what is sent.  Named in
+ * testsuite/tsan.supp. */
+static void __attribute__((noinline))
+page_snapshot(uint8_t *to, const uint8_t *page)
+{
+    memcpy(to, page, PAGE_SIZE);
+}
+
+static bool
+put_difference(struct ram_out *r, struct block *b, uint64_t index, uint16_t coded_size, GError **error)
+{
+    uint8_t header[RAM_HEADER_MOST + 3];
+    size_t size = put_header(r, b, index * PAGE_SIZE, RAM_XBZRLE, header);
+
+    header[size++] = XBZRLE_ENCODING;
+    header[size++] = (uint8_t)(coded_size >> 8);
+    header[size++] = (uint8_t)coded_size;
+    counter_add(&r->session->counters.xbzrle_bytes, size - 8 + coded_size);
+    return output_put(r->output, header, size, error) && output_put(r->output, r->coded, coded_size, error);
+}
+
+static bool
+send_missed(struct ram_out *r, struct block *b, uint64_t index, uint64_t age, GError **error)
+{
+    const uint8_t *page = b->host + index * PAGE_SIZE;
+    uint8_t *cached = r->last ? NULL : page_cache_insert(r->cache, r->starts[b->index] + index * PAGE_SIZE, age);
+
+    counter_add(&r->session->counters.xbzrle_misses, 1);
+    if (cached)
+        page_snapshot(cached, page);
+    return send_whole(r, b, index, cached ? cached : page, error);
+}
+
+static bool
+send_difference(struct ram_out *r, struct block *b, uint64_t index, GError **error)
+{
+    struct migrate_counters *c = &r->session->counters;
+    uint64_t age = counter_read(&c->dirty_syncs);
+    uint8_t *cached = page_cache_find(r->cache, r->starts[b->index] + index * PAGE_SIZE, age);
+
+    if (!cached)
+        return send_missed(r, b, index, age, error);
+    counter_add(&c->xbzrle_pages, 1);
+    page_snapshot(r->now, b->host + index * PAGE_SIZE);
+    size_t size = xbzrle_encode(cached, r->now, PAGE_SIZE, r->coded, PAGE_SIZE);
+    if (size == 0)
+        return true;
+    memcpy(cached, r->now, PAGE_SIZE);
+    if (size != XBZRLE_TOO_BIG)
+        return put_difference(r, b, index, (uint16_t)size, error);
+    counter_add(&c->xbzrle_overflows, 1);
+    counter_add(&c->xbzrle_bytes, PAGE_SIZE);
+    return send_whole(r, b, index, cached, error);
+}
+
+/* --- compression ------------------------------------------------------------------------------------------------ */
+
+/* The record of what a worker made. */
+static bool
+put_squeezed(void *self, struct squeeze_job *job, GError **error)
+{
+    struct ram_out *r = self;
+    struct migrate_counters *c = &r->session->counters;
+    uint8_t header[RAM_HEADER_MOST + 4];
+    uint32_t length = GUINT32_TO_BE(job->coded_size);
+
+    if (!job->good)
+        return fail(error, NUMON_ERROR_HOST, "cannot compress page 0x%" PRIx64 " of block '%s': %s", job->offset,
+                    job->block->name, job->why);
+    size_t size = put_header(r, job->block, job->offset, RAM_COMPRESS, header);
+    memcpy(header + size, &length, sizeof length);
+    size += sizeof length;
+    counter_add(&c->compress_pages, 1);
+    counter_add(&c->compressed_bytes, size - 8 + job->coded_size);
+    return output_put(r->output, header, size, error) && output_put(r->output, job->coded, job->coded_size, error);
+}
+
+static bool
+send_squeezed(struct ram_out *r, struct block *b, uint64_t index, GError **error)
+{
+    struct session *s = r->session;
+    const uint8_t *page = b->host + index * PAGE_SIZE;
+    bool done;
+    struct squeeze_job *job = pool_take(r->pool, parameter(&s->parameters->compress_wait_thread), &done);
+
+    if (!job) {
+        counter_add(&s->counters.compress_busy, 1);
+        return send_whole(r, b, index, page, error);
+    }
+    if (done && !put_squeezed(r, job, error))
+        return false;
+    job->block = b;
+    job->offset = index * PAGE_SIZE;
+    job->level = (int)parameter(&s->parameters->compress_level);
+    page_snapshot(job->page, page);
+    pool_give(r->pool, job);
+    return true;
+}
+
+bool
+ram_out_drain(struct ram_out *r, GError **error)
+{
+    return !r->pool || pool_drain(r->pool, put_squeezed, r, error);
+}
+
+/* --- pages ------------------------------------------------------------------------------------------------------ */
+
+/* Was a record of this page sent before? */
+static bool
+sent_before(const struct ram_out *r, const struct block *b, uint64_t index)
+{
+    /* While the first pass goes on nothing behind it is sent again. */
+    if (r->swept || !r->last)
+        return r->swept;
+    return b->index < r->edge.block || (b->index == r->edge.block && index < r->edge.page);
+}
+
+static bool
+send_page(struct ram_out *r, struct block *b, uint64_t index, bool absent, GError **error)
+{
+    const uint8_t *page = b->host + index * PAGE_SIZE;
+    bool first = b != r->block;
+
+    r->handled++;
+    /* What workers have belongs to the block before. */
+    if (first && !ram_out_drain(r, error))
+        return false;
+    /* A reader of files may pass over a zero record, taking it that a file is zero from the first: so there a page
+     * that became zero again goes whole (QEMU's stream analyser does so). */
+    if (absent || ((!r->one_way || !sent_before(r, b, index)) && page_is_zero(page)))
+        return send_zero(r, b, index, error);
+    if (r->cache && r->swept)
+        return send_difference(r, b, index, error);
+    /* The first page of a block goes at once, as its record bears the name. */
+    if (r->pool && !first)
+        return send_squeezed(r, b, index, error);
+    return send_whole(r, b, index, page, error);
+}
+
+bool
+ram_out_run(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, GError **error)
+{
+    uint64_t taken = 0, absent[WORDS_FOR(RUN_MOST)] = { 0 };
+
+    g_assert(count <= RUN_MOST);
+    if (!hub_clear(r->session->guest.hub, r->subscriber, b, first, count, &taken, error))
+        return false;
+    r->taken += taken;
+    if (!r->swept)
+        presence_absent(&r->presence, b, first, count, absent);
+    for (uint64_t i = 0; i < count; i++)
+        if (!send_page(r, b, first + i, bit_test(absent, i), error))
+            return false;
+    return true;
+}
+
+/* --- rates ------------------------------------------------------------------------------------------------------ */
+
+static double
+ratio(uint64_t a, uint64_t b)
+{
+    return b ? (double)a / (double)b : 0;
+}
+
+void
+ram_out_reckon(struct ram_out *r, bool end)
+{
+    struct session *s = r->session;
+    const struct migrate_counters *c = &s->counters;
+    const struct ram_rates *b = &r->before, now = {
+        r->handled, counter_read(&c->xbzrle_misses), counter_read(&c->xbzrle_pages), counter_read(&c->xbzrle_bytes),
+        counter_read(&c->compress_busy), counter_read(&c->compress_pages), counter_read(&c->compressed_bytes),
+    };
+    uint64_t handled = now.handled - b->handled;
+
+    if (handled == 0 || (end && r->reckoned))
+        return;
+    r->reckoned = true;
+    atomic_store(&s->xbzrle_miss_rate, ratio(now.misses - b->misses, handled));
+    atomic_store(&s->xbzrle_encoding_rate, ratio((now.deltas - b->deltas) * PAGE_SIZE, now.delta_bytes - b->delta_bytes));
+    atomic_store(&s->compress_busy_rate, ratio(now.busy - b->busy, handled));
+    if (now.squeezed > b->squeezed)
+        atomic_store(&s->compress_rate, ratio((now.squeezed - b->squeezed) * PAGE_SIZE,
+                                              now.squeezed_bytes - b->squeezed_bytes));
+    r->before = now;
+}

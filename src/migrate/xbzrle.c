@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* A page as the difference from its predecessor (REFERENCE.md 4.1): runs in turn, the length of what is equal, the
+ * length of what differs, then the differing bytes of the new page.  A length is ULEB128 of at most 14 bits.  An
+ * equal run may have length 0 only at the start; one at the end is left out.
+ *
+ * The encoder first makes a map of the differing bytes, one bit a byte, and then walks from border to border in it:
+ * only the map depends on the CPU.  The decoder is long copies, for which memcpy chooses the CPU's best itself. */
+#include "migrate-private.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+enum { MAP_WORDS = WORDS_FOR(PAGE_SIZE), STEP = 64, LENGTH_MOST = 2, SHORT_LENGTHS = 0x80 };
+
+/* --- the map of differing bytes --------------------------------------------------------------------------------- */
+
+static uint64_t
+step_plain(const uint8_t *old, const uint8_t *new, size_t size)
+{
+    uint64_t bits = 0;
+
+    for (size_t i = 0; i < size; i++)
+        bits |= (uint64_t)(old[i] != new[i]) << i;
+    return bits;
+}
+
+static void
+map_plain(const uint8_t *old, const uint8_t *new, size_t size, uint64_t *map)
+{
+    for (size_t at = 0; at < size; at += STEP) {
+        size_t part = MIN(size - at, STEP);
+        *map++ = memcmp(old + at, new + at, part) ? step_plain(old + at, new + at, part) : 0;
+    }
+}
+
+__attribute__((target("avx2"))) static uint64_t
+step_avx2(const uint8_t *old, const uint8_t *new)
+{
+    __m256i low = _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)old),
+                                    _mm256_loadu_si256((const __m256i *)new));
+    __m256i high = _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)(old + 32)),
+                                     _mm256_loadu_si256((const __m256i *)(new + 32)));
+
+    return ~((uint64_t)(uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32);
+}
+
+__attribute__((target("avx2"))) static void
+map_avx2(const uint8_t *old, const uint8_t *new, size_t size, uint64_t *map)
+{
+    size_t at = 0;
+
+    for (; size - at >= STEP; at += STEP)
+        *map++ = step_avx2(old + at, new + at);
+    if (at < size)
+        *map = step_plain(old + at, new + at, size - at);
+}
+
+__attribute__((target("avx512bw"))) static void
+map_avx512(const uint8_t *old, const uint8_t *new, size_t size, uint64_t *map)
+{
+    size_t at = 0;
+
+    for (; size - at >= STEP; at += STEP)
+        *map++ = _mm512_cmpneq_epi8_mask(_mm512_loadu_si512(old + at), _mm512_loadu_si512(new + at));
+    if (at < size)
+        *map = step_plain(old + at, new + at, size - at);
+}
+
+bool
+xbzrle_has(enum xbzrle_unit unit)
+{
+    switch (unit) {
+    case XBZRLE_AVX512:
+        return __builtin_cpu_supports("avx512bw");
+    case XBZRLE_AVX2:
+        return __builtin_cpu_supports("avx2");
+    default:
+        return true;
+    }
+}
+
+/* --- encode ----------------------------------------------------------------------------------------------------- */
+
+static size_t
+put_length(uint8_t *out, uint64_t length)
+{
+    out[0] = (uint8_t)length;
+    if (length < SHORT_LENGTHS)
+        return 1;
+    out[0] |= SHORT_LENGTHS;
+    out[1] = (uint8_t)(length >> 7);
+    return 2;
+}
+
+static size_t
+encode_map(const uint64_t *map, const uint8_t *new, size_t size, uint8_t *out, size_t room)
+{
+    size_t used = 0;
+
+    for (uint64_t at = 0; at < size;) {
+        uint64_t begin = bits_next(map, size, at);
+        if (begin == size && at == 0)
+            return 0;
+        /* Room for two bytes is asked for before every length, also that of an equal run which is then left out. */
+        if (room - used < LENGTH_MOST)
+            return XBZRLE_TOO_BIG;
+        if (begin == size)
+            return used;
+        used += put_length(out + used, begin - at);
+        if (room - used < LENGTH_MOST)
+            return XBZRLE_TOO_BIG;
+        at = bits_next_clear(map, size, begin);
+        used += put_length(out + used, at - begin);
+        if (room - used < at - begin)
+            return XBZRLE_TOO_BIG;
+        memcpy(out + used, new + begin, at - begin);
+        used += at - begin;
+    }
+    return used;
+}
+
+size_t
+xbzrle_encode_by(enum xbzrle_unit unit, const uint8_t *old, const uint8_t *new, size_t size, uint8_t *out,
+                 size_t room)
+{
+    uint64_t map[MAP_WORDS];
+
+    g_assert(size <= PAGE_SIZE);
+    if (unit == XBZRLE_AVX512)
+        map_avx512(old, new, size, map);
+    else if (unit == XBZRLE_AVX2)
+        map_avx2(old, new, size, map);
+    else
+        map_plain(old, new, size, map);
+    return encode_map(map, new, size, out, room);
+}
+
+size_t
+xbzrle_encode(const uint8_t *old, const uint8_t *new, size_t size, uint8_t *out, size_t room)
+{
+    enum xbzrle_unit unit = xbzrle_has(XBZRLE_AVX512) ? XBZRLE_AVX512
+                          : xbzrle_has(XBZRLE_AVX2) ? XBZRLE_AVX2 : XBZRLE_PLAIN;
+
+    return xbzrle_encode_by(unit, old, new, size, out, room);
+}
+
+/* --- decode ----------------------------------------------------------------------------------------------------- */
+
+/* No run stands in fewer than two bytes. */
+static bool
+take_length(struct cursor *in, size_t *ret)
+{
+    uint8_t low, high = 0;
+
+    if (in->end - in->at < 2)
+        return false;
+    cursor_take8(in, &low);
+    if (low >= SHORT_LENGTHS) {
+        cursor_take8(in, &high);
+        if (high >= SHORT_LENGTHS)
+            return false;
+    }
+    *ret = (size_t)(low % SHORT_LENGTHS) | (size_t)high << 7;
+    return true;
+}
+
+bool
+xbzrle_decode(const uint8_t *coded, size_t coded_size, uint8_t *page, size_t size)
+{
+    struct cursor in = { coded, coded + coded_size };
+    size_t at = 0, run;
+
+    while (in.at < in.end) {
+        bool first = in.at == coded;
+        if (!take_length(&in, &run) || (run == 0 && !first) || run > size - at)
+            return false;
+        at += run;
+        if (!take_length(&in, &run) || run == 0 || run > size - at || run > (size_t)(in.end - in.at))
+            return false;
+        memcpy(page + at, in.at, run);
+        in.at += run;
+        at += run;
+    }
+    return true;
+}

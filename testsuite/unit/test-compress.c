@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The pools that compress and decompress pages: what comes out is what went in, and what is no page is refused. */
+#include "../../src/migrate/migrate-private.h"
+
+#include <string.h>
+#include <zlib.h>
+
+enum { PAGES = 300, BACK = 64 };
+
+struct round_trip {
+    uint8_t pages[PAGES][PAGE_SIZE], loaded[PAGES][PAGE_SIZE];
+    struct pool *in, *out;
+    unsigned coded, done;
+};
+
+static void
+fill_page(uint8_t *page, unsigned seed)
+{
+    for (unsigned i = 0; i < PAGE_SIZE; i++)
+        page[i] = seed % 4 == 0 ? (uint8_t)g_test_rand_int() : seed % 4 == 1 ? (uint8_t)(i / 64) : (uint8_t)seed;
+}
+
+static bool
+loaded(void *self, struct squeeze_job *job, GError **error)
+{
+    struct round_trip *t = self;
+
+    g_assert_true(job->good);
+    t->done++;
+    return true;
+}
+
+/* A compressed page goes to the other pool at once. */
+static bool
+coded(void *self, struct squeeze_job *job, GError **error)
+{
+    struct round_trip *t = self;
+    bool done;
+
+    g_assert_true(job->good);
+    g_assert_cmpuint(job->coded_size, <=, CODED_MOST);
+    struct squeeze_job *load = pool_take(t->in, true, &done);
+    if (done)
+        loaded(t, load, NULL);
+    memcpy(load->coded, job->coded, job->coded_size);
+    load->coded_size = job->coded_size;
+    load->target = t->loaded[job->offset / PAGE_SIZE];
+    pool_give(t->in, load);
+    t->coded++;
+    return true;
+}
+
+static void
+squeeze(struct round_trip *t, unsigned at, int level)
+{
+    bool done;
+    struct squeeze_job *job = pool_take(t->out, true, &done);
+
+    if (done)
+        coded(t, job, NULL);
+    job->offset = at * PAGE_SIZE;
+    job->level = level;
+    memcpy(job->page, t->pages[at], PAGE_SIZE);
+    pool_give(t->out, job);
+}
+
+static void
+pages_come_out_as_they_went_in(void)
+{
+    static const struct { unsigned out, in; } threads[] = { { 1, 1 }, { 8, 2 }, { 3, 5 } };
+
+    g_assert_cmpuint(CODED_MOST, ==, compressBound(PAGE_SIZE));
+    for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++) {
+        struct round_trip *t = g_new0(struct round_trip, 1);
+        t->out = pool_new(false, threads[i].out, NULL);
+        t->in = pool_new(true, threads[i].in, NULL);
+        for (unsigned at = 0; at < PAGES; at++) {
+            fill_page(t->pages[at], at);
+            squeeze(t, at, (int)(at % 10));
+        }
+        g_assert_true(pool_drain(t->out, coded, t, NULL));
+        g_assert_cmpuint(t->coded, ==, PAGES);
+        g_assert_true(pool_drain(t->in, loaded, t, NULL));
+        g_assert_cmpuint(t->done, ==, PAGES);
+        g_assert_cmpint(memcmp(t->pages, t->loaded, sizeof t->pages), ==, 0);
+        pool_free(t->out);
+        pool_free(t->in);
+        g_free(t);
+    }
+}
+
+/* What is in the pool counts as at work until it was taken back. */
+static void
+busy_pool_gives_nothing_unless_waited_for(void)
+{
+    struct pool *p = pool_new(true, 1, NULL);
+    uint8_t target[PAGE_SIZE];
+    bool done;
+
+    struct squeeze_job *job = pool_take(p, false, &done);
+    g_assert_nonnull(job);
+    g_assert_false(done);
+    uLongf size = sizeof job->coded;
+    static const uint8_t page[PAGE_SIZE] = { 1, 2, 3 };
+    g_assert_cmpint(compress2(job->coded, &size, page, PAGE_SIZE, 6), ==, Z_OK);
+    job->coded_size = (uint32_t)size;
+    job->target = target;
+    g_assert_false(pool_works_on(p, target));
+    pool_give(p, job);
+    g_assert_true(pool_works_on(p, target));
+    g_assert_false(pool_works_on(p, target + 1));
+    g_assert_true(pool_take(p, true, &done) == job);
+    g_assert_true(done && job->good);
+    g_assert_false(pool_works_on(p, target));
+    g_assert_cmpmem(target, PAGE_SIZE, page, PAGE_SIZE);
+    pool_free(p);
+    pool_free(NULL);
+}
+
+static bool
+note_bad(void *self, struct squeeze_job *job, GError **error)
+{
+    g_assert_nonnull(job->why);
+    *(bool *)self = job->good;
+    return true;
+}
+
+static bool
+inflates(struct pool *p, const uint8_t *coded_bytes, uint32_t size, uint8_t target[PAGE_SIZE + BACK])
+{
+    bool done, good = false;
+    struct squeeze_job *job = pool_take(p, true, &done);
+
+    g_assert_false(done);
+    memcpy(job->coded, coded_bytes, size);
+    job->coded_size = size;
+    job->target = target;
+    memset(target, 0xee, PAGE_SIZE + BACK);
+    pool_give(p, job);
+    g_assert_true(pool_drain(p, note_bad, &good, NULL));
+    for (unsigned i = 0; i < BACK; i++)
+        g_assert_cmpuint(target[PAGE_SIZE + i], ==, 0xee);
+    return good;
+}
+
+static void
+what_is_no_page_is_refused(void)
+{
+    uint8_t page[2 * PAGE_SIZE], out[2 * CODED_MOST], target[PAGE_SIZE + BACK];
+    struct pool *p = pool_new(true, 2, NULL);
+    static const unsigned sizes[] = { 0, 1, PAGE_SIZE - 1, PAGE_SIZE + 1, PAGE_SIZE + 200 };
+
+    memset(page, 7, sizeof page);
+    for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        uLongf size = sizeof out;
+        compress2(out, &size, page, sizes[i], 6);
+        g_assert_false(inflates(p, out, (uint32_t)size, target));
+    }
+    uLongf size = sizeof out;
+    compress2(out, &size, page, PAGE_SIZE, 6);
+    g_assert_true(inflates(p, out, (uint32_t)size, target));
+    for (uLongf cut = 1; cut < size; cut++)
+        g_assert_false(inflates(p, out, (uint32_t)cut, target));
+    out[size] = 0;
+    g_assert_false(inflates(p, out, (uint32_t)size + 1, target));
+    for (uLongf at = 2; at < size; at++) {
+        out[at] ^= 0x40;
+        g_assert_false(inflates(p, out, (uint32_t)size, target));
+        out[at] ^= 0x40;
+    }
+    g_assert_true(inflates(p, out, (uint32_t)size, target));
+    pool_free(p);
+}
+
+int
+main(int argc, char **argv)
+{
+    main_thread_claim();
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/compress/pages come out as they went in", pages_come_out_as_they_went_in);
+    g_test_add_func("/compress/busy pool gives nothing unless waited for", busy_pool_gives_nothing_unless_waited_for);
+    g_test_add_func("/compress/what is no page is refused", what_is_no_page_is_refused);
+    return g_test_run();
+}

@@ -155,6 +155,23 @@ take_file_size(struct block *b, GError **error)
                 (guint64)s.st_size, b->options.mem_path, wanted);
 }
 
+/* Two machines in one piece of a file would destroy each other's guests: a peer is given the same definition.  The lock
+ * is the descriptor's (fcntl(2), open file description locks), so it ends with the block; file systems without locks
+ * have none. */
+static bool
+lock_file(const struct block *b, GError **error)
+{
+    struct flock lock = {
+        .l_type = b->options.share ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET,
+        .l_start = (off_t)b->options.offset, .l_len = (off_t)b->size,
+    };
+
+    if (fcntl(b->fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES))
+        return true;
+    return fail(error, NUMON_ERROR_STATE, "cannot map backend '%s': file '%s' is the memory of another machine (a folder "
+                "as mem-path gives each its own file)", b->options.id, b->options.mem_path);
+}
+
 static bool
 open_file(struct block *b, GError **error)
 {
@@ -162,7 +179,7 @@ open_file(struct block *b, GError **error)
 
     if (!open_path(b, &created, error))
         return false;
-    ok = take_page_size(b, error) && take_file_size(b, error);
+    ok = lock_file(b, error) && take_page_size(b, error) && take_file_size(b, error);
     if (!ok && created)
         unlink(b->options.mem_path);
     return ok;

@@ -3,4 +3,5 @@ EXTRA_DIST += testsuite/lib/memory.exp
 EXTRA_DIST += testsuite/numon.memory/backends.exp
 EXTRA_DIST += testsuite/numon.memory/live.exp
 EXTRA_DIST += testsuite/numon.memory/lost.exp
+EXTRA_DIST += testsuite/numon.memory/migrate.exp
 EXTRA_DIST += testsuite/numon.memory/refused.exp

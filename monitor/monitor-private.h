@@ -123,7 +123,7 @@ struct info_item {
 /* NULL-terminated list of tables, each ending with a NULL name (info.c). */
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
-    info_peer_items[];
+    info_topology_items[], info_peer_items[];
 const struct info_item *info_find(const char *name);
 GPtrArray *info_names(unsigned when);                       /* as command_names */
 char *info_usage(const struct info_item *i);                /* "info NAME ARGUMENTS"; caller frees */
@@ -328,6 +328,9 @@ void pmemsave_detach(struct call *call);
 extern const struct property undo_args[];
 enum outcome undo_run(struct call *call, GError **error);
 enum outcome redo_run(struct call *call, GError **error);
+
+/* Appends a picture of the tree of `info topology` (topology-svg.c). */
+void topology_draw_svg(GVariant *tree, GString *out);
 
 /* --- show (show.c), which machine-commands.c lists ----------------------------------------------------- */
 

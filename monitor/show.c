@@ -48,6 +48,9 @@ completed(const struct definition *d)
         if (n->present && n->has_mem && n->mem) {
             free_id(q, id, n->memdev);
             backend_options_init_default(&o, n->memdev, n->mem);
+            o.kind = d->mem_path ? BACKEND_FILE : BACKEND_RAM;
+            o.mem_path = d->mem_path ? g_intern_string(d->mem_path) : NULL;
+            o.prealloc = d->mem_prealloc;
             g_array_append_val(q->backends, o);
         }
         n->has_mem = false;
@@ -133,6 +136,10 @@ show_qemu(struct call *call, const struct definition *d, char **lines)
 
         add_option(out, "-m", ram);
     }
+    if (d->mem_path && !d->topology.node_count)
+        add_option(out, "-mem-path", d->mem_path);
+    if (d->mem_prealloc)
+        g_string_append(out, " -mem-prealloc");
     add_lines(out, lines);
     add_kernel(out, d);
     add_serial(out, d);

@@ -11,4 +11,5 @@ EXTRA_DIST += testsuite/numon.numa/save.exp
 EXTRA_DIST += testsuite/numon.numa/session.exp
 EXTRA_DIST += testsuite/numon.numa/show.exp
 EXTRA_DIST += testsuite/numon.numa/split.exp
+EXTRA_DIST += testsuite/numon.numa/topology.exp
 EXTRA_DIST += testsuite/numon.numa/undo.exp

@@ -275,9 +275,11 @@ in_changed(void *self, enum migrate_state s)
     struct machine *m = self;
 
     if (s == MIGRATE_COMPLETED) {
+        /* The guest is here: what became of its way out no longer matters.  But it runs since before this letter was
+         * written, and where its arrival was looked at already, 'outgoing' is its next way out. */
+        if (m->awaits)
+            session_free(g_steal_pointer(&m->outgoing));
         m->awaits = false;
-        /* The guest is here: what became of its way out no longer matters. */
-        session_free(g_steal_pointer(&m->outgoing));
         machine_reset_if_wanted(m);
     }
     tell_state(m, s);
@@ -442,6 +444,10 @@ can_receive(struct machine *m, GError **error)
     if (m->awaits && session_lives(m->incoming))
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: this machine waits already "
                     "(`migrate_cancel` ends that)");
+    /* Also of a guest that never ran. */
+    if (machine_out_lives(m))
+        return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: the way out of this machine's own is not "
+                    "settled (`migrate_cancel`, `migrate_outcome`)");
     if (m->launched && !away && !machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: this machine has one of its own "
                     "(`enter_preconfig` tears it down)");

@@ -93,6 +93,10 @@ bool machine_awaits_incoming(const struct machine *m);
 void machine_defer_incoming(struct machine *m);
 /* The current or last session, in either direction; NULL if there was none. */
 struct session *machine_session(struct machine *m);
+/* Migrations that have ended, the oldest first: struct migrate_info *, copies that go with the array (caller unrefs).
+ * The last MACHINE_MIGRATIONS of them. */
+enum { MACHINE_MIGRATIONS = 64 };
+GPtrArray *machine_migrations(struct machine *m);
 /* Settles an unknown outcome; see session_ask_outcome. */
 bool machine_ask_outcome(struct machine *m, void (*done)(void *self, enum migrate_owner owner, const GError *error),
                          void *self, GDestroyNotify release, GError **error);

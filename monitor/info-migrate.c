@@ -129,32 +129,63 @@ owner_word(const struct migrate_info *i)
 }
 
 static GVariant *
+tree_of(const struct migrate_info *i)
+{
+    GVariantDict dict;
+
+    g_variant_dict_init(&dict, NULL);
+    g_variant_dict_insert(&dict, "status", "s", migrate_state_name(i->state));
+    g_variant_dict_insert(&dict, "direction", "s", i->direction == MIGRATE_OUT ? "outgoing" : "incoming");
+    if (i->error)
+        g_variant_dict_insert_value(&dict, "error-desc", text_variant(i->error));
+    if (i->direction == MIGRATE_IN && !migrate_state_ended(i->state))
+        g_variant_dict_insert_value(&dict, "socket-address", text_variant(i->uri));
+    if (i->direction == MIGRATE_OUT && migrate_state_ended(i->state))
+        g_variant_dict_insert(&dict, "guest", "s", owner_word(i));
+    put_times(&dict, i);
+    put_ram(&dict, i);
+    if (i->xbzrle)
+        put_xbzrle(&dict, i);
+    if (i->compress)
+        put_compression(&dict, i);
+    return g_variant_dict_end(&dict);
+}
+
+static GVariant *
+get_history(struct monitor *m)
+{
+    g_autoptr(GPtrArray) list = machine_migrations(m->machine);
+    GVariantBuilder rows;
+
+    g_variant_builder_init(&rows, G_VARIANT_TYPE("aa{sv}"));
+    for (unsigned i = 0; i < list->len; i++)
+        g_variant_builder_add_value(&rows, tree_of(list->pdata[i]));
+    return g_variant_builder_end(&rows);
+}
+
+enum { MIGRATE_P_HISTORY };
+static const char *const migrate_which[] = { "history", NULL };
+static const struct property migrate_item_args[] = {
+    [MIGRATE_P_HISTORY] = { "which", PROPERTY_CHOICE, .choices = migrate_which,
+                            .help = "those that have ended, one a line, instead of the current or last one" },
+    { 0 }
+};
+
+static GVariant *
 get_migrate(struct monitor *m, const struct values *args, GError **error)
 {
     struct session *s = machine_session(m->machine);
     struct migrate_info info;
-    GVariantDict dict;
+    GVariant *tree;
 
-    g_variant_dict_init(&dict, NULL);
+    if (args && args->at[MIGRATE_P_HISTORY].set)
+        return get_history(m);
     if (!s)
-        return g_variant_dict_end(&dict);
+        return g_variant_new_array(G_VARIANT_TYPE("{sv}"), NULL, 0);
     session_info(s, &info);
-    g_variant_dict_insert(&dict, "status", "s", migrate_state_name(info.state));
-    g_variant_dict_insert(&dict, "direction", "s", info.direction == MIGRATE_OUT ? "outgoing" : "incoming");
-    if (info.error)
-        g_variant_dict_insert_value(&dict, "error-desc", text_variant(info.error));
-    if (info.direction == MIGRATE_IN && !migrate_state_ended(info.state))
-        g_variant_dict_insert_value(&dict, "socket-address", text_variant(info.uri));
-    if (info.direction == MIGRATE_OUT && migrate_state_ended(info.state))
-        g_variant_dict_insert(&dict, "guest", "s", owner_word(&info));
-    put_times(&dict, &info);
-    put_ram(&dict, &info);
-    if (info.xbzrle)
-        put_xbzrle(&dict, &info);
-    if (info.compress)
-        put_compression(&dict, &info);
+    tree = tree_of(&info);
     migrate_info_release(&info);
-    return g_variant_dict_end(&dict);
+    return tree;
 }
 
 static void
@@ -171,11 +202,47 @@ print_line(GVariant *tree, const char *key, const char *label, const char *unit,
                                g_variant_get_uint64(v) / (strstr(unit, "kbytes") ? 1024 : 1), unit);
 }
 
+static uint64_t
+number_at(GVariant *tree, const char *key)
+{
+    uint64_t number = 0;
+
+    g_variant_lookup(tree, key, "t", &number);
+    return number;
+}
+
+/* "0: outgoing, completed: 3 rounds, 132 MiB, 40 normal and 32000 zero pages in 512 ms, guest: destination" */
+static void
+print_history(GVariant *rows, GString *out)
+{
+    for (size_t i = 0; i < g_variant_n_children(rows); i++) {
+        g_autoptr(GVariant) tree = g_variant_get_child_value(rows, i);
+        const char *status = "", *direction = "", *text;
+
+        g_variant_lookup(tree, "status", "&s", &status);
+        g_variant_lookup(tree, "direction", "&s", &direction);
+        g_string_append_printf(out, "%zu: %s, %s: %" G_GUINT64_FORMAT " rounds, %" G_GUINT64_FORMAT " kbytes, %"
+                               G_GUINT64_FORMAT " normal and %" G_GUINT64_FORMAT " zero pages in %" G_GUINT64_FORMAT
+                               " ms", i, direction, status, number_at(tree, "dirty-sync-count"),
+                               number_at(tree, "transferred") / 1024, number_at(tree, "normal"),
+                               number_at(tree, "duplicate"), number_at(tree, "total-time"));
+        if (g_variant_lookup(tree, "guest", "&s", &text))
+            g_string_append_printf(out, ", guest: %s", text);
+        if (g_variant_lookup(tree, "error-desc", "&s", &text))
+            g_string_append_printf(out, " (%s)", text);
+        g_string_append_c(out, '\n');
+    }
+}
+
 static void
 print_migrate(GVariant *tree, GString *out)
 {
     const char *status, *text;
 
+    if (g_variant_is_of_type(tree, G_VARIANT_TYPE("aa{sv}"))) {
+        print_history(tree, out);
+        return;
+    }
     if (!g_variant_lookup(tree, "status", "&s", &status))
         return;
     g_string_append_printf(out, "Migration status: %s", status);
@@ -256,7 +323,7 @@ print_capabilities(GVariant *tree, GString *out)
 
 const struct info_item info_migrate_items[] = {
     { .name = "migrate", .summary = "status and statistics of the current or last migration", .when = WHEN_ALWAYS,
-      .get = get_migrate, .print = print_migrate },
+      .args = migrate_item_args, .get = get_migrate, .print = print_migrate },
     { .name = "migrate_parameters", .summary = "migration parameters", .when = WHEN_ALWAYS,
       .get = get_parameters, .print = print_parameters },
     { .name = "migrate_capabilities", .summary = "migration capabilities", .when = WHEN_ALWAYS,

@@ -51,6 +51,7 @@ struct machine {
     bool awaits;                    /* for an incoming guest, or its arrival was not looked at yet: see
                                      * machine_awaits_incoming */
     struct session *outgoing, *incoming, *last;     /* last: one of the two, or NULL */
+    GPtrArray *migrations;          /* struct migrate_info *: of sessions that have ended and are gone; NULL: none */
 
     /* Who writes guest memory beside the vCPUs: it looks at 'frozen', writes and marks, and says when it is done; a
      * migration waits for that before it freezes, so that its last dirty sync sees every mark. */

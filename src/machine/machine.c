@@ -27,6 +27,7 @@ machine_free(struct machine *m)
     if (!m)
         return;
     machine_free_sessions(m);
+    g_clear_pointer(&m->migrations, g_ptr_array_unref);
     parts_free(m->parts);
     mailbox_forget(m->mailbox, m);
     definition_free(m->definition);

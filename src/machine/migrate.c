@@ -269,6 +269,69 @@ tell_state(struct machine *m, enum migrate_state s)
         m->events.migration(m->events.self, s);
 }
 
+/* --- those that have ended -------------------------------------------------------------------------------------- */
+
+static void
+free_info(void *data)
+{
+    migrate_info_release(data);
+    g_free(data);
+}
+
+/* Appends what is known of a session that has ended; NULL and one that has not are passed over. */
+static void
+append_ended(GPtrArray *list, struct session *s)
+{
+    struct migrate_info info;
+
+    if (!s)
+        return;
+    session_info(s, &info);
+    if (migrate_state_ended(info.state))
+        g_ptr_array_add(list, g_memdup2(&info, sizeof info));
+    else
+        migrate_info_release(&info);
+}
+
+/* Frees a session; what it came to is kept. */
+static void
+retire(struct machine *m, struct session **place)
+{
+    if (!m->migrations)
+        m->migrations = g_ptr_array_new_with_free_func(free_info);
+    append_ended(m->migrations, *place);
+    if (m->migrations->len > MACHINE_MIGRATIONS)
+        g_ptr_array_remove_index(m->migrations, 0);
+    session_free(g_steal_pointer(place));
+}
+
+static struct migrate_info *
+copy_info(const struct migrate_info *i)
+{
+    struct migrate_info *copy = g_memdup2(i, sizeof *i);
+
+    copy->error = g_strdup(i->error);
+    copy->uri = g_strdup(i->uri);
+    return copy;
+}
+
+GPtrArray *
+machine_migrations(struct machine *m)
+{
+    GPtrArray *list = g_ptr_array_new_with_free_func(free_info);
+    struct session *other = m->last == m->outgoing ? m->incoming : m->outgoing;
+
+    for (unsigned i = 0; m->migrations && i < m->migrations->len; i++)
+        g_ptr_array_add(list, copy_info(m->migrations->pdata[i]));
+    append_ended(list, other);
+    append_ended(list, m->last);
+    while (list->len > MACHINE_MIGRATIONS)
+        g_ptr_array_remove_index(list, 0);
+    return list;
+}
+
+/* --- events of a session ---------------------------------------------------------------------------------------- */
+
 static void
 in_changed(void *self, enum migrate_state s)
 {
@@ -278,7 +341,7 @@ in_changed(void *self, enum migrate_state s)
         /* The guest is here: what became of its way out no longer matters.  But it runs since before this letter was
          * written, and where its arrival was looked at already, 'outgoing' is its next way out. */
         if (m->awaits)
-            session_free(g_steal_pointer(&m->outgoing));
+            retire(m, &m->outgoing);
         m->awaits = false;
         machine_reset_if_wanted(m);
     }
@@ -368,8 +431,8 @@ void
 machine_free_sessions(struct machine *m)
 {
     m->last = NULL;
-    session_free(g_steal_pointer(&m->outgoing));
-    session_free(g_steal_pointer(&m->incoming));
+    retire(m, &m->outgoing);
+    retire(m, &m->incoming);
 }
 
 /* --- out -------------------------------------------------------------------------------------------------------- */
@@ -395,7 +458,7 @@ static void
 adopt(struct machine *m, struct session **place, struct session *s)
 {
     m->last = NULL;
-    session_free(g_steal_pointer(place));
+    retire(m, place);
     *place = m->last = s;
 }
 

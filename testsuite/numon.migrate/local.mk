@@ -6,6 +6,7 @@ check_PROGRAMS += testsuite/numon.migrate/link
 testsuite_numon_migrate_link_SOURCES = testsuite/numon.migrate/link.c
 testsuite_numon_migrate_link_LDADD =
 EXTRA_DIST += testsuite/numon.migrate/compress.exp
+EXTRA_DIST += testsuite/numon.migrate/endurance.exp
 EXTRA_DIST += testsuite/numon.migrate/engine.exp
 EXTRA_DIST += testsuite/numon.migrate/faults.exp
 EXTRA_DIST += testsuite/numon.migrate/planted.exp

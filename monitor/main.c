@@ -174,8 +174,6 @@ main(int argc, char **argv)
     int status = 2;
 
     hold_standard_descriptors();
-    /* What whoever started us left open is not for our children; without the call (Linux 5.11) it stays as it is. */
-    (void)close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
     main_thread_claim();
     if (options_parse(&options, argc, argv, &error))
         status = run(&options);

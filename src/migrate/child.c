@@ -32,6 +32,8 @@ spawn_shell(const char *command, int end, int as, int words, pid_t *ret)
     posix_spawn_file_actions_addopen(&actions, as == STDIN_FILENO ? STDOUT_FILENO : STDIN_FILENO, "/dev/null", O_RDWR,
                                      0);
     posix_spawn_file_actions_adddup2(&actions, words, STDERR_FILENO);
+    /* What whoever started us left open, for fd: perhaps, is not for a child. */
+    posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
     posix_spawnattr_init(&attributes);
     sigemptyset(&none);
     sigfillset(&all);

@@ -391,17 +391,23 @@ damaged_byte_is_noticed(void)
 static void
 checksum_travels_both_ways(void)
 {
-    struct pair p;
+    /* Also over pages that are coded. */
+    for (unsigned coding = 0; coding < 4; coding++) {
+        struct pair p;
 
-    pair_init(&p, MIDDLE, 20);
-    fake_fill(&p.from.fake, 37);
-    fake_run(&p.from.fake);
-    p.capabilities.checksum = true;
-    g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
-    pair_start(&p, uri, uri);
-    PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
-    pair_assert_moved(&p);
-    pair_release(&p);
+        pair_init(&p, MIDDLE, 20);
+        fake_fill(&p.from.fake, 37 + coding);
+        fake_run(&p.from.fake);
+        p.capabilities.checksum = true;
+        p.capabilities.xbzrle = coding & 1;
+        p.capabilities.compress = coding & 2;
+        g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
+        pair_start(&p, uri, uri);
+        PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+        g_assert_cmpstr(p.to.states->str, ==, "setup active device completed");
+        pair_assert_equal(&p);
+        pair_release(&p);
+    }
 }
 
 int

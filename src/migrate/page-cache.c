@@ -18,8 +18,8 @@ struct entry {
 
 struct page_cache {
     uint64_t slots;                 /* a power of two */
-    struct entry *entries;          /* owned */
-    uint8_t *data;                  /* mapped; PAGE_SIZE a slot */
+    struct entry *entries;          /* mapped, as data; all unused at first */
+    uint8_t *data;                  /* PAGE_SIZE a slot */
 };
 
 enum { LIFETIME = 2 };              /* rounds */
@@ -30,6 +30,18 @@ page_cache_size_round(uint64_t bytes)
     return bytes < PAGE_SIZE ? PAGE_SIZE : UINT64_C(1) << (63 - __builtin_clzll(bytes));
 }
 
+/* Memory of which only what is touched is really there; NULL if so much cannot be. */
+static void *
+map_memory(uint64_t bytes)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (at == MAP_FAILED)
+        return NULL;
+    madvise(at, bytes, MADV_DONTDUMP);
+    return at;
+}
+
 struct page_cache *
 page_cache_new(uint64_t bytes, GError **error)
 {
@@ -37,16 +49,13 @@ page_cache_new(uint64_t bytes, GError **error)
     struct page_cache *c = g_new0(struct page_cache, 1);
 
     c->slots = bytes / PAGE_SIZE;
-    c->entries = g_try_new0(struct entry, c->slots);
-    c->data = !c->entries ? MAP_FAILED
-            : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (c->data != MAP_FAILED) {
-        madvise(c->data, bytes, MADV_DONTDUMP);
+    c->data = map_memory(bytes);
+    c->entries = c->data ? map_memory(c->slots * sizeof *c->entries) : NULL;
+    if (c->entries)
         return c;
-    }
-    c->data = NULL;
+    int why = errno;
     page_cache_free(c);
-    fail_host(error, ENOMEM, "cannot make a page cache of %s (xbzrle-cache-size)", size);
+    fail_host(error, why, "cannot make a page cache of %s (xbzrle-cache-size)", size);
     return NULL;
 }
 
@@ -57,7 +66,8 @@ page_cache_free(struct page_cache *c)
         return;
     if (c->data)
         munmap(c->data, c->slots * PAGE_SIZE);
-    g_free(c->entries);
+    if (c->entries)
+        munmap(c->entries, c->slots * sizeof *c->entries);
     g_free(c);
 }
 

@@ -77,7 +77,8 @@ differences_go_after_the_first_pass(void)
     g_assert_cmpuint(in.xbzrle_pages, <=, i.xbzrle_pages - i.xbzrle_overflows);
     /* Three words of a page are written at a time. */
     g_assert_cmpuint(i.xbzrle_bytes, <, i.xbzrle_pages * PAGE_SIZE / 4);
-    g_assert_cmpfloat(i.xbzrle_encoding_rate, >, 4);
+    /* Of the last period, in which there may have been none. */
+    g_assert_true(i.xbzrle_encoding_rate > 4 || i.xbzrle_encoding_rate == 0);
     g_assert_cmpfloat(i.xbzrle_miss_rate, >=, 0);
     g_assert_cmpfloat(i.xbzrle_miss_rate, <=, 1);
     g_assert_cmpuint(i.compress_pages, ==, 0);
@@ -100,7 +101,7 @@ pages_are_compressed_in_all_passes(void)
     g_assert_cmpuint(i.pages_normal, <, i.compress_pages);
     g_assert_cmpuint(i.compressed_bytes, <, i.compress_pages * (PAGE_SIZE + 100));
     g_assert_cmpuint(in.compressed_bytes, ==, i.compressed_bytes - 4 * i.compress_pages);
-    g_assert_cmpfloat(i.compress_rate, >, 0.9);
+    g_assert_cmpfloat(i.compress_rate, >, 0.9);     /* half of these pages are random */
     g_assert_cmpuint(i.xbzrle_pages, ==, 0);
     pair_release(&p);
 }
@@ -191,7 +192,7 @@ cache_is_resized_live(void)
     g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
     pair_start(&p, uri, uri);
     PAIR_WAIT(&p, figures(&p.from).xbzrle_pages > 0);
-    uint64_t misses = figures(&p.from).xbzrle_misses, passes = p.from.passes;
+    uint64_t misses = figures(&p.from).xbzrle_misses;
     g_assert_false(session_parameter_set(p.from.session, &p.parameters, "xbzrle-cache-size", "4E", &note, &error));
     g_assert_error(error, NUMON_ERROR, NUMON_ERROR_HOST);
     g_assert_null(note);
@@ -202,8 +203,7 @@ cache_is_resized_live(void)
     g_free(note);
     g_assert_cmpuint(p.parameters.xbzrle_cache_size, ==, 4 * MIB);
     g_assert_cmpuint(figures(&p.from).cache_bytes, ==, 4 * MIB);
-    PAIR_WAIT(&p, p.from.passes >= passes + 3);
-    g_assert_cmpuint(figures(&p.from).xbzrle_misses, >, misses);
+    PAIR_WAIT(&p, figures(&p.from).xbzrle_misses > misses);
     let_go(&p);
     PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
     pair_assert_moved(&p);

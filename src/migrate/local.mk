@@ -8,7 +8,8 @@ libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h \
 
 unit_programs += testsuite/unit/test-wire testsuite/unit/test-scan testsuite/unit/test-pace testsuite/unit/test-converge \
 	testsuite/unit/test-migrate testsuite/unit/test-handoff testsuite/unit/test-engine \
-	testsuite/unit/test-xbzrle testsuite/unit/test-compress testsuite/unit/test-coding
+	testsuite/unit/test-xbzrle testsuite/unit/test-compress testsuite/unit/test-coding \
+	testsuite/unit/test-ram-out
 testsuite_unit_test_wire_SOURCES = testsuite/unit/test-wire.c
 testsuite_unit_test_scan_SOURCES = testsuite/unit/test-scan.c
 testsuite_unit_test_converge_SOURCES = testsuite/unit/test-converge.c
@@ -18,6 +19,7 @@ testsuite_unit_test_migrate_SOURCES = testsuite/unit/test-migrate.c testsuite/un
 testsuite_unit_test_engine_SOURCES = testsuite/unit/test-engine.c testsuite/unit/migrate-fake.c \
 	testsuite/unit/migrate-fake.h
 testsuite_unit_test_xbzrle_SOURCES = testsuite/unit/test-xbzrle.c
+testsuite_unit_test_ram_out_SOURCES = testsuite/unit/test-ram-out.c
 testsuite_unit_test_compress_SOURCES = testsuite/unit/test-compress.c
 testsuite_unit_test_coding_SOURCES = testsuite/unit/test-coding.c testsuite/unit/migrate-fake.c \
 	testsuite/unit/migrate-fake.h

@@ -29,6 +29,7 @@ struct accel_setup {
     const int *cpu_nodes;           /* by CPU index; -1 without NUMA */
     unsigned node_count;
     const struct topology_final *topology;      /* what the guest is told; synthetic prints it */
+    uint64_t numa_delay_ns;         /* synthetic: cost of a page write at distance 10; 0: none */
 };
 
 /* One implementation.  All functions but vcpu_run, vcpu_settle and vcpu_kick: while vCPUs are parked. */
@@ -116,6 +117,10 @@ bool run_throttle(struct run *r, unsigned percent, GError **error);
 uint64_t run_throttle_naps(struct run *r);
 /* Thread id (gettid) of a vCPU; 0 before it started. */
 int run_thread_id(struct run *r, unsigned cpu);
+/* Lets a vCPU's thread run on these host CPUs only (WORDS_FOR(HOST_CPUS) words), now and when it starts.  Error: HOST. */
+bool run_pin(struct run *r, unsigned cpu, const uint64_t *host_cpus, GError **error);
+/* The host CPUs that its thread may run on, as the host says once it started; true if it was pinned. */
+bool run_pinned(struct run *r, unsigned cpu, uint64_t *ret_host_cpus);
 /* From a device on a vCPU's thread, without the device's lock: the guest asks for a reset or ends itself.  Stops all,
  * tells main; no waiting. */
 void run_request(struct run *r, enum vcpu_exit what);

@@ -30,6 +30,7 @@ typedef struct definition {
     struct hmat hmat;
     GArray *backends;               /* struct backend_options, in creation order */
     enum accel_choice accel;
+    uint64_t numa_delay_ns;         /* synthetic: what an access to local memory costs; 0: nothing */
     char *kernel;                   /* never NULL: "builtin:workload" */
     char *append;                   /* NULL if unset */
     char *serial;                   /* never NULL: "null" */
@@ -49,7 +50,7 @@ enum { MEMORY_P_SIZE, MEMORY_P_SLOTS, MEMORY_P_MAXMEM };
 extern const struct property memory_properties[];           /* implied: size; without suffix MiB */
 enum { MACHINE_P_AUTO_ASSIGN, MACHINE_P_AUTO_ENABLE, MACHINE_P_HMAT };
 extern const struct property machine_properties[];
-enum { ACCEL_P_ACCEL };
+enum { ACCEL_P_ACCEL, ACCEL_P_NUMA_DELAY };
 extern const struct property accel_properties[];            /* implied: accel */
 
 /* Each changes 'd' or fails with 'd' unchanged.  Wordings are QEMU's where it has the rule. */

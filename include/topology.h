@@ -244,6 +244,8 @@ struct host_node {
     uint64_t cpus[WORDS_FOR(HOST_CPUS)];
 };
 void host_node_read(unsigned node, struct host_node *ret);
+/* The CPUs of all nodes: WORDS_FOR(HOST_CPUS) words. */
+void host_cpus(uint64_t *ret_words);
 unsigned host_distance(unsigned from, unsigned to);     /* 0: not known */
 
 struct host_huge_pool {

@@ -61,6 +61,12 @@ levels_default(const struct smp *entered, const struct smp *derived)
     return g_strdup_printf("%u CPU%s as %s", derived->cpus, derived->cpus == 1 ? "" : "s", levels->str);
 }
 
+enum { CPUS_P_ALL };
+static const struct property cpus_args[] = {
+    [CPUS_P_ALL] = { "-a", PROPERTY_FLAG, .help = "also where they are: guest node, host CPUs, pinned or not" },
+    { 0 }
+};
+
 static GVariant *
 cpu_tree(unsigned index, int thread_id)
 {
@@ -71,6 +77,41 @@ cpu_tree(unsigned index, int thread_id)
     g_variant_builder_add(&dict, "{sv}", "current", g_variant_new_boolean(index == 0));
     g_variant_builder_add(&dict, "{sv}", "thread-id", g_variant_new_int32(thread_id));
     return g_variant_builder_end(&dict);
+}
+
+/* For -a: by CPU, its guest node (-1: none), the host CPUs its thread may run on, and whether it was pinned. */
+static GVariant *
+cpu_places(struct monitor *m, unsigned count)
+{
+    const struct topology_final *final = machine_topology(m->machine);
+    const struct topology *pending = &machine_definition(m->machine)->topology;
+    struct run *run = machine_run(m->machine);
+    GVariantBuilder list;
+
+    g_variant_builder_init(&list, G_VARIANT_TYPE("a(isb)"));
+    for (unsigned cpu = 0; cpu < count; cpu++) {
+        uint64_t host[WORDS_FOR(HOST_CPUS)] = { 0 };
+        bool pinned = run && run_pinned(run, cpu, host);
+        g_autofree char *cpus = list_format(host, HOST_CPUS);
+        int node = final ? (final->node_count ? final->cpu_node[cpu] : -1) : topology_cpu_node(pending, cpu);
+
+        g_variant_builder_add(&list, "(isb)", node, cpus, pinned);
+    }
+    return g_variant_builder_end(&list);
+}
+
+static void
+print_place(GVariant *places, gsize cpu, GString *out)
+{
+    const char *cpus;
+    gboolean pinned;
+    gint32 node;
+
+    g_variant_get_child(places, cpu, "(i&sb)", &node, &cpus, &pinned);
+    if (node >= 0)
+        g_string_append_printf(out, " node=%d", node);
+    if (*cpus)
+        g_string_append_printf(out, " host_cpus=%s%s", cpus, pinned ? " (pinned)" : "");
 }
 
 /* A CPU's thread starts with the guest: until then its id is 0. */
@@ -94,6 +135,8 @@ cpus_get(struct monitor *m, const struct values *args, GError **error)
     for (unsigned cpu = 0; cpu < smp.cpus; cpu++)
         g_variant_builder_add_value(&list, cpu_tree(cpu, run ? run_thread_id(run, cpu) : 0));
     g_variant_builder_add(&tree, "{sv}", "cpus", g_variant_builder_end(&list));
+    if (args->at[CPUS_P_ALL].set)
+        g_variant_builder_add(&tree, "{sv}", "places", cpu_places(m, smp.cpus));
     return g_variant_builder_end(&tree);
 }
 
@@ -101,6 +144,7 @@ static void
 cpus_print(GVariant *tree, GString *out)
 {
     g_autoptr(GVariant) list = g_variant_lookup_value(tree, "cpus", G_VARIANT_TYPE("aa{sv}"));
+    g_autoptr(GVariant) places = g_variant_lookup_value(tree, "places", G_VARIANT_TYPE("a(isb)"));
     gsize count = g_variant_n_children(list);
 
     for (gsize i = 0; i < count; i++) {
@@ -112,7 +156,10 @@ cpus_print(GVariant *tree, GString *out)
         g_variant_lookup(cpu, "current", "b", &current);
         g_variant_lookup(cpu, "index", "u", &index);
         g_variant_lookup(cpu, "thread-id", "i", &thread_id);
-        g_string_append_printf(out, "%c CPU #%u: thread_id=%d\n", current ? '*' : ' ', index, thread_id);
+        g_string_append_printf(out, "%c CPU #%u: thread_id=%d", current ? '*' : ' ', index, thread_id);
+        if (places)
+            print_place(places, i, out);
+        g_string_append_c(out, '\n');
     }
     print_default(tree, out);
 }
@@ -265,7 +312,7 @@ serial_print(GVariant *tree, GString *out)
 
 const struct info_item info_run_items[] = {
     { "status", "show whether the guest runs", WHEN_ALWAYS, NULL, status_get, status_print },
-    { "cpus", "show the CPUs and their threads", WHEN_ALWAYS, NULL, cpus_get, cpus_print },
+    { "cpus", "show the CPUs and their threads", WHEN_ALWAYS, cpus_args, cpus_get, cpus_print },
     { "kvm", "show whether KVM runs the guest", WHEN_ALWAYS, NULL, kvm_get, kvm_print },
     { "ramblock", "show the blocks that RAM is made of", WHEN_ALWAYS, NULL, ramblock_get, ramblock_print },
     { "workload", "show what the workload guest has done", WHEN_ALWAYS, NULL, info_workload_get,

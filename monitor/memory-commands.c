@@ -194,6 +194,74 @@ run_mem_prealloc(struct call *call, GError **error)
     return call_edit(call, edit_mem_prealloc, error);
 }
 
+/* --- vcpu_pin --------------------------------------------------------------------------------------------------- */
+
+enum { PIN_VCPU, PIN_CPUS, PIN_NODE };
+static const struct property vcpu_pin_args[] = {
+    [PIN_VCPU] = { "vcpu", PROPERTY_UINT, .max = TOPOLOGY_CPUS - 1, .required = true, .help = "CPU of the guest" },
+    [PIN_CPUS] = { "cpus", PROPERTY_LIST, .max = HOST_CPUS - 1, .help = "host CPUs that it may run on" },
+    [PIN_NODE] = { "node", PROPERTY_UINT, .max = HOST_NODES - 1, .help = "or all those of a host node" },
+    { 0 }
+};
+
+static bool
+cpus_of_node(unsigned node, uint64_t *ret, GError **error)
+{
+    uint64_t nodes[WORDS_FOR(HOST_NODES)];
+    struct host_node host;
+    g_autofree char *list = NULL;
+
+    host_nodes(nodes);
+    list = list_format(nodes, HOST_NODES);
+    if (!bit_test(nodes, node))
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot pin to host node %u: this host has %s %s", node,
+                    strpbrk(list, ",-") ? "nodes" : "only node", list);
+    host_node_read(node, &host);
+    if (bits_count(host.cpus, HOST_CPUS) == 0)
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot pin to host node %u: it has no CPUs", node);
+    memcpy(ret, host.cpus, sizeof host.cpus);
+    return true;
+}
+
+/* The host CPUs that were asked for; the kernel would pass over those that do not exist. */
+static bool
+pin_target(const struct value *at, uint64_t *ret, GError **error)
+{
+    uint64_t there[WORDS_FOR(HOST_CPUS)];
+
+    if (at[PIN_CPUS].set == at[PIN_NODE].set)
+        return fail(error, NUMON_ERROR_ARGUMENT, "vcpu_pin needs either cpus=LIST or node=N");
+    if (at[PIN_NODE].set)
+        return cpus_of_node((unsigned)at[PIN_NODE].number, ret, error);
+    host_cpus(there);
+    for (unsigned cpu = 0; cpu < HOST_CPUS; cpu++) {
+        if (!bit_test(at[PIN_CPUS].words, cpu) || bit_test(there, cpu))
+            continue;
+        g_autofree char *list = list_format(there, HOST_CPUS);
+
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot pin to host CPU %u: this host has CPUs %s", cpu, list);
+    }
+    memcpy(ret, at[PIN_CPUS].words, sizeof there);
+    return true;
+}
+
+static enum outcome
+run_vcpu_pin(struct call *call, GError **error)
+{
+    struct machine *machine = call->monitor->machine;
+    const struct value *at = call->args->at;
+    unsigned count = machine_topology(machine)->smp.cpus;
+    uint64_t cpus[WORDS_FOR(HOST_CPUS)];
+
+    if (at[PIN_VCPU].number >= count) {
+        fail(error, NUMON_ERROR_ARGUMENT, "cannot pin vCPU %" G_GUINT64_FORMAT ": the guest has CPUs 0 to %u",
+             at[PIN_VCPU].number, count - 1);
+        return COMMAND_FAILED;
+    }
+    return pin_target(at, cpus, error) && run_pin(machine_run(machine), (unsigned)at[PIN_VCPU].number, cpus, error)
+               ? COMMAND_DONE : COMMAND_FAILED;
+}
+
 static const struct command memory_commands[] = {
     { .name = "mem_path", .summary = "take RAM without backend from a file", .form = FORM_WORDS, .args = mem_path_args,
       .option = "-mem-path", .when = WHEN_PRECONFIG, .run = run_mem_path,
@@ -205,6 +273,9 @@ static const struct command memory_commands[] = {
     { .name = "qom_set", .summary = "change a property of a memory backend", .form = FORM_WORDS, .args = qom_set_args,
       .when = WHEN_ALWAYS, .run = run_qom_set, .detach = detach_qom_set,
       .details = "merge and dump can be changed at any time, and prealloc from off to on; the guest may run." },
+    { .name = "vcpu_pin", .summary = "let a vCPU run on some host CPUs only", .form = FORM_PAIRS, .args = vcpu_pin_args,
+      .when = WHEN_BUILT, .run = run_vcpu_pin,
+      .details = "Either cpus or node.  Also before the guest runs; info cpus -a shows it." },
     { 0 }
 };
 

@@ -123,7 +123,7 @@ struct info_item {
 /* NULL-terminated list of tables, each ending with a NULL name (info.c). */
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
-    info_topology_items[], info_peer_items[];
+    info_topology_items[], info_memory_items[], info_peer_items[];
 const struct info_item *info_find(const char *name);
 GPtrArray *info_names(unsigned when);                       /* as command_names */
 char *info_usage(const struct info_item *i);                /* "info NAME ARGUMENTS"; caller frees */

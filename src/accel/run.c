@@ -15,7 +15,10 @@
  * nobody instead of freed memory. */
 #include "accel.h"
 
+#include <errno.h>
+#include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { KICK_AGAIN_US = 5000 };
@@ -35,6 +38,8 @@ struct vcpu {
 
     struct thread thread;           /* under the lock */
     bool parked GUARDED;
+    bool pinned GUARDED;
+    uint64_t host_cpus[WORDS_FOR(HOST_CPUS)] GUARDED;           /* if pinned */
     bool nap GUARDED;               /* it shall sleep before it runs again */
     _Atomic int thread_id;
 };
@@ -295,14 +300,31 @@ run_throttle_naps(struct run *r)
 
 /* --- a vCPU's life ---------------------------------------------------------------------------------------------- */
 
+/* 0 or errno. */
+static int
+pin_thread(struct vcpu *v) REQUIRES(v->run->lock)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    for (unsigned cpu = 0; cpu < MIN(HOST_CPUS, CPU_SETSIZE); cpu++) {
+        if (bit_test(v->host_cpus, cpu))
+            CPU_SET(cpu, &set);
+    }
+    return sched_setaffinity(atomic_load(&v->thread_id), sizeof set, &set) == 0 ? 0 : errno;
+}
+
 static void *
 vcpu_thread(void *data)
 {
     struct vcpu *v = data;
     struct run *r = v->run;
 
-    atomic_store(&v->thread_id, gettid());
     lock_take(&r->lock);
+    atomic_store(&v->thread_id, gettid());
+    /* A host CPU that has gone meanwhile leaves it where it is. */
+    if (v->pinned)
+        pin_thread(v);
     /* Parked from the start: there is nothing to settle before it ever ran. */
     for (;;) {
         if (v->parked)
@@ -458,4 +480,52 @@ void
 run_request(struct run *r, enum vcpu_exit what)
 {
     ask(r, what, calling_cpu(r), NULL);
+}
+
+/* --- host CPUs --------------------------------------------------------------------------------------------------- */
+
+bool
+run_pin(struct run *r, unsigned cpu, const uint64_t *host_cpus, GError **error)
+{
+    struct vcpu *v = &r->vcpus[cpu];
+    uint64_t before[WORDS_FOR(HOST_CPUS)];
+    int host_errno = 0;
+
+    lock_take(&r->lock);
+    memcpy(before, v->host_cpus, sizeof before);
+    memcpy(v->host_cpus, host_cpus, sizeof v->host_cpus);
+    if (atomic_load(&v->thread_id))
+        host_errno = pin_thread(v);
+    if (host_errno)
+        memcpy(v->host_cpus, before, sizeof before);
+    else
+        v->pinned = true;
+    lock_drop(&r->lock);
+    if (!host_errno)
+        return true;
+    g_autofree char *list = list_format(host_cpus, HOST_CPUS);
+
+    return fail_host(error, host_errno, "cannot pin vCPU %u to host CPUs %s", cpu, list);
+}
+
+bool
+run_pinned(struct run *r, unsigned cpu, uint64_t *ret_host_cpus)
+{
+    struct vcpu *v = &r->vcpus[cpu];
+    int id = atomic_load(&v->thread_id);
+    cpu_set_t set;
+    bool pinned;
+
+    lock_take(&r->lock);
+    memcpy(ret_host_cpus, v->host_cpus, sizeof v->host_cpus);
+    pinned = v->pinned;
+    lock_drop(&r->lock);
+    if (sched_getaffinity(id, sizeof set, &set) != 0 || (!id && pinned))
+        return pinned;
+    memset(ret_host_cpus, 0, sizeof v->host_cpus);
+    for (unsigned i = 0; i < MIN(HOST_CPUS, CPU_SETSIZE); i++) {
+        if (CPU_ISSET(i, &set))
+            bit_set(ret_host_cpus, i);
+    }
+    return pinned;
 }

@@ -8,6 +8,8 @@
 #include "config-private.h"
 #include "device.h"
 
+#define NUMA_DELAY_MAX_NS 1000000000
+
 const char *const accel_choice_names[] = {
     [ACCEL_AUTO] = "auto", [ACCEL_KVM] = "kvm", [ACCEL_SYNTHETIC] = "synthetic", NULL
 };
@@ -15,6 +17,8 @@ const char *const accel_choice_names[] = {
 const struct property accel_properties[] = {
     [ACCEL_P_ACCEL] = { "accel", PROPERTY_CHOICE, .choices = accel_choice_names, .required = true,
                         .help = "what runs the guest's CPUs; auto: the first that works here" },
+    [ACCEL_P_NUMA_DELAY] = { "numa-delay", PROPERTY_UINT, .max = NUMA_DELAY_MAX_NS, .value_default = "0", .unit = "ns",
+                             .help = "of synthetic: what a page write at distance 10 costs, more in proportion" },
     { 0 }
 };
 
@@ -83,7 +87,7 @@ bool
 definition_rest_equal(const struct definition *a, const struct definition *b)
 {
     return memory_equal(&a->memory, &b->memory)
-        && backends_equal(a->backends, b->backends) && a->accel == b->accel
+        && backends_equal(a->backends, b->backends) && a->accel == b->accel && a->numa_delay_ns == b->numa_delay_ns
         && g_strcmp0(a->name, b->name) == 0 && strcmp(a->kernel, b->kernel) == 0
         && g_strcmp0(a->mem_path, b->mem_path) == 0 && a->mem_prealloc == b->mem_prealloc
         && g_strcmp0(a->append, b->append) == 0 && strcmp(a->serial, b->serial) == 0
@@ -148,7 +152,14 @@ definition_map_cpu(struct definition *d, const struct values *v, GError **error)
 bool
 definition_set_accel(struct definition *d, const struct values *v, GError **error)
 {
-    d->accel = (enum accel_choice)v->at[ACCEL_P_ACCEL].number;
+    enum accel_choice accel = (enum accel_choice)v->at[ACCEL_P_ACCEL].number;
+    uint64_t delay = v->at[ACCEL_P_NUMA_DELAY].number;
+
+    if (delay && accel != ACCEL_SYNTHETIC)
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot delay accesses with accelerator '%s': numa-delay is of "
+                    "synthetic alone", accel_choice_names[accel]);
+    d->accel = accel;
+    d->numa_delay_ns = delay;
     return true;
 }
 

@@ -60,6 +60,15 @@ save_workload(const struct definition *d, GString *out)
         g_string_append_printf(out, "workload %s\n", pairs);
 }
 
+static void
+save_accel(const struct definition *d, GString *out)
+{
+    g_string_append_printf(out, "accel %s", accel_choice_names[d->accel]);
+    if (d->numa_delay_ns)
+        g_string_append_printf(out, ",numa-delay=%" G_GUINT64_FORMAT, d->numa_delay_ns);
+    g_string_append_c(out, '\n');
+}
+
 char *
 definition_save(const struct definition *d)
 {
@@ -71,7 +80,7 @@ definition_save(const struct definition *d)
     save_memory(d, out);
     topology_save_smp(&d->topology, out);
     if (d->accel != ACCEL_AUTO)
-        g_string_append_printf(out, "accel %s\n", accel_choice_names[d->accel]);
+        save_accel(d, out);
     save_word(out, "kernel", d->kernel, KERNEL_DEFAULT);
     if (d->append)
         g_string_append_printf(out, "append %s\n", d->append);

@@ -139,6 +139,17 @@ host_node_read(unsigned node, struct host_node *ret)
     read_cpus(node, ret->cpus);
 }
 
+void
+host_cpus(uint64_t *ret_words)
+{
+    uint64_t nodes[WORDS_FOR(HOST_NODES)];
+
+    memset(ret_words, 0, WORDS_FOR(HOST_CPUS) * sizeof *ret_words);
+    host_nodes(nodes);
+    for (uint64_t node = bits_next(nodes, HOST_NODES, 0); node < HOST_NODES; node = bits_next(nodes, HOST_NODES, node + 1))
+        read_cpus((unsigned)node, ret_words);
+}
+
 unsigned
 host_distance(unsigned from, unsigned to)
 {

@@ -39,6 +39,7 @@ struct cpu {
     uint64_t number;                /* its page number in guest physical memory */
     const struct block *block;      /* that holds the area, and where in it */
     uint64_t table_page, first_page;
+    uint64_t delay_ns;              /* what each of its page writes costs now */
 
     struct lock lock;               /* rank 12: the nap */
     struct condition wake;

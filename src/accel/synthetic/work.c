@@ -16,6 +16,7 @@ enum {
     REST_US = 1000,                 /* shortest rest at a rate: one wake-up writes that much */
     BACKLOG_NS = 10 * 1000 * 1000,  /* what a vCPU that the host kept waiting catches up */
     INTERVAL_MAX_MS = 3600000,
+    SPIN_MOST_NS = 200 * 1000,
 };
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -100,6 +101,19 @@ target_node(struct cpu *c)
     return (unsigned)control_target(nodes, count, own, c->parameters.node);
 }
 
+/* In proportion to the distance from the CPU's own node; without distances as guests assume them. */
+static uint64_t
+access_cost(const struct cpu *c, unsigned node)
+{
+    const struct accel_setup *setup = &c->accel->setup;
+    int own = setup->cpu_nodes ? setup->cpu_nodes[c->index] : -1;
+    unsigned distance = own < 0 || own == (int)node ? DISTANCE_LOCAL : 2 * DISTANCE_LOCAL;
+
+    if (own >= 0 && setup->topology && setup->topology->has_distances)
+        distance = setup->topology->distance[own][node];
+    return setup->numa_delay_ns * distance / DISTANCE_LOCAL;
+}
+
 /* Finds the area and remembers how much of it is in use. */
 static void
 take_area(struct cpu *c)
@@ -123,6 +137,7 @@ take_area(struct cpu *c)
     c->block = s->block;
     c->first_page = (s->offset + (area.pages - s->gpa)) / PAGE_SIZE;
     c->table_page = (s->offset + (area.table - s->gpa)) / PAGE_SIZE;
+    c->delay_ns = access_cost(c, node);
     word_set(&c->page->used[node], MAX(word_get(&c->page->used[node]), c->count));
     mark_own_page(c);
 }
@@ -205,6 +220,18 @@ synthetic_write_page(struct cpu *c)
     return i;
 }
 
+/* What the access cost: short times are spun away, as a CPU waits for its memory; a kick ends them. */
+static void
+pay_access(struct cpu *c)
+{
+    uint64_t until = c->delay_ns ? host_ns() + c->delay_ns : 0;
+
+    for (uint64_t now = until ? host_ns() : 0; now < until && !is_kicked(c); now = host_ns()) {
+        if (until - now > SPIN_MOST_NS)
+            rest(c, (until - now) / 1000);
+    }
+}
+
 static void
 write_pages(struct cpu *c, uint64_t count)
 {
@@ -213,6 +240,7 @@ write_pages(struct cpu *c, uint64_t count)
     for (; count && !is_kicked(c); count--) {
         uint64_t i = synthetic_write_page(c);
 
+        pay_access(c);
         if (!hub)
             continue;
         hub_mark(hub, c->block, c->first_page + i, 1);

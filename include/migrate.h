@@ -36,13 +36,13 @@ extern const char *const migrate_switchover_words[];
       "auto-converge: take no more than seems to be needed")                                                       \
     X(max_cpu_throttle, "max-cpu-throttle", PROPERTY_UINT, 1, 1, 99, "99", "%", NULL,                              \
       "auto-converge: most that is taken; not below cpu-throttle-initial")                                         \
-    X(max_bandwidth, "max-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, "128M", "bytes/second", NULL,             \
+    X(max_bandwidth, "max-bandwidth", PROPERTY_SIZE, MIB, 0, 0, "128M", "bytes/second", NULL,             \
       "most that is sent in a second; 0 is unlimited")                                                             \
-    X(avail_switchover_bandwidth, "avail-switchover-bandwidth", PROPERTY_SIZE, MIB, 0, UINT64_MAX, "0",            \
+    X(avail_switchover_bandwidth, "avail-switchover-bandwidth", PROPERTY_SIZE, MIB, 0, 0, "0",            \
       "bytes/second", NULL, "bandwidth to reckon the switchover with; 0 is the measured one")                      \
     X(downtime_limit, "downtime-limit", PROPERTY_UINT, 1, 0, 2000000, "300", "ms", NULL,                           \
       "longest stop of the guest at the switchover")                                                               \
-    X(xbzrle_cache_size, "xbzrle-cache-size", PROPERTY_SIZE, 1, PAGE_SIZE, UINT64_MAX, "64M", "bytes", NULL,       \
+    X(xbzrle_cache_size, "xbzrle-cache-size", PROPERTY_SIZE, 1, PAGE_SIZE, UINT64_C(1) << 63, "64M", "bytes", NULL, \
       "memory for copies of pages that xbzrle compares with, a power of two; a new size empties it")               \
     X(switchover, "switchover", PROPERTY_CHOICE, 0, 0, 0, "patient", NULL, migrate_switchover_words,               \
       "patient finishes the first pass before it may stop the guest, eager may stop it at any time")               \
@@ -90,6 +90,7 @@ struct migrate_capabilities {
 };
 struct migrate_capability_info { const char *name, *help; size_t offset; };
 extern const struct migrate_capability_info migrate_capability_info[];      /* ends with a NULL name */
+extern const struct property migrate_capability_properties[];               /* the same as switches */
 /* Error: ARGUMENT; also for what QEMU has and numon has not, with the reason where there is one. */
 bool migrate_capability_set(struct migrate_capabilities *c, const char *name, bool on, GError **error);
 

@@ -112,6 +112,10 @@ append_command(GString *out, const struct command *c)
         append_variants(out, c);
     else
         append_properties(out, c->args, c->form == FORM_WORDS);
+    if (c->names) {
+        g_string_append(out, "Names:\n");
+        append_properties(out, c->names, false);
+    }
     g_string_append(out, "\n");
 }
 

@@ -102,6 +102,10 @@ help_command(const struct command *c, GString *out)
         help_variants(c, out);
     else if (c->args)
         help_args(c->args, c->form == FORM_WORDS, out);
+    if (c->names) {
+        g_string_append(out, "names:\n");
+        property_help(c->names, out);
+    }
 }
 
 void

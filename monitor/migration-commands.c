@@ -371,9 +371,11 @@ static const struct command migration_commands[] = {
                  "or discarded, and this side follows. If it cannot be reached nothing changes.",
       .form = FORM_WORDS, .when = WHEN_BUILT, .run = run_outcome, .detach = detach_outcome },
     { .name = "migrate_set_parameter", .summary = "change a migration parameter, also while one runs",
-      .form = FORM_WORDS, .args = parameter_args, .when = WHEN_ALWAYS, .run = run_set_parameter },
+      .form = FORM_WORDS, .args = parameter_args, .names = migrate_parameter_properties, .when = WHEN_ALWAYS,
+      .run = run_set_parameter },
     { .name = "migrate_set_capability", .summary = "switch a migration capability on or off",
-      .form = FORM_WORDS, .args = capability_args, .when = WHEN_ALWAYS, .run = run_set_capability },
+      .form = FORM_WORDS, .args = capability_args, .names = migrate_capability_properties, .when = WHEN_ALWAYS,
+      .run = run_set_capability },
     { 0 }
 };
 

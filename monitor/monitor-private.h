@@ -39,6 +39,7 @@ struct command {
     enum command_form form;
     const struct property *args;            /* NULL: none */
     int implied;                            /* FORM_OPTIONS: index, or -1 */
+    const struct property *names;           /* NULL, or what its argument can name: listed by help and the manual */
     const struct command_variant *variants; /* FORM_VARIANTS; ends with a NULL name */
     const char *option;                     /* the command-line option that is the same declaration, "-m"; or NULL */
     unsigned when;                          /* enum command_when */

@@ -26,6 +26,13 @@ const struct migrate_capability_info migrate_capability_info[] = {
     { 0 }
 };
 
+const struct property migrate_capability_properties[] = {
+#define X(c, text, words) { .name = text, .type = PROPERTY_BOOL, .value_default = "off", .help = words },
+    MIGRATE_CAPABILITIES(X)
+#undef X
+    { 0 }
+};
+
 const struct counter_info migrate_counter_info[] = {
 #define X(c, unit, help) { #c, unit, help, offsetof(struct migrate_counters, c) },
     MIGRATE_COUNTERS(X)

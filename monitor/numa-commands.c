@@ -109,8 +109,9 @@ run_numa_del(struct call *call, GError **error)
 static const struct command numa_commands[] = {
     { .name = "numa", .summary = "define nodes, distances and CPU placement", .form = FORM_VARIANTS,
       .variants = numa_variants, .option = "-numa", .when = WHEN_PRECONFIG, .run = run_numa,
-      .details = "By default there is no node.  CPUs that no node names are divided by sockets over the nodes, or go "
-                 "to node 0 if any CPU was placed." },
+      .details = "By default there is no node, or one if there are memory slots.  CPUs that no node names are divided by "
+                 "sockets over the nodes, or go to node 0 if any CPU was placed.  RAM is divided if no node has a "
+                 "size." },
     { .name = "numa_del", .summary = "take back a node, a distance or a CPU's placement", .form = FORM_VARIANTS,
       .variants = numa_del_variants, .when = WHEN_PRECONFIG, .run = run_numa_del },
     { 0 }

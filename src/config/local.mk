@@ -15,4 +15,5 @@ testsuite_unit_test_undo_SOURCES = testsuite/unit/test-undo.c
 unit_programs += testsuite/unit/test-config
 testsuite_unit_test_config_SOURCES = testsuite/unit/test-config.c
 unit_programs += testsuite/unit/test-rules
-testsuite_unit_test_rules_SOURCES = testsuite/unit/test-rules.c
+testsuite_unit_test_rules_SOURCES = testsuite/unit/test-rules.c testsuite/unit/rules-model.c \
+	testsuite/unit/rules-model.h

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 EXTRA_DIST += testsuite/lib/numa.exp
+EXTRA_DIST += testsuite/numon.numa/agree.exp
 EXTRA_DIST += testsuite/numon.numa/back.exp
 EXTRA_DIST += testsuite/numon.numa/built.exp
 EXTRA_DIST += testsuite/numon.numa/check.exp

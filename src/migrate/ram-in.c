@@ -143,15 +143,24 @@ ram_in_start(struct ram_in *r, GError **error)
 
 /* --- pages ------------------------------------------------------------------------------------------------------ */
 
+/* Says which page could not be read; always false. */
 static bool
-load_zero(struct ram_in *r, struct block *b, uint8_t *page, bool seen, GError **error)
+broken_off(const struct block *b, uint64_t offset, GError **error)
 {
-    uint8_t fill;
+    g_prefix_error(error, "page 0x%" PRIx64 " of block '%s': ", offset, b->name);
+    return false;
+}
+
+static bool
+load_zero(struct ram_in *r, struct block *b, uint64_t offset, bool seen, GError **error)
+{
+    uint8_t *page = b->host + offset, fill;
 
     if (!input_take8(r->input, &fill, error))
-        return false;
+        return broken_off(b, offset, error);
     if (fill)
-        return input_fail(r->input, error, "a zero page of block '%s' is filled with 0x%02x", b->name, fill);
+        return input_fail(r->input, error, "zero page 0x%" PRIx64 " of block '%s' is filled with 0x%02x", offset,
+                          b->name, fill);
     if (seen || (!r->fresh[b->index] && !page_is_zero(page)))
         memset(page, 0, PAGE_SIZE);
     counter_add(&r->session->counters.pages_zero, 1);
@@ -159,10 +168,10 @@ load_zero(struct ram_in *r, struct block *b, uint8_t *page, bool seen, GError **
 }
 
 static bool
-load_normal(struct ram_in *r, uint8_t *page, GError **error)
+load_normal(struct ram_in *r, struct block *b, uint64_t offset, GError **error)
 {
     counter_add(&r->session->counters.pages_normal, 1);
-    return input_read(r->input, page, PAGE_SIZE, error);
+    return input_read(r->input, b->host + offset, PAGE_SIZE, error) || broken_off(b, offset, error);
 }
 
 /* What became of a page that changed here counts for who follows the guest's writes. */
@@ -278,9 +287,9 @@ load_page(struct ram_in *r, uint64_t offset, unsigned flags, GError **error)
         return false;
     if (flags & RAM_COMPRESS)
         return load_compressed(r, b, offset, error);
-    if (!(flags & RAM_ZERO ? load_zero(r, b, b->host + offset, seen, error)
+    if (!(flags & RAM_ZERO ? load_zero(r, b, offset, seen, error)
           : flags & RAM_XBZRLE ? load_difference(r, b, offset, seen, error)
-          : load_normal(r, b->host + offset, error)))
+          : load_normal(r, b, offset, error)))
         return false;
     mark_page(r, b, offset);
     return true;

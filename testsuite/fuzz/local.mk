@@ -2,7 +2,7 @@
 # Fuzzers: "make fuzz" in a build by clang with --enable-sanitize=address,undefined,fuzzer-no-link runs each of them for
 # FUZZ_SECONDS, with the files of PROGRAM.seeds to start from; what it finds of new ways stays in PROGRAM.new.
 fuzz_programs = testsuite/fuzz/fuzz-kernel testsuite/fuzz/fuzz-property testsuite/fuzz/fuzz-state \
-	testsuite/fuzz/fuzz-xbzrle
+	testsuite/fuzz/fuzz-xbzrle testsuite/fuzz/fuzz-stream testsuite/fuzz/fuzz-configuration
 EXTRA_PROGRAMS = $(fuzz_programs)
 testsuite_fuzz_fuzz_kernel_SOURCES = testsuite/fuzz/fuzz-kernel.c
 testsuite_fuzz_fuzz_kernel_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
@@ -12,6 +12,10 @@ testsuite_fuzz_fuzz_state_SOURCES = testsuite/fuzz/fuzz-state.c
 testsuite_fuzz_fuzz_state_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 testsuite_fuzz_fuzz_xbzrle_SOURCES = testsuite/fuzz/fuzz-xbzrle.c
 testsuite_fuzz_fuzz_xbzrle_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+testsuite_fuzz_fuzz_stream_SOURCES = testsuite/fuzz/fuzz-stream.c
+testsuite_fuzz_fuzz_stream_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+testsuite_fuzz_fuzz_configuration_SOURCES = testsuite/fuzz/fuzz-configuration.c
+testsuite_fuzz_fuzz_configuration_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 CLEANFILES += $(fuzz_programs)
 clean-local: clean-fuzz
 .PHONY: clean-fuzz
@@ -27,3 +31,6 @@ fuzz: $(fuzz_programs)
 	done
 EXTRA_DIST += testsuite/fuzz/fuzz-xbzrle.seeds/first-byte testsuite/fuzz/fuzz-xbzrle.seeds/last-byte \
 	testsuite/fuzz/fuzz-xbzrle.seeds/short-page testsuite/fuzz/fuzz-xbzrle.seeds/two-runs
+EXTRA_DIST += testsuite/fuzz/fuzz-stream.seeds/checksum testsuite/fuzz/fuzz-stream.seeds/compress \
+	testsuite/fuzz/fuzz-stream.seeds/plain testsuite/fuzz/fuzz-stream.seeds/xbzrle \
+	testsuite/fuzz/fuzz-configuration.seeds/same testsuite/fuzz/fuzz-configuration.seeds/other

@@ -61,6 +61,23 @@ bool machine_change_backend(struct machine *m, const char *id, const char *prope
                             void (*done)(void *self, const GError *error), void *self, bool *ret_pending,
                             GError **error);
 
+/* What a guest node uses of the host. */
+struct node_usage {
+    int node;                       /* -1: RAM of a machine without nodes */
+    uint64_t size;                  /* bytes */
+    struct memory_usage memory;
+    uint64_t dirty_pages, dirty_rate;       /* pages written during the measurement; a second */
+    struct memory_places places;
+    enum host_policy policy;        /* what was asked for */
+    uint64_t host_nodes[WORDS_FOR(HOST_NODES)];
+    uint64_t misplaced;             /* samples on other nodes than those */
+};
+/* Measures all nodes, for a second while the guest runs; then 'done' on main, never from within, with struct
+ * node_usage by rising address.  Error: STATE, LIMIT, HOST. */
+bool machine_measure_usage(struct machine *m, uint64_t samples,
+                           void (*done)(void *self, const GArray *nodes, const GError *error), void *self,
+                           GError **error);
+
 /* --- run control ------------------------------------------------------------------------------------------------ */
 
 /* QEMU's word: "running", "paused", "prelaunch", "preconfig", "inmigrate", "finish-migrate", "postmigrate",

@@ -105,6 +105,21 @@ bool block_discard(struct block *b, GError **error);
  * hardware failed.  The process reads zeros there from then on, so nothing read from the block since may be trusted;
  * this is for good.  '*ret_page' (may be NULL) is the first such guest page.  Any thread. */
 bool block_lost(const struct block *b, uint64_t *ret_page);
+/* What the host holds of a piece of a block, in bytes. */
+struct memory_usage {
+    uint64_t resident, swapped, huge;       /* huge: part of resident, mapped as huge pages */
+    bool huge_unknown;              /* the kernel cannot tell */
+};
+/* Adds that of 'size' bytes from 'offset'.  May take long.  Any thread. */
+void block_usage(const struct block *b, uint64_t offset, uint64_t size, struct memory_usage *usage);
+/* On which host nodes sampled pages lie. */
+struct memory_places {
+    uint64_t asked, found;          /* samples; those that were there */
+    uint64_t on_node[HOST_NODES];
+};
+/* Adds 'samples' pages spread evenly over the piece.  Any thread. */
+void block_places(const struct block *b, uint64_t offset, uint64_t size, uint64_t samples,
+                  struct memory_places *places);
 /* True if the page holds only zeros.  Vector units where present, chosen at run time. */
 bool page_is_zero(const uint8_t *page);
 

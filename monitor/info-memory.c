@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* `info host_numa`: the host below, laid out as `info numa` lays out the guest. */
+/* `info host_numa`: the host below, laid out as `info numa` lays out the guest.  `info numa_usage`: what the guest's
+ * nodes use of it. */
 #include <string.h>
 
 #include "monitor-private.h"
@@ -135,8 +136,163 @@ host_numa_print(GVariant *tree, GString *out)
     print_host_distances(nodes, ids, count, out);
 }
 
+/* --- numa_usage ------------------------------------------------------------------------------------------------- */
+
+enum { USAGE_SAMPLES };
+enum { SAMPLES_MOST = 1 << 20 };
+static const struct property usage_args[] = {
+    [USAGE_SAMPLES] = { "-s", PROPERTY_UINT, .min = 1, .max = SAMPLES_MOST, .value_default = "512", .unit = "pages",
+                        .help = "pages a node whose place on the host is asked for" },
+    { 0 }
+};
+
+/* A measurement under way; lives until the machine reports, even if its call has gone. */
+struct usage { struct call *call; };
+
+static GVariant *
+places_tree(const struct memory_places *p)
+{
+    GVariantBuilder list;
+
+    g_variant_builder_init(&list, G_VARIANT_TYPE("a(ut)"));
+    for (unsigned node = 0; node < HOST_NODES; node++) {
+        if (p->on_node[node])
+            g_variant_builder_add(&list, "(ut)", node, p->on_node[node]);
+    }
+    return g_variant_builder_end(&list);
+}
+
+static GVariant *
+usage_tree(const struct node_usage *u)
+{
+    GVariantBuilder dict;
+
+    g_variant_builder_init(&dict, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&dict, "{sv}", "node", g_variant_new_int32(u->node));
+    g_variant_builder_add(&dict, "{sv}", "size", g_variant_new_uint64(u->size));
+    g_variant_builder_add(&dict, "{sv}", "resident", g_variant_new_uint64(u->memory.resident));
+    g_variant_builder_add(&dict, "{sv}", "swapped", g_variant_new_uint64(u->memory.swapped));
+    if (!u->memory.huge_unknown)
+        g_variant_builder_add(&dict, "{sv}", "huge", g_variant_new_uint64(u->memory.huge));
+    g_variant_builder_add(&dict, "{sv}", "dirty-rate", g_variant_new_uint64(u->dirty_rate));
+    g_variant_builder_add(&dict, "{sv}", "samples", g_variant_new_uint64(u->places.asked));
+    g_variant_builder_add(&dict, "{sv}", "present", g_variant_new_uint64(u->places.found));
+    g_variant_builder_add(&dict, "{sv}", "places", places_tree(&u->places));
+    g_variant_builder_add(&dict, "{sv}", "policy", g_variant_new_string(host_policy_names[u->policy]));
+    g_variant_builder_add(&dict, "{sv}", "host-nodes",
+                          g_variant_new_take_string(list_format(u->host_nodes, HOST_NODES)));
+    g_variant_builder_add(&dict, "{sv}", "misplaced", g_variant_new_uint64(u->misplaced));
+    return g_variant_builder_end(&dict);
+}
+
+static void
+usage_done(void *self, const GArray *nodes, const GError *error)
+{
+    struct usage *usage = self;
+    struct call *call = usage->call;
+    GVariantBuilder list;
+
+    g_free(usage);
+    if (!call)
+        return;
+    call->data = NULL;
+    call->data_free = NULL;
+    g_variant_builder_init(&list, G_VARIANT_TYPE("aa{sv}"));
+    for (unsigned i = 0; i < nodes->len; i++)
+        g_variant_builder_add_value(&list, usage_tree(&((const struct node_usage *)(const void *)nodes->data)[i]));
+    info_finish(call, info_find("numa_usage"), g_variant_builder_end(&list), error);
+}
+
+static void
+usage_forget_call(void *data)
+{
+    struct usage *usage = data;
+
+    usage->call = NULL;
+}
+
+static enum outcome
+usage_begin(struct call *call, const struct values *args, GError **error)
+{
+    struct usage *usage = g_new(struct usage, 1);
+
+    usage->call = call;
+    if (!machine_measure_usage(call->monitor->machine, args->at[USAGE_SAMPLES].number, usage_done, usage, error)) {
+        g_free(usage);
+        return COMMAND_FAILED;
+    }
+    call->data = usage;
+    call->data_free = usage_forget_call;
+    return COMMAND_PENDING;
+}
+
+static guint64
+usage_number(GVariant *row, const char *key)
+{
+    guint64 number = 0;
+
+    g_variant_lookup(row, key, "t", &number);
+    return number;
+}
+
+static void
+print_places(GVariant *row, const char *name, GString *out)
+{
+    g_autoptr(GVariant) places = g_variant_lookup_value(row, "places", G_VARIANT_TYPE("a(ut)"));
+    const char *policy = "", *host_nodes = "";
+    guint64 misplaced = usage_number(row, "misplaced"), pages;
+    GVariantIter i;
+    guint32 node;
+
+    g_variant_lookup(row, "policy", "&s", &policy);
+    g_variant_lookup(row, "host-nodes", "&s", &host_nodes);
+    g_string_append_printf(out, "%s places:", name);
+    g_variant_iter_init(&i, places);
+    while (g_variant_iter_next(&i, "(ut)", &node, &pages))
+        g_string_append_printf(out, " %" G_GUINT64_FORMAT " on host node %u,", pages, node);
+    g_string_append_printf(out, " %" G_GUINT64_FORMAT " absent of %" G_GUINT64_FORMAT " sampled; policy %s%s%s",
+                           usage_number(row, "samples") - usage_number(row, "present"), usage_number(row, "samples"),
+                           policy, *host_nodes ? " " : "", host_nodes);
+    if (misplaced)
+        g_string_append_printf(out, "; %" G_GUINT64_FORMAT " MISPLACED", misplaced);
+    g_string_append_c(out, '\n');
+}
+
+static void
+print_usage(GVariant *row, GString *out)
+{
+    static const char *const sizes[] = { "size", "resident", "swapped" };
+    g_autofree char *name = NULL;
+    gint32 node = -1;
+    guint64 huge;
+
+    g_variant_lookup(row, "node", "i", &node);
+    name = node < 0 ? g_strdup("RAM") : g_strdup_printf("node %d", node);
+    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
+        g_string_append_printf(out, "%s %s: %" G_GUINT64_FORMAT " kB\n", name, sizes[i],
+                               usage_number(row, sizes[i]) / KIB);
+    if (g_variant_lookup(row, "huge", "t", &huge))
+        g_string_append_printf(out, "%s huge pages: %" G_GUINT64_FORMAT " kB\n", name, huge / KIB);
+    else
+        g_string_append_printf(out, "%s huge pages: not known to this host's kernel\n", name);
+    g_string_append_printf(out, "%s dirty rate: %" G_GUINT64_FORMAT " pages/s\n", name, usage_number(row, "dirty-rate"));
+    print_places(row, name, out);
+}
+
+static void
+usage_print(GVariant *tree, GString *out)
+{
+    for (gsize i = 0; i < g_variant_n_children(tree); i++) {
+        g_autoptr(GVariant) row = g_variant_get_child_value(tree, i);
+
+        print_usage(row, out);
+    }
+}
+
 const struct info_item info_memory_items[] = {
-    { "host_numa", "show the host's nodes, their memory and distances", WHEN_ALWAYS, NULL, host_numa_get,
-      host_numa_print },
+    { "host_numa", "show the host's nodes, their memory and distances", WHEN_ALWAYS, NULL, .get = host_numa_get,
+      .print = host_numa_print },
+    { "numa_usage", "show what each node uses of the host; takes a second", WHEN_BUILT, usage_args,
+      .begin = usage_begin, .print = usage_print },
     { 0 }
 };

@@ -102,6 +102,17 @@ info_parse(struct call *call, const struct info_item *item, struct values **ret,
     return good;
 }
 
+void
+info_finish(struct call *call, const struct info_item *item, GVariant *tree, const GError *error)
+{
+    if (!error) {
+        g_variant_ref_sink(tree);
+        item->print(tree, call->output);
+        g_variant_unref(tree);
+    }
+    call_finish(call, error);
+}
+
 enum outcome
 info_run(struct call *call, GError **error)
 {
@@ -121,6 +132,8 @@ info_run(struct call *call, GError **error)
     what = g_strdup_printf("info %s", item->name);
     if (!when_allowed(call->monitor, what, item->when, error) || !info_parse(call, item, &args, error))
         return COMMAND_FAILED;
+    if (item->begin)
+        return item->begin(call, args, error);
     tree = item->get(call->monitor, args, error);
     if (!tree)
         return COMMAND_FAILED;

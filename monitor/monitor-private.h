@@ -120,11 +120,15 @@ struct info_item {
     GVariant *(*get)(struct monitor *m, const struct values *args, GError **error);
     /* The layout for people and scripts. */
     void (*print)(GVariant *tree, GString *out);
+    /* In place of 'get' where the value takes time: as a command's run(), PENDING until info_finish(). */
+    enum outcome (*begin)(struct call *call, const struct values *args, GError **error);
 };
 /* NULL-terminated list of tables, each ending with a NULL name (info.c). */
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
     info_topology_items[], info_memory_items[], info_peer_items[];
+/* Ends a call whose item has 'begin': prints the tree (taken if floating), or fails. */
+void info_finish(struct call *call, const struct info_item *item, GVariant *tree, const GError *error);
 const struct info_item *info_find(const char *name);
 GPtrArray *info_names(unsigned when);                       /* as command_names */
 char *info_usage(const struct info_item *i);                /* "info NAME ARGUMENTS"; caller frees */

@@ -45,6 +45,7 @@ struct machine {
     struct job *verify_job;
     bool verify_busy;
     struct block_progress progress; /* of the preallocation under way, if 'building' or 'populating' */
+    GList *measurements;            /* struct measurement *: of usage, under way */
     struct job *populating;         /* a live change of 'prealloc' */
     bool launched;                  /* the guest has run, or arrived */
     bool shut_down;                 /* the guest ended itself */
@@ -92,6 +93,8 @@ struct guest_map *machine_make_map(const struct definition *d, const struct topo
                                    struct block_progress *progress, char **ret_warning, GError **error);
 /* A preallocation begins. */
 void machine_progress_begin(struct machine *m);
+/* Ends those of usage that wait for their second; before the parts go. */
+void machine_end_measurements(struct machine *m);
 /* A page of the map cannot be had any more: stops the guest, says why.  GUnixFDSourceFunc. */
 gboolean machine_memory_lost(gint fd, GIOCondition condition, gpointer machine);
 

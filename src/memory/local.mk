@@ -8,6 +8,7 @@ libnumon_a_SOURCES += src/memory/hub.c
 libnumon_a_SOURCES += src/memory/map.c
 libnumon_a_SOURCES += src/memory/open.c
 libnumon_a_SOURCES += src/memory/populate.c
+libnumon_a_SOURCES += src/memory/usage.c
 libnumon_a_SOURCES += src/memory/zero.c
 unit_programs += testsuite/unit/test-memory
 testsuite_unit_test_memory_SOURCES = testsuite/unit/test-memory.c

@@ -6,3 +6,4 @@ EXTRA_DIST += testsuite/numon.memory/live.exp
 EXTRA_DIST += testsuite/numon.memory/lost.exp
 EXTRA_DIST += testsuite/numon.memory/migrate.exp
 EXTRA_DIST += testsuite/numon.memory/refused.exp
+EXTRA_DIST += testsuite/numon.memory/usage.exp

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What the files of src/migrate share.  wire, scan, xbzrle and pace are pure; channel, listener and child are descriptors;
- * output and input are buffers over a channel; out, in, return and outcome are the threads; session holds all. */
+/* What the files of src/migrate share.  wire, scan, xbzrle and pace are pure; channel, listener and child are
+ * descriptors; output and input are buffers over a channel; ram-out and ram-in are the pages; out, in, return and
+ * outcome are the threads; session holds all. */
 #ifndef MIGRATE_PRIVATE_H
 #define MIGRATE_PRIVATE_H
 

@@ -626,7 +626,8 @@ run_out(struct out *o, GError **error)
     struct session *s = o->session;
     g_autofree char *text = s->guest.describe(s->guest.self);
 
-    return ram_out_init(&o->ram, s, &o->output, error) && connect_out(o, error) && send_head(o, text, error) && begin_passes(o, error) && send_passes(o, error)
+    return ram_out_init(&o->ram, s, &o->output, error) && connect_out(o, error) && send_head(o, text, error)
+        && begin_passes(o, error) && send_passes(o, error)
         && switch_over(o, strlen(text), error);
 }
 

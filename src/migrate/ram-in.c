@@ -196,8 +196,8 @@ load_difference(struct ram_in *r, struct block *b, uint64_t offset, bool seen, G
         return input_fail(r->input, error, "page 0x%" PRIx64 " of block '%s' has the unknown encoding %u", offset,
                           b->name, encoding);
     if (size == 0 || size > PAGE_SIZE)
-        return input_fail(r->input, error, "the difference for page 0x%" PRIx64 " of block '%s' has %u bytes (1 to %u "
-                          "are allowed)", offset, b->name, size, PAGE_SIZE);
+        return input_fail(r->input, error, "the difference for page 0x%" PRIx64 " of block '%s' has %u bytes (1 to "
+                          "%u are allowed)", offset, b->name, size, PAGE_SIZE);
     if (!seen)
         return input_fail(r->input, error, "page 0x%" PRIx64 " of block '%s' comes as a difference and never came "
                           "before", offset, b->name);
@@ -305,8 +305,8 @@ refuse_flags(struct ram_in *r, unsigned flags, GError **error)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(foreign_flags); i++)
         if (flags & foreign_flags[i].flag)
-            return input_fail(r->input, error, "a record of section 'ram' has the flags 0x%x: %s is not supported here",
-                              flags, foreign_flags[i].name);
+            return input_fail(r->input, error, "a record of section 'ram' has the flags 0x%x: %s is not supported "
+                              "here", flags, foreign_flags[i].name);
     return input_fail(r->input, error, "a record of section 'ram' has the unknown flags 0x%x", flags);
 }
 
@@ -319,8 +319,8 @@ check_flags(struct ram_in *r, unsigned flags, GError **error)
     if (kind != RAM_ZERO && kind != RAM_PAGE && !needed)
         return refuse_flags(r, flags, error);
     return (r->features & needed) == needed
-        || input_fail(r->input, error, "a record of section 'ram' has the flags 0x%x, and the stream's head announced "
-                      "no %s", flags, kind == RAM_XBZRLE ? "xbzrle" : "compress");
+        || input_fail(r->input, error, "a record of section 'ram' has the flags 0x%x, and the stream's head "
+                      "announced no %s", flags, kind == RAM_XBZRLE ? "xbzrle" : "compress");
 }
 
 bool

@@ -283,7 +283,8 @@ ram_out_reckon(struct ram_out *r, bool end)
         return;
     r->reckoned = true;
     atomic_store(&s->xbzrle_miss_rate, ratio(now.misses - b->misses, handled));
-    atomic_store(&s->xbzrle_encoding_rate, ratio((now.deltas - b->deltas) * PAGE_SIZE, now.delta_bytes - b->delta_bytes));
+    atomic_store(&s->xbzrle_encoding_rate, ratio((now.deltas - b->deltas) * PAGE_SIZE,
+                                                 now.delta_bytes - b->delta_bytes));
     atomic_store(&s->compress_busy_rate, ratio(now.busy - b->busy, handled));
     if (now.squeezed > b->squeezed)
         atomic_store(&s->compress_rate, ratio((now.squeezed - b->squeezed) * PAGE_SIZE,

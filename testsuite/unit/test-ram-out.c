@@ -164,7 +164,7 @@ zero_page_changes_the_copy(void)
     memset(page + PAGE_SIZE / 2, 'A', PAGE_SIZE / 2);
     look(g, 1);
     send_out(g);
-    /* Against zeros it is half of the page, behind the record's word, encoding and length, and two lengths of runs. */
+    /* Against zeros it is half of the page, behind the record's word, encoding and length and two runs' lengths. */
     g_assert_cmpuint(g->taken_size, ==, 8 + 3 + 2 + 2 + PAGE_SIZE / 2);
     g_assert_cmpuint(flags_taken(g), ==, PAGE_SIZE + RAM_XBZRLE + RAM_CONTINUE);
     g_assert_cmpuint(g->session.counters.xbzrle_bytes, ==, 3 + 2 + 2 + PAGE_SIZE / 2);

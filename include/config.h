@@ -66,6 +66,7 @@ bool definition_add_node(struct definition *d, const struct values *v, GError **
 bool definition_set_distance(struct definition *d, const struct values *v, GError **error);
 bool definition_add_hmat_lb(struct definition *d, const struct values *v, GError **error);
 bool definition_add_hmat_cache(struct definition *d, const struct values *v, GError **error);
+bool definition_unmap_cpu(struct definition *d, const struct values *v, GError **error);
 /* The node with all that was said of it. */
 bool definition_delete_node(struct definition *d, unsigned node, GError **error);
 bool definition_map_cpu(struct definition *d, const struct values *v, GError **error);

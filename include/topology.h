@@ -163,8 +163,8 @@ const struct hmat_cache *hmat_cache_find(const struct hmat *h, unsigned node, un
 /* What an entry of one table counts, in ns or bytes/second (0: the table is empty), and a value as ACPI's entry. */
 uint64_t hmat_base(const struct hmat *h, unsigned hierarchy, unsigned type);
 uint16_t hmat_encode(uint64_t value, uint64_t base);
-/* Appends the problems of the whole. */
-void hmat_check(const struct hmat *h, const struct topology *t, GPtrArray *problems);
+/* STATE if the initiator of a value has lost its CPUs. */
+bool hmat_initiators_have_cpus(const struct hmat *h, const struct topology *t, GError **error);
 /* Appends "numa hmat-lb,..." and "numa hmat-cache,..." lines. */
 void hmat_save(const struct hmat *h, GString *out);
 

@@ -72,12 +72,6 @@ edit_delete_distance(struct definition *d, const struct values *v, GError **erro
 }
 
 static bool
-edit_unmap_cpu(struct definition *d, const struct values *v, GError **error)
-{
-    return topology_unmap_cpu(&d->topology, v, error);
-}
-
-static bool
 edit_delete_lb(struct definition *d, const struct values *v, GError **error)
 {
     return hmat_delete_lb(&d->hmat, v, error);
@@ -99,7 +93,7 @@ static enum outcome
 run_numa_del(struct call *call, GError **error)
 {
     static edit_function *const edits[NUMA_DEL_KINDS] = {
-        [NUMA_NODE] = edit_delete_node, [NUMA_DIST] = edit_delete_distance, [NUMA_CPU] = edit_unmap_cpu,
+        [NUMA_NODE] = edit_delete_node, [NUMA_DIST] = edit_delete_distance, [NUMA_CPU] = definition_unmap_cpu,
         [NUMA_LB] = edit_delete_lb, [NUMA_CACHE] = edit_delete_cache, [NUMA_INITIATOR] = edit_delete_initiator,
     };
 

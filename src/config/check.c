@@ -195,7 +195,6 @@ definition_check(const struct definition *d)
     if (a.ram > RAM_MAX)
         check_most(&a, both, problems);
     topology_check(&t, a.ram, !divided ? both : *nodes ? nodes : memory, definition_backends(d), problems);
-    hmat_check(&d->hmat, &t, problems);
     return problems;
 }
 

@@ -132,6 +132,21 @@ definition_add_hmat_cache(struct definition *d, const struct values *v, GError *
     return hmat_add_cache(&d->hmat, &d->topology, v, error);
 }
 
+/* An initiator keeps CPUs of its own, so that what is saved can be entered again. */
+bool
+definition_unmap_cpu(struct definition *d, const struct values *v, GError **error)
+{
+    int16_t before[TOPOLOGY_CPUS];
+
+    memcpy(before, d->topology.cpu_node, sizeof before);
+    if (!topology_unmap_cpu(&d->topology, v, error))
+        return false;
+    if (hmat_initiators_have_cpus(&d->hmat, &d->topology, error))
+        return true;
+    memcpy(d->topology.cpu_node, before, sizeof before);
+    return false;
+}
+
 bool
 definition_delete_node(struct definition *d, unsigned node, GError **error)
 {

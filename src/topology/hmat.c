@@ -318,25 +318,23 @@ hmat_forget_node(struct hmat *h, unsigned node)
     caches_forget_unfounded(h);
 }
 
-/* --- completed and saved ------------------------------------------------------------------------------- */
-
-/* The last check of a chain of commands that each was right: CPUs may have gone since. */
-void
-hmat_check(const struct hmat *h, const struct topology *t, GPtrArray *problems)
+bool
+hmat_initiators_have_cpus(const struct hmat *h, const struct topology *t, GError **error)
 {
-    bool seen[TOPOLOGY_NODES] = { false };
+    unsigned last = TOPOLOGY_NODES;
 
     for (guint i = 0; i < h->lb->len; i++) {
         unsigned node = hmat_lb_at(h, i)->initiator;
-        bool first = !seen[node];
 
-        seen[node] = true;
-        if (!first || topology_has_cpus(t, node))
-            continue;
-        problem_add(problems, g_strdup_printf("numa_del hmat-lb,initiator=%u", node), "Invalid initiator=%u, it isn't "
-                    "an initiator proximity domain: the node has no CPUs any more", node);
+        if (node != last && !node_has_own_cpus(t, node))
+            return fail(error, NUMON_ERROR_STATE, "cannot take all CPUs out of node %u: it is the initiator of a latency "
+                        "or bandwidth; numa_del hmat-lb,initiator=%u takes that back", node, node);
+        last = node;
     }
+    return true;
 }
+
+/* --- saved ------------------------------------------------------------------------------------------------------ */
 
 void
 hmat_save(const struct hmat *h, GString *out)

@@ -117,8 +117,9 @@ model_cpu(struct model *m, int node, int s, int c, int t)
 int
 model_uncpu(struct model *m, int node, int s, int c, int t)
 {
-    int found = 0;
+    int found = 0, before[CPUS];
 
+    memcpy(before, m->cpu, sizeof before);
     if (node >= 0 && !m->node[node].present)
         return 0;
     for (int i = 0; i < m->max; i++)
@@ -126,6 +127,16 @@ model_uncpu(struct model *m, int node, int s, int c, int t)
             m->cpu[i] = -1;
             found = 1;
         }
+    for (int i = 0; i < TABLES * NODES * NODES; i++) {
+        int from = i / NODES % NODES, cpus = 0;
+
+        for (int k = 0; k < CPUS; k++)
+            cpus |= m->cpu[k] == from;
+        if ((&m->lb[0][0][0])[i] >= 0 && !cpus) {
+            memcpy(m->cpu, before, sizeof before);
+            return 0;
+        }
+    }
     return found;
 }
 
@@ -303,9 +314,6 @@ model_complete(const struct model *m)
 
         if (initiator >= 0 && (!m->node[initiator].present || !model_has_cpus(m, initiator)))
             return 0;
-        for (int k = 0; k < TABLES * NODES; k++)
-            if (m->lb[k / NODES][i][k % NODES] >= 0 && !model_has_cpus(m, i))
-                return 0;
     }
     return sum == model_ram(m) << 20 && model_distances_complete(m);
 }

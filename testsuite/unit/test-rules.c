@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "rules-model.h"
 
@@ -19,6 +20,7 @@ struct run {
     GRand *rand;
     struct definition *d;
     struct model m;
+    struct undo *undo;
     GString *text;                  /* of the command now */
 };
 
@@ -57,6 +59,8 @@ taken(struct run *r, const struct property *table, int implied,
     bool ok = v && edit(copy, v, &error);
 
     g_assert_true(ok || definition_equal(copy, r->d));
+    if (ok)
+        undo_record(r->undo, r->d, copy);
     definition_free(ok ? r->d : copy);
     r->d = ok ? copy : r->d;
     if (g_test_verbose())
@@ -80,12 +84,6 @@ static bool
 delete_distance(struct definition *d, const struct values *v, GError **error)
 {
     return topology_delete_distance(&d->topology, (unsigned)v->at[0].number, (unsigned)v->at[1].number, error);
-}
-
-static bool
-unmap_cpu(struct definition *d, const struct values *v, GError **error)
-{
-    return topology_unmap_cpu(&d->topology, v, error);
 }
 
 static bool
@@ -198,7 +196,7 @@ try_cpu(struct run *r, bool *program, bool *model)
     int c = key(r, "core-id", 50, 0, 4), t = key(r, "thread-id", 40, 0, 3);
 
     *model = back ? model_uncpu(&r->m, node, s, c, t) : model_cpu(&r->m, node, s, c, t);
-    *program = taken(r, cpu_properties, -1, back ? unmap_cpu : definition_map_cpu);
+    *program = taken(r, cpu_properties, -1, back ? definition_unmap_cpu : definition_map_cpu);
 }
 
 static void
@@ -281,6 +279,61 @@ compare(const struct run *r)
     g_assert_cmpint(problems->len == 0, ==, model_complete(&r->m));
 }
 
+/* What is saved gives the same definition, whatever was entered. */
+static void
+reenter(const struct definition *d)
+{
+    static const struct { const char *start; const struct property *table; int implied;
+                          bool (*edit)(struct definition *d, const struct values *v, GError **error); } kinds[] = {
+        { "machine ", machine_properties, -1, definition_set_machine },
+        { "memory ", memory_properties, MEMORY_P_SIZE, definition_set_memory },
+        { "smp ", smp_properties, SMP_P_CPUS, definition_set_smp },
+        { "object_add memory-backend-ram,", backend_ram_properties, -1, add_ram },
+        { "numa node,", node_properties, -1, definition_add_node },
+        { "numa dist,", dist_properties, -1, definition_set_distance },
+        { "numa hmat-lb,", hmat_lb_properties, -1, definition_add_hmat_lb },
+    };
+    g_autofree char *text = definition_save(d), *again = NULL;
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    g_autoptr(definition) copy = definition_new();
+
+    for (unsigned i = 0; lines[i] && *lines[i]; i++) {
+        unsigned kind = 0;
+        GError *error = NULL;
+
+        while (!g_str_has_prefix(lines[i], kinds[kind].start))
+            g_assert_cmpuint(++kind, <, G_N_ELEMENTS(kinds));
+        g_autoptr(values) v = property_parse_options(kinds[kind].table, kinds[kind].implied,
+                                                     lines[i] + strlen(kinds[kind].start), &error);
+        g_assert_no_error(error);
+        kinds[kind].edit(copy, v, &error);
+        g_assert_no_error(error);
+    }
+    again = definition_save(copy);
+    g_assert_cmpstr(again, ==, text);
+    g_assert_true(definition_equal(copy, d));
+}
+
+/* All the way back there is nothing; all the way forth everything again. */
+static void
+go_back_and_forth(const struct run *r)
+{
+    struct definition *now = definition_copy(r->d), *next;
+    g_autoptr(definition) empty = definition_new();
+
+    while ((next = undo_back(r->undo, now))) {
+        definition_free(now);
+        now = next;
+    }
+    g_assert_true(definition_equal(now, empty));
+    while ((next = undo_forth(r->undo, now))) {
+        definition_free(now);
+        now = next;
+    }
+    g_assert_true(definition_equal(now, r->d));
+    definition_free(now);
+}
+
 static unsigned
 number_of(const char *name, unsigned otherwise)
 {
@@ -296,14 +349,18 @@ program_and_model_agree(void)
     unsigned complete = 0;
 
     for (unsigned i = first; i < first + count; i++) {
-        struct run r = { .rand = g_rand_new_with_seed(i), .d = definition_new(), .text = g_string_new(NULL) };
+        struct run r = { .rand = g_rand_new_with_seed(i), .d = definition_new(), .text = g_string_new(NULL),
+                         .undo = undo_new() };
 
         model_init(&r.m);
         for (int n = 0; n < COMMANDS; n++)
             step(&r, i, n);
         compare(&r);
+        reenter(r.d);
+        go_back_and_forth(&r);
         complete += r.m.count > 1 && model_complete(&r.m);
         definition_free(r.d);
+        undo_free(r.undo);
         g_string_free(r.text, TRUE);
         g_rand_free(r.rand);
     }

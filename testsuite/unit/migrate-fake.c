@@ -95,6 +95,16 @@ fake_go_on(void *self)
     fake_now_runs(f);
 }
 
+static bool
+fake_throttle(void *self, unsigned percent, GError **error)
+{
+    struct fake *f = self;
+
+    atomic_store(&f->throttle, percent);
+    atomic_fetch_add(&f->throttles, 1);
+    return true;
+}
+
 static void
 fake_start(void *self, bool paused)
 {
@@ -242,7 +252,7 @@ side_session(struct pair *p, struct side *s, enum migrate_direction direction)
     struct migrate_guest guest = {
         .self = f, .map = f->map, .hub = f->hub, .sections = f->sections, .section_count = 1,
         .machine_type = f->machine_type, .describe = fake_describe, .agree = fake_agree, .stop = fake_stop,
-        .go_on = fake_go_on, .user_paused = fake_user_paused, .start = fake_start, .reset = fake_reset,
+        .go_on = fake_go_on, .throttle = fake_throttle, .user_paused = fake_user_paused, .start = fake_start, .reset = fake_reset,
     };
     struct migrate_events events = { .self = s, .state = note_state, .pass = note_pass };
 

@@ -25,6 +25,7 @@ struct fake {
     const char *description;
     const char *machine_type;
     bool user_paused;
+    _Atomic unsigned throttle, throttles;   /* percent now; times it was changed */
     _Atomic int *running_somewhere;         /* of the pair: never above 1 */
     _Atomic unsigned stops, go_ons, starts, resets;
     _Atomic bool started_paused;

@@ -154,6 +154,55 @@ pause_before_switchover_is_released(void)
     }
 }
 
+/* A line that would be done in a second is taken for a narrow one until the user says what it can do. */
+static void
+bandwidth_that_is_told_counts_at_once(void)
+{
+    struct pair p;
+
+    pair_init(&p, SMALL, 50);
+    fake_fill(&p.from.fake, 25);
+    fake_run(&p.from.fake);
+    atomic_store(&p.parameters.max_bandwidth, MIB);
+    atomic_store(&p.parameters.downtime_limit, 1);
+    g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
+    pair_start(&p, uri, uri);
+    PAIR_WAIT(&p, p.from.passes >= 3);
+    g_assert_cmpint(side_state(&p.from), ==, MIGRATE_ACTIVE);
+    g_assert_true(migrate_parameter_set(&p.parameters, "avail-switchover-bandwidth", "100G", NULL));
+    PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+    pair_assert_moved(&p);
+    pair_release(&p);
+}
+
+/* Two seconds in which it dirties too much throttle it; the end of the migration, whichever, ends that. */
+static void
+throttle_ends_with_the_migration(void)
+{
+    struct pair p;
+    struct migrate_info info;
+
+    pair_init(&p, SMALL, 50);
+    fake_fill(&p.from.fake, 26);
+    fake_run(&p.from.fake);
+    p.capabilities.auto_converge = true;
+    atomic_store(&p.parameters.max_bandwidth, MIB);
+    atomic_store(&p.parameters.downtime_limit, 0);
+    g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
+    pair_start(&p, uri, uri);
+    PAIR_WAIT(&p, p.from.fake.throttle == 20);
+    PAIR_WAIT(&p, (session_info(p.from.session, &info), migrate_info_release(&info), info.throttle_percent == 20));
+    g_assert_cmpuint(info.throttle_strikes, >=, 2);
+    g_assert_true(session_cancel(p.from.session, NULL));
+    PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+    g_assert_cmpuint(p.from.fake.throttle, ==, 0);
+    g_assert_cmpuint(p.from.fake.throttles, ==, 2);
+    session_info(p.from.session, &info);
+    g_assert_cmpuint(info.throttle_percent, ==, 0);
+    migrate_info_release(&info);
+    pair_release(&p);
+}
+
 /* --- transports ------------------------------------------------------------------------------------------------- */
 
 /* Moves the guest out to 'out', then in from 'in'. */
@@ -421,6 +470,8 @@ main(int argc, char **argv)
     g_test_add_func("/engine/eager file holds the guest", eager_file_holds_the_guest);
     g_test_add_func("/engine/guest waits before the switchover", guest_waits_before_the_switchover);
     g_test_add_func("/engine/pause before switchover is released", pause_before_switchover_is_released);
+    g_test_add_func("/engine/bandwidth that is told counts at once", bandwidth_that_is_told_counts_at_once);
+    g_test_add_func("/engine/throttle ends with the migration", throttle_ends_with_the_migration);
     g_test_add_func("/engine/file takes its name when it is whole", file_takes_its_name_when_it_is_whole);
     g_test_add_func("/engine/file with offset is written in place", file_with_offset_is_written_in_place);
     g_test_add_func("/engine/what is no file is left alone", what_is_no_file_is_left_alone);

@@ -67,6 +67,10 @@ struct accel_class {
     void (*describe)(struct accel *a, GString *lines);
     /* Frequency of the time stamp counter the guest sees, kHz. */
     uint64_t (*tsc_khz)(struct accel *a);
+    /* The number of the accelerator's slot that holds this guest physical address, or -1; NULL if it has none. */
+    int (*slot)(struct accel *a, uint64_t gpa);
+    /* The guest physical address of a virtual one by the vCPU's page tables; NULL if it has none. */
+    bool (*translate)(struct accel *a, unsigned cpu, uint64_t address, uint64_t *ret_gpa, GError **error);
     /* Lines "name: value" for `info kvm -v` and the like: appends to a GVariantBuilder of type a{sv}; may be NULL. */
     void (*inform)(struct accel *a, GVariantBuilder *dict);
 };

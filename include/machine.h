@@ -61,6 +61,12 @@ bool machine_change_backend(struct machine *m, const char *id, const char *prope
                             void (*done)(void *self, const GError *error), void *self, bool *ret_pending,
                             GError **error);
 
+/* What a vCPU's page tables make of a virtual address; the guest is held for a moment.  Error: ARGUMENT, STATE. */
+bool machine_translate(struct machine *m, unsigned cpu, uint64_t address, uint64_t *ret_gpa, GError **error);
+/* The accelerator's slot that holds the address; -1 if none. */
+int machine_slot(const struct machine *m, uint64_t gpa);
+/* hub_dirty of a block of the machine, which must be built. */
+int machine_dirty(struct machine *m, const struct block *b, uint64_t page);
 /* What a guest node uses of the host. */
 struct node_usage {
     int node;                       /* -1: RAM of a machine without nodes */

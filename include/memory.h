@@ -91,7 +91,8 @@ typedef struct block {
 /* Maps memory as the options say; preallocates if asked (may take long: call it in a job then).  'progress' may be
  * NULL.  Error: HOST, LIMIT. */
 struct block *block_new(const struct backend_options *options, GError **error);
-struct block *block_new_watched(const struct backend_options *options, struct block_progress *progress, GError **error);
+struct block *block_new_watched(const struct backend_options *options, struct block_progress *progress,
+                                GError **error);
 void block_free(struct block *b);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(block, block_free)
 /* Makes 'merge' and 'dump' of the mapping and its options what 'o' says.  Error: HOST, nothing changed. */
@@ -204,5 +205,7 @@ void hub_mark(struct hub *hub, const struct block *b, uint64_t first, uint64_t c
 /* The same by guest physical address, over section borders; what is not RAM is passed over. */
 void hub_mark_gpa(struct hub *hub, uint64_t gpa, uint64_t size);
 bool hub_active(const struct hub *hub);
+/* 1 if a subscriber has the page as dirty, after collecting the log; 0 if none has; -1 if nobody logs.  Any thread. */
+int hub_dirty(struct hub *hub, const struct block *b, uint64_t page);
 
 #endif

@@ -86,14 +86,14 @@ print_host_node(GVariant *node, guint32 id, GString *out)
     g_variant_iter_init(&i, cpus);
     while (g_variant_iter_next(&i, "u", &cpu))
         g_string_append_printf(out, " %u", cpu);
-    g_string_append_printf(out, "\nnode %u size: %" G_GUINT64_FORMAT " MB\nnode %u free: %" G_GUINT64_FORMAT " MB\n", id,
-                           size / MIB, id, unused / MIB);
+    g_string_append_printf(out, "\nnode %u size: %" G_GUINT64_FORMAT " MB\nnode %u free: %" G_GUINT64_FORMAT " MB\n",
+                           id, size / MIB, id, unused / MIB);
     g_variant_iter_init(&i, huge);
     while (g_variant_iter_next(&i, "(ttt)", &page, &pages_free, &pages)) {
         g_autofree char *text = size_format(page);
 
-        g_string_append_printf(out, "node %u huge pages of %s: %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " free\n", id,
-                               text, pages_free, pages);
+        g_string_append_printf(out, "node %u huge pages of %s: %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " free\n",
+                               id, text, pages_free, pages);
     }
 }
 
@@ -275,7 +275,8 @@ print_usage(GVariant *row, GString *out)
         g_string_append_printf(out, "%s huge pages: %" G_GUINT64_FORMAT " kB\n", name, huge / KIB);
     else
         g_string_append_printf(out, "%s huge pages: not known to this host's kernel\n", name);
-    g_string_append_printf(out, "%s dirty rate: %" G_GUINT64_FORMAT " pages/s\n", name, usage_number(row, "dirty-rate"));
+    g_string_append_printf(out, "%s dirty rate: %" G_GUINT64_FORMAT " pages/s\n", name,
+                           usage_number(row, "dirty-rate"));
     print_places(row, name, out);
 }
 

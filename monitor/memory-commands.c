@@ -26,7 +26,8 @@ show_progress(void *data)
     if (now < p->next_us || !machine_preallocating(p->call->monitor->machine, &done, &total))
         return false;
     p->next_us = now + PROGRESS_PERIOD_MS * 1000;
-    line = g_strdup_printf("preallocated %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " MiB", done / MIB, total / MIB);
+    line = g_strdup_printf("preallocated %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " MiB", done / MIB,
+                           total / MIB);
     if (call_redraws(p->call)) {
         call_redraw(p->call, line);
     } else {
@@ -133,8 +134,9 @@ run_qom_set(struct call *call, GError **error)
         return call_edit(call, edit_backend, error);
     c = g_new(struct change, 1);
     *c = (struct change) { .call = call, .monitor = call->monitor };
-    if (!machine_change_backend(call->monitor->machine, without_prefix(at[QOM_SET_ID].word), at[QOM_SET_PROPERTY].word,
-                                at[QOM_SET_VALUE].word, change_done, c, &pending, error)) {
+    if (!machine_change_backend(call->monitor->machine, without_prefix(at[QOM_SET_ID].word),
+                                at[QOM_SET_PROPERTY].word, at[QOM_SET_VALUE].word, change_done, c, &pending,
+                                error)) {
         g_free(c);
         return COMMAND_FAILED;
     }
@@ -263,8 +265,8 @@ run_vcpu_pin(struct call *call, GError **error)
 }
 
 static const struct command memory_commands[] = {
-    { .name = "mem_path", .summary = "take RAM without backend from a file", .form = FORM_WORDS, .args = mem_path_args,
-      .option = "-mem-path", .when = WHEN_PRECONFIG, .run = run_mem_path,
+    { .name = "mem_path", .summary = "take RAM without backend from a file", .form = FORM_WORDS,
+      .args = mem_path_args, .option = "-mem-path", .when = WHEN_PRECONFIG, .run = run_mem_path,
       .details = "If that fails when the machine is built, ordinary memory is used and a warning says why; with "
                  "mem_prealloc it is an error." },
     { .name = "mem_prealloc", .summary = "take all RAM from the host before the guest starts", .form = FORM_WORDS,
@@ -273,9 +275,13 @@ static const struct command memory_commands[] = {
     { .name = "qom_set", .summary = "change a property of a memory backend", .form = FORM_WORDS, .args = qom_set_args,
       .when = WHEN_ALWAYS, .run = run_qom_set, .detach = detach_qom_set,
       .details = "merge and dump can be changed at any time, and prealloc from off to on; the guest may run." },
-    { .name = "vcpu_pin", .summary = "let a vCPU run on some host CPUs only", .form = FORM_PAIRS, .args = vcpu_pin_args,
-      .when = WHEN_BUILT, .run = run_vcpu_pin,
+    { .name = "vcpu_pin", .summary = "let a vCPU run on some host CPUs only", .form = FORM_PAIRS,
+      .args = vcpu_pin_args, .when = WHEN_BUILT, .run = run_vcpu_pin,
       .details = "Either cpus or node.  Also before the guest runs; info cpus -a shows it." },
+    { .name = "walk", .summary = "follow an address through every layer of memory", .form = FORM_WORDS,
+      .args = walk_args, .when = WHEN_BUILT, .run = walk_run,
+      .details = "From the guest's address to the host node of its page.  A virtual address stops the CPUs for a "
+                 "moment." },
     { 0 }
 };
 

@@ -304,6 +304,11 @@ bool monitor_check(struct call *call, GError **error);
  * call is freed first (detached) 'done' is not called, and the machine is built all the same. */
 bool monitor_build(struct call *call, void (*done)(struct call *call, const GError *error), GError **error);
 
+/* --- walk (walk.c), which memory-commands.c lists --------------------------------------------------------------- */
+
+extern const struct property walk_args[];
+enum outcome walk_run(struct call *call, GError **error);
+
 /* --- preallocation (memory-commands.c) -------------------------------------------------------------------------- */
 
 /* Shows how far preallocation has come, a line a second, until progress_end, which must come before the call's end. */

@@ -7,8 +7,8 @@
 
 /* Options that are commands, in the order in which they take effect; those of one name in the order given. */
 static const char *const effects[] = {
-    "-name", "-machine", "-accel", "-m", "-mem-path", "-mem-prealloc", "-smp", "-object", "-numa", "-kernel", "-append",
-    "-serial", NULL
+    "-name", "-machine", "-accel", "-m", "-mem-path", "-mem-prealloc", "-smp", "-object", "-numa", "-kernel",
+    "-append", "-serial", NULL
 };
 
 enum program_option {
@@ -120,7 +120,8 @@ parse_one(struct options *o, const char *arg, const char *next, bool *ret_used_n
     const struct command *c = command_by_option(key);
     const char *value = equals ? equals + 1 : next;
     /* One that is on or off needs no word to be on. */
-    bool optional = c && c->args && c->args->type == PROPERTY_BOOL && !c->args->required, takes_value = c && !optional;
+    bool optional = c && c->args && c->args->type == PROPERTY_BOOL && !c->args->required;
+    bool takes_value = c && !optional;
     int found = -1;
 
     for (unsigned i = 0; !c && i < G_N_ELEMENTS(program_options); i++) {

@@ -482,7 +482,7 @@ run_request(struct run *r, enum vcpu_exit what)
     ask(r, what, calling_cpu(r), NULL);
 }
 
-/* --- host CPUs --------------------------------------------------------------------------------------------------- */
+/* --- host CPUs -------------------------------------------------------------------------------------------------- */
 
 bool
 run_pin(struct run *r, unsigned cpu, const uint64_t *host_cpus, GError **error)

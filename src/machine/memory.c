@@ -33,8 +33,8 @@ take_block(struct making *k, const struct backend_options *options, GError **err
     return b;
 }
 
-/* All RAM that has no backend.  From a file if one was asked for; without mem_prealloc, which insists, ordinary memory
- * does too (QEMU's -mem-path). */
+/* All RAM that has no backend.  From a file if one was asked for; without mem_prealloc, which insists, ordinary
+ * memory does too (QEMU's -mem-path). */
 static struct block *
 take_ram(struct making *k, GError **error)
 {
@@ -256,4 +256,37 @@ machine_change_backend(struct machine *m, const char *id, const char *property, 
     else
         definition_change_backend(m->definition, &changed);
     return true;
+}
+
+/* --- following an address --------------------------------------------------------------------------------------- */
+
+bool
+machine_translate(struct machine *m, unsigned cpu, uint64_t address, uint64_t *ret_gpa, GError **error)
+{
+    struct parts *p = m->parts;
+    bool ok;
+
+    if (!p)
+        return fail(error, NUMON_ERROR_STATE, "cannot translate an address: there is no machine yet");
+    if (cpu >= p->cpu_count)
+        return fail(error, NUMON_ERROR_ARGUMENT, "there is no CPU %u: the guest has CPUs 0 to %u", cpu,
+                    p->cpu_count - 1);
+    if (!p->class->translate)
+        return fail(error, NUMON_ERROR_ARGUMENT, "accelerator '%s' emulates no CPU, so there are no virtual addresses",
+                    p->class->name);
+    run_hold(p->run, STOP_DEBUGGER);
+    ok = p->class->translate(p->accel, cpu, address, ret_gpa, error);
+    return run_release(p->run, STOP_DEBUGGER, ok ? error : NULL) && ok;
+}
+
+int
+machine_slot(const struct machine *m, uint64_t gpa)
+{
+    return m->parts && m->parts->class->slot ? m->parts->class->slot(m->parts->accel, gpa) : -1;
+}
+
+int
+machine_dirty(struct machine *m, const struct block *b, uint64_t page)
+{
+    return hub_dirty(m->parts->hub, b, page);
 }

@@ -124,7 +124,8 @@ check_common(const struct backend_options *o, const struct values *v, GError **e
     g_autofree char *attempt = g_strdup_printf("bind backend '%s' to", o->id);
 
     if (v->at[BACKEND_P_PREALLOC_CONTEXT].set)
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot use property 'prealloc-context' of backend '%s': numon has no "
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "cannot use property 'prealloc-context' of backend '%s': numon has no "
                     "thread-context objects (prealloc-threads says how many threads there are)", o->id);
     if (o->prealloc && !o->reserve)
         return fail(error, NUMON_ERROR_ARGUMENT, "cannot make backend '%s': 'prealloc=on' and 'reserve=off' are "
@@ -136,7 +137,8 @@ check_common(const struct backend_options *o, const struct values *v, GError **e
         return fail(error, NUMON_ERROR_ARGUMENT, "host-nodes must be set for policy %s",
                     host_policy_names[o->policy]);
     if (o->canonical_name && strlen(o->id) + strlen(BACKEND_CANONICAL_PREFIX) >= ID_SIZE)
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot name the block of backend '%s' by its canonical path: longer "
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "cannot name the block of backend '%s' by its canonical path: longer "
                     "than %d characters", o->id, ID_SIZE - 1);
     return host_nodes_check(o->host_nodes, attempt, error);
 }
@@ -147,12 +149,14 @@ check_path(const struct backend_options *o, GError **error)
     g_autofree char *folder = g_path_get_dirname(o->mem_path);
 
     if (!*o->mem_path)
-        return fail(error, NUMON_ERROR_ARGUMENT, "mem-path property not set: backend '%s' needs a file or folder", o->id);
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "mem-path property not set: backend '%s' needs a file or folder", o->id);
     if (!g_file_test(o->mem_path, G_FILE_TEST_EXISTS) && o->readonly)
         return fail(error, NUMON_ERROR_ARGUMENT, "cannot make backend '%s': there is no file '%s' to read", o->id,
                     o->mem_path);
     if (!g_file_test(folder, G_FILE_TEST_IS_DIR))
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot make backend '%s': there is no folder '%s' for its file", o->id,
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "cannot make backend '%s': there is no folder '%s' for its file", o->id,
                     folder);
     return true;
 }
@@ -166,21 +170,25 @@ check_file(const struct backend_options *o, const struct values *v, GError **err
         return fail(error, NUMON_ERROR_ARGUMENT, "cannot set property 'pmem' of backend '%s' to on: numon is built "
                     "without libpmem", o->id);
     if (rom == ROM_ON && !o->readonly)
-        return fail(error, NUMON_ERROR_ARGUMENT, "property 'rom' of backend '%s' cannot be on without readonly=on", o->id);
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "property 'rom' of backend '%s' cannot be on without readonly=on", o->id);
     if (rom == ROM_OFF && o->readonly && o->share)
         return fail(error, NUMON_ERROR_ARGUMENT, "property 'rom' of backend '%s' cannot be off with readonly=on and "
                     "share=on: writes have nowhere to go", o->id);
     if (o->readonly && rom != ROM_OFF)
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot make backend '%s' read-only: RAM of a guest must be writable "
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "cannot make backend '%s' read-only: RAM of a guest must be writable "
                     "(readonly=on,rom=off reads the file and keeps writes to itself)", o->id);
     if (o->offset % PAGE_SIZE)
-        return fail(error, NUMON_ERROR_ARGUMENT, "property 'offset' of backend '%s' must be a multiple of 4 KiB, not %"
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "property 'offset' of backend '%s' must be a multiple of 4 KiB, not %"
                     G_GUINT64_FORMAT " bytes", o->id, o->offset);
     if (o->offset > INT64_MAX - MIN(o->size, INT64_MAX))
         return fail(error, NUMON_ERROR_ARGUMENT, "property 'offset' of backend '%s' is too large: %" G_GUINT64_FORMAT
                     " bytes", o->id, o->offset);
     if (o->align && (!is_power_of_two(o->align) || o->align < PAGE_SIZE))
-        return fail(error, NUMON_ERROR_ARGUMENT, "property 'align' of backend '%s' must be a power of two and at least "
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "property 'align' of backend '%s' must be a power of two and at least "
                     "4 KiB, not %" G_GUINT64_FORMAT " bytes", o->id, o->align);
     return check_path(o, error);
 }
@@ -191,7 +199,8 @@ check_memfd(const struct backend_options *o, GError **error)
     if (o->hugetlbsize && !o->hugetlb)
         return fail(error, NUMON_ERROR_ARGUMENT, "property 'hugetlbsize' of backend '%s' needs hugetlb=on", o->id);
     if (o->hugetlbsize && !is_power_of_two(o->hugetlbsize))
-        return fail(error, NUMON_ERROR_ARGUMENT, "property 'hugetlbsize' of backend '%s' must be a power of two, not %"
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "property 'hugetlbsize' of backend '%s' must be a power of two, not %"
                     G_GUINT64_FORMAT " bytes", o->id, o->hugetlbsize);
     return true;
 }
@@ -239,7 +248,8 @@ backend_page_size(const struct backend_options *o, uint64_t *ret, GError **error
     }
     if (!count)
         return fail(error, NUMON_ERROR_ARGUMENT, "cannot make backend '%s' of huge pages: this host has none", o->id);
-    return fail(error, NUMON_ERROR_ARGUMENT, "cannot make backend '%s' of pages of %s: this host has huge pages of %s",
+    return fail(error, NUMON_ERROR_ARGUMENT,
+                "cannot make backend '%s' of pages of %s: this host has huge pages of %s",
                 o->id, size, list);
 }
 
@@ -431,13 +441,15 @@ backend_options_change(struct backend_options *o, const char *name, const char *
     if (row < 0)
         return fail(error, NUMON_ERROR_ARGUMENT, "Property '%s.%s' not found", backend_kind_names[o->kind], name);
     if (row != BACKEND_P_MERGE && row != BACKEND_P_DUMP && row != BACKEND_P_PREALLOC)
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot change property '%s' of %s '%s': only merge, dump and prealloc "
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "cannot change property '%s' of %s '%s': only merge, dump and prealloc "
                     "can be changed (`object_del` it and add it anew)", table[row].name, backend_kind_names[o->kind],
                     o->id);
     if (!property_parse_value(&table[row], text, &value, error))
         return false;
     if (row == BACKEND_P_PREALLOC && o->prealloc && !value.flag)
-        return fail(error, NUMON_ERROR_STATE, "cannot change property 'prealloc' of '%s' to off: what was taken from the "
+        return fail(error, NUMON_ERROR_STATE,
+                    "cannot change property 'prealloc' of '%s' to off: what was taken from the "
                     "host is not given back", o->id);
     if (row == BACKEND_P_PREALLOC && value.flag && !o->reserve)
         return fail(error, NUMON_ERROR_STATE, "cannot change property 'prealloc' of '%s' to on: 'prealloc=on' and "

@@ -85,7 +85,8 @@ check_reserve(const struct block *b, GError **error)
     if (b->options.reserve || b->options.share || b->page_size > PAGE_SIZE ||
         !g_file_get_contents("/proc/sys/vm/overcommit_memory", &mode, NULL, NULL) || *mode != '2')
         return true;
-    return fail(error, NUMON_ERROR_HOST, "cannot map backend '%s' with reserve=off: this host's vm.overcommit_memory is 2, "
+    return fail(error, NUMON_ERROR_HOST,
+                "cannot map backend '%s' with reserve=off: this host's vm.overcommit_memory is 2, "
                 "which always reserves", b->options.id);
 }
 

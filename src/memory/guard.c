@@ -51,11 +51,10 @@ replace_page(struct guard *g, uintptr_t at)
     uintptr_t start = atomic_load(&g->start);
     uint64_t page_size = atomic_load(&g->page_size), one = 1;
     void *page = (void *)(start + (at - start) / page_size * page_size);
-    int fd = atomic_load(&g->fd);
+    int fd = atomic_load(&g->fd), flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
 
     note_lost(g, (at - start) / PAGE_SIZE);
-    if (mmap(page, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) ==
-        MAP_FAILED)
+    if (mmap(page, page_size, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED)
         return false;
     madvise(page, page_size, MADV_DONTFORK);
     if (fd >= 0 && write(fd, &one, sizeof one) < 0)
@@ -116,7 +115,8 @@ guard_add(struct block *b, GError **error)
         b->guard = i;
         return true;
     }
-    return fail(error, NUMON_ERROR_LIMIT, "cannot map backend '%s': at most %d RAM blocks in one process", b->name, GUARDS);
+    return fail(error, NUMON_ERROR_LIMIT,
+                "cannot map backend '%s': at most %d RAM blocks in one process", b->name, GUARDS);
 }
 
 void

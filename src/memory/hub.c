@@ -109,6 +109,20 @@ hub_active(const struct hub *hub)
     return active_mask(hub) != 0;
 }
 
+int
+hub_dirty(struct hub *hub, const struct block *b, uint64_t page)
+{
+    uint64_t active = active_mask(hub);
+
+    if (!active || !hub_sync(hub, NULL))
+        return -1;
+    for (unsigned i = 0; i < SLOTS; i++) {
+        if (active >> i & 1 && atomic_load(&hub->slots[i].words[b->index][page / 64]) >> (page % 64) & 1)
+            return 1;
+    }
+    return 0;
+}
+
 /* The error of memory for bitmaps that the host does not have. */
 static bool
 fail_words(uint64_t words, GError **error)

@@ -80,7 +80,8 @@ open_shm(struct block *b, GError **error)
 static bool
 fail_file(const struct block *b, int host_errno, const char *verb, GError **error)
 {
-    return fail_host(error, host_errno, "cannot %s file '%s' of backend '%s'", verb, b->options.mem_path, b->options.id);
+    return fail_host(error, host_errno,
+                     "cannot %s file '%s' of backend '%s'", verb, b->options.mem_path, b->options.id);
 }
 
 /* A file without a name in the folder. */
@@ -124,10 +125,12 @@ take_page_size(struct block *b, GError **error)
     b->page_size = fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : PAGE_SIZE;
     size = size_format(b->page_size);
     if (b->size % b->page_size)
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot map backend '%s': its size, %" G_GUINT64_FORMAT " bytes, must be "
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "cannot map backend '%s': its size, %" G_GUINT64_FORMAT " bytes, must be "
                     "a multiple of the page size of file '%s', %s", b->options.id, b->size, b->options.mem_path, size);
     if (b->options.offset % b->page_size)
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot map backend '%s': its offset, %" G_GUINT64_FORMAT " bytes, must "
+        return fail(error, NUMON_ERROR_ARGUMENT,
+                    "cannot map backend '%s': its offset, %" G_GUINT64_FORMAT " bytes, must "
                     "be a multiple of the page size of file '%s', %s", b->options.id, b->options.offset,
                     b->options.mem_path, size);
     return true;
@@ -150,14 +153,15 @@ take_file_size(struct block *b, GError **error)
         return size_fd(b, wanted, error);
     if ((uint64_t)s.st_size >= wanted)
         return true;
-    return fail(error, NUMON_ERROR_ARGUMENT, "cannot map backend '%s': backing store size 0x%" G_GINT64_MODIFIER "x of '%s' "
+    return fail(error, NUMON_ERROR_ARGUMENT,
+                "cannot map backend '%s': backing store size 0x%" G_GINT64_MODIFIER "x of '%s' "
                 "does not match 'size' and 'offset', together 0x%" G_GINT64_MODIFIER "x", b->options.id,
                 (guint64)s.st_size, b->options.mem_path, wanted);
 }
 
-/* Two machines in one piece of a file would destroy each other's guests: a peer is given the same definition.  The lock
- * is the descriptor's (fcntl(2), open file description locks), so it ends with the block; file systems without locks
- * have none. */
+/* Two machines in one piece of a file would destroy each other's guests: a peer is given the same definition.  The
+ * lock is the descriptor's (fcntl(2), open file description locks), so it ends with the block; file systems without
+ * locks have none. */
 static bool
 lock_file(const struct block *b, GError **error)
 {
@@ -168,7 +172,8 @@ lock_file(const struct block *b, GError **error)
 
     if (fcntl(b->fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES))
         return true;
-    return fail(error, NUMON_ERROR_STATE, "cannot map backend '%s': file '%s' is the memory of another machine (a folder "
+    return fail(error, NUMON_ERROR_STATE,
+                "cannot map backend '%s': file '%s' is the memory of another machine (a folder "
                 "as mem-path gives each its own file)", b->options.id, b->options.mem_path);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What the host holds of a piece of a block: pages present, swapped, mapped as huge ones, and on which host nodes they
- * lie.  Presence is read for every page (PAGEMAP_SCAN, ranges at a time; older kernels: /proc/self/pagemap), places
- * only for samples, a bounded batch a call, for each costs a walk of the page tables. */
+/* What the host holds of a piece of a block: pages present, swapped, mapped as huge ones, and on which host nodes
+ * they lie.  Presence is read for every page (PAGEMAP_SCAN, ranges at a time; older kernels: /proc/self/pagemap),
+ * places only for samples, a bounded batch a call, for each costs a walk of the page tables. */
 #include "memory.h"
 
 #include <fcntl.h>
@@ -69,7 +69,8 @@ read_range(int pagemap, uint64_t start, uint64_t end, struct memory_usage *usage
     uint64_t entries[ENTRIES], at = start / PAGE_SIZE, last = end / PAGE_SIZE;
 
     while (at < last) {
-        ssize_t got = pread(pagemap, entries, MIN(last - at, ENTRIES) * sizeof *entries, (off_t)(at * sizeof *entries));
+        size_t size = MIN(last - at, ENTRIES) * sizeof *entries;
+        ssize_t got = pread(pagemap, entries, size, (off_t)(at * sizeof *entries));
 
         if (got < (ssize_t)sizeof *entries)
             return;

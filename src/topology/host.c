@@ -146,8 +146,10 @@ host_cpus(uint64_t *ret_words)
 
     memset(ret_words, 0, WORDS_FOR(HOST_CPUS) * sizeof *ret_words);
     host_nodes(nodes);
-    for (uint64_t node = bits_next(nodes, HOST_NODES, 0); node < HOST_NODES; node = bits_next(nodes, HOST_NODES, node + 1))
-        read_cpus((unsigned)node, ret_words);
+    for (unsigned node = 0; node < HOST_NODES; node++) {
+        if (bit_test(nodes, node))
+            read_cpus(node, ret_words);
+    }
 }
 
 unsigned

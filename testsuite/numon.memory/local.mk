@@ -7,3 +7,4 @@ EXTRA_DIST += testsuite/numon.memory/lost.exp
 EXTRA_DIST += testsuite/numon.memory/migrate.exp
 EXTRA_DIST += testsuite/numon.memory/refused.exp
 EXTRA_DIST += testsuite/numon.memory/usage.exp
+EXTRA_DIST += testsuite/numon.memory/walk.exp

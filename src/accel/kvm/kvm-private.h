@@ -103,6 +103,8 @@ void slots_free(struct kvm *k);
 /* KVM_SET_USER_MEMORY_REGION of one slot with these flags; false sets errno. */
 bool slot_set(struct kvm *k, unsigned index, uint32_t flags);
 
+int kvm_slot_of(struct accel *a, uint64_t gpa);
+
 /* dirty.c */
 struct dirty_source kvm_dirty_source(struct accel *a);
 
@@ -110,6 +112,7 @@ struct dirty_source kvm_dirty_source(struct accel *a);
 bool vcpu_create(struct kvm *k, unsigned index, unsigned apic_id, GError **error);
 void vcpu_release(struct kvm_cpu *c, size_t run_size);
 enum vcpu_exit kvm_vcpu_run(struct accel *a, unsigned cpu, char **ret_text);
+bool kvm_vcpu_translate(struct accel *a, unsigned cpu, uint64_t address, uint64_t *ret_gpa, GError **error);
 void kvm_vcpu_settle(struct accel *a, unsigned cpu);
 void kvm_vcpu_kick(struct accel *a, unsigned cpu);
 void kvm_vcpu_unkick(struct accel *a, unsigned cpu);

@@ -65,3 +65,15 @@ slots_free(struct kvm *k)
         g_free(k->slots[i].log);
     g_free(k->slots);
 }
+
+int
+kvm_slot_of(struct accel *a, uint64_t gpa)
+{
+    const struct kvm *k = (struct kvm *)a;
+
+    for (unsigned i = 0; i < k->slot_count; i++) {
+        if (gpa >= k->slots[i].gpa && gpa - k->slots[i].gpa < k->slots[i].size)
+            return (int)i;
+    }
+    return -1;
+}

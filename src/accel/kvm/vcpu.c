@@ -165,3 +165,16 @@ kvm_vcpu_settle(struct accel *a, unsigned cpu)
     if (atomic_load(&c->kicked))
         __atomic_store_n(&c->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 }
+
+bool
+kvm_vcpu_translate(struct accel *a, unsigned cpu, uint64_t address, uint64_t *ret_gpa, GError **error)
+{
+    struct kvm_translation t = { .linear_address = address };
+
+    if (kvm_ioctl(((struct kvm *)a)->cpus[cpu].fd, KVM_TRANSLATE, &t) < 0)
+        return fail_host(error, errno, "cannot translate 0x%" PRIx64 " by CPU %u", address, cpu);
+    if (!t.valid)
+        return fail(error, NUMON_ERROR_ARGUMENT, "guest virtual 0x%" PRIx64 " is not mapped by CPU %u", address, cpu);
+    *ret_gpa = t.physical_address;
+    return true;
+}

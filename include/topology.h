@@ -30,12 +30,13 @@ struct smp {
 struct cpu_place { unsigned socket, die, module, core, thread; };
 
 struct node {
-    bool present;
-    bool has_mem;                   /* 'mem=' was given */
     uint64_t mem;                   /* bytes, with has_mem */
     char memdev[ID_SIZE];           /* backend id, or "" */
+    bool present;
+    bool has_mem;                   /* 'mem=' was given */
     bool has_initiator;
     uint8_t initiator;              /* with has_initiator: node whose CPUs are nearest to this memory */
+    uint32_t zero;
 };
 
 /* How nodes get memory when none was given a size: QEMU's two historic ways (8 MiB steps; what is left over is carried
@@ -65,15 +66,17 @@ enum { HMAT_LEVELS = 3, HMAT_HIERARCHIES = 4, HMAT_TYPES = 6, HMAT_BANDWIDTH = 3
 extern const char *const hmat_hierarchy_names[], *const hmat_type_names[], *const hmat_associativity_names[],
     *const hmat_policy_names[];                     /* NULL-terminated; the index is ACPI's number */
 
+/* These two and struct node have no bytes between their members: undo compares them byte by byte. */
 struct hmat_lb {
     uint8_t hierarchy, type, initiator, target;
+    uint32_t zero;
     uint64_t value;                 /* ns or bytes/second; 0: not known */
 };
 
 struct hmat_cache {
     uint8_t node, level;            /* level from 1 */
     uint8_t associativity, policy;
-    uint16_t line;                  /* bytes */
+    uint16_t line, zero;            /* line: bytes */
     uint64_t size;                  /* bytes */
 };
 

@@ -123,7 +123,7 @@ find_key(const struct hmat *h, uint32_t key)
 const struct hmat_lb *
 hmat_find(const struct hmat *h, unsigned hierarchy, unsigned type, unsigned initiator, unsigned target)
 {
-    struct hmat_lb wanted = { (uint8_t)hierarchy, (uint8_t)type, (uint8_t)initiator, (uint8_t)target, 0 };
+    struct hmat_lb wanted = { (uint8_t)hierarchy, (uint8_t)type, (uint8_t)initiator, (uint8_t)target };
     guint i = find_key(h, hmat_lb_key(&wanted));
     bool found = i < h->lb->len && hmat_lb_key(hmat_lb_at(h, i)) == hmat_lb_key(&wanted);
 
@@ -156,7 +156,7 @@ range_add(struct range *r, unsigned type, uint64_t value)
 static struct range
 range_of(const struct hmat *h, unsigned hierarchy, unsigned type)
 {
-    struct hmat_lb first = { (uint8_t)hierarchy, (uint8_t)type, 0, 0, 0 };
+    struct hmat_lb first = { (uint8_t)hierarchy, (uint8_t)type };
     struct range r = { 0 };
 
     for (guint i = find_key(h, hmat_lb_key(&first)); i < h->lb->len; i++) {

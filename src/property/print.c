@@ -47,7 +47,7 @@ positional_shape(const struct property *p)
 {
     g_autofree char *name = NULL;
 
-    if (p->type == PROPERTY_FLAG || p->type == PROPERTY_CHOICE || p->type == PROPERTY_BOOL)
+    if (p->type == PROPERTY_FLAG || (p->name[0] != '-' && (p->type == PROPERTY_CHOICE || p->type == PROPERTY_BOOL)))
         return property_shape(p);
     if (p->name[0] == '-') {
         g_autofree char *shape = property_shape(p);

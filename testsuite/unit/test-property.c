@@ -316,6 +316,19 @@ random_text_is_safe(void)
     }
 }
 
+/* A choice that follows its dash is shown with it. */
+static void
+a_named_choice_keeps_its_name(void)
+{
+    static const char *const words[] = { "a", "b", NULL };
+    static const struct property table[] = {
+        { "-f", PROPERTY_CHOICE, .choices = words }, { "kind", PROPERTY_CHOICE, .choices = words, .required = true }, { 0 }
+    };
+    g_autofree char *usage = property_usage_words(table);
+
+    g_assert_cmpstr(usage, ==, "[-f a|b] a|b");
+}
+
 static void
 usage_derives_from_the_table(void)
 {
@@ -378,6 +391,7 @@ main(int argc, char **argv)
     g_test_add_func("/property/wrong-words-are-named", wrong_words_are_named);
     g_test_add_func("/property/random-text-is-safe", random_text_is_safe);
     g_test_add_func("/property/usage-derives-from-the-table", usage_derives_from_the_table);
+    g_test_add_func("/property/a-named-choice-keeps-its-name", a_named_choice_keeps_its_name);
     g_test_add_func("/property/help-is-one-line-a-property", help_is_one_line_a_property);
     g_test_add_func("/property/names-are-found-with-either-dash", names_are_found_with_either_dash);
     return g_test_run();

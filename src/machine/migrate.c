@@ -247,6 +247,9 @@ in_start(void *self, bool paused)
         run_hold(m->parts->run, STOP_CHANGE);
     if (!run_release(m->parts->run, reasons, NULL))
         run_hold(m->parts->run, STOP_USER);
+    /* A `stop` that came between the look and the release. */
+    if (atomic_load(&m->arrive_paused))
+        run_hold(m->parts->run, STOP_USER);
 }
 
 static void

@@ -544,9 +544,9 @@ send_checksum(struct out *o, size_t text_size, GError **error)
 
 /* --- hand-off --------------------------------------------------------------------------------------------------- */
 
-/* One-way: a copy is in the pipe; it is whole once the command has ended well, or the file is on the disk.  A command
- * that ended otherwise says that it failed; of one that does not end nobody knows where it brought the guest, and
- * whether that runs there. */
+/* One-way: a copy is in the pipe; it is whole once the command has ended well, or the file is on the disk.  Of a
+ * command that took all and ended otherwise, or does not end, nobody knows where it brought the guest, and whether that
+ * runs there. */
 static bool
 await_command(struct out *o, GError **error)
 {
@@ -555,17 +555,10 @@ await_command(struct out *o, GError **error)
     if (!file_finish(o->channel, error))
         return false;
     channel_end_output(o->channel);
-    bool done = child_wait(o->channel, switchover_deadline(o), &why);
-    if (done || o->channel->child)
-        o->owner = OWNER_COPY;
-    if (done)
-        return true;
-    if (o->owner == OWNER_COPY)
-        return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, and %s after %u ms (switchover-timeout): the "
-                    "guest stays paused here; `cont` goes on, once you know that no copy of it runs", why->message,
-                    (unsigned)parameter(&o->session->parameters->switchover_timeout));
-    g_propagate_error(error, g_steal_pointer(&why));
-    return false;
+    o->owner = OWNER_COPY;
+    return child_wait(o->channel, switchover_deadline(o), &why)
+        || fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but %s: it stays paused here; `cont` goes on, once you "
+                "know that no copy of it runs", why->message);
 }
 
 static bool

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #define TO(state) (1u << (state))
@@ -307,14 +308,15 @@ session_free(struct session *s)
     g_free(s);
 }
 
+/* Who knows it may ask what became of the guest, so it must not be guessed. */
 static uint64_t
 random_id(void)
 {
-    uint64_t id;
+    uint64_t id = 0;
 
-    do
-        id = (uint64_t)g_random_int() << 32 | g_random_int();
-    while (id == 0);
+    while (id == 0)
+        if (getrandom(&id, sizeof id, 0) != sizeof id)
+            id = (uint64_t)g_random_int() << 32 | g_random_int();
     return id;
 }
 

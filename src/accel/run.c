@@ -302,7 +302,7 @@ run_throttle_naps(struct run *r)
 
 /* 0 or errno. */
 static int
-pin_thread(struct vcpu *v) REQUIRES(v->run->lock)
+pin_thread(struct run *r, struct vcpu *v) REQUIRES(r->lock)
 {
     cpu_set_t set;
 
@@ -324,7 +324,7 @@ vcpu_thread(void *data)
     atomic_store(&v->thread_id, gettid());
     /* A host CPU that has gone meanwhile leaves it where it is. */
     if (v->pinned)
-        pin_thread(v);
+        pin_thread(r, v);
     /* Parked from the start: there is nothing to settle before it ever ran. */
     for (;;) {
         if (v->parked)
@@ -495,7 +495,7 @@ run_pin(struct run *r, unsigned cpu, const uint64_t *host_cpus, GError **error)
     memcpy(before, v->host_cpus, sizeof before);
     memcpy(v->host_cpus, host_cpus, sizeof v->host_cpus);
     if (atomic_load(&v->thread_id))
-        host_errno = pin_thread(v);
+        host_errno = pin_thread(r, v);
     if (host_errno)
         memcpy(v->host_cpus, before, sizeof before);
     else

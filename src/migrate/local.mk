@@ -4,9 +4,11 @@ libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h \
 	src/migrate/converge.c src/migrate/xbzrle.c src/migrate/page-cache.c src/migrate/compress.c src/migrate/ram-out.c \
 	src/migrate/address.c src/migrate/channel.c src/migrate/child.c src/migrate/file.c src/migrate/listener.c \
 	src/migrate/checksum.c src/migrate/output.c src/migrate/input.c src/migrate/session.c src/migrate/info.c \
-	src/migrate/return.c src/migrate/outcome.c src/migrate/out.c src/migrate/in.c src/migrate/ram-in.c
+	src/migrate/return.c src/migrate/outcome.c src/migrate/out.c src/migrate/switchover.c \
+	src/migrate/in.c src/migrate/ram-in.c
 
-unit_programs += testsuite/unit/test-wire testsuite/unit/test-scan testsuite/unit/test-pace testsuite/unit/test-converge \
+unit_programs += testsuite/unit/test-wire testsuite/unit/test-scan testsuite/unit/test-pace \
+	testsuite/unit/test-converge \
 	testsuite/unit/test-migrate testsuite/unit/test-handoff testsuite/unit/test-engine \
 	testsuite/unit/test-xbzrle testsuite/unit/test-compress testsuite/unit/test-coding \
 	testsuite/unit/test-ram-out

@@ -551,6 +551,47 @@ bool ram_out_drain(struct ram_out *r, GError **error);
 /* A period is over: rates of the period.  At the end only if it is the first. */
 void ram_out_reckon(struct ram_out *r, bool end);
 
+/* --- out.c, switchover.c: a source ------------------------------------------------------------------------------ */
+
+enum { RAM_ID = 1 };                /* section id */
+
+struct out {
+    struct session *session;        /* borrowed */
+    struct channel *channel;
+    struct return_path *back;       /* NULL on a one-way transport */
+    struct output output;
+    struct pace pace;
+    struct subscriber *subscriber;
+    struct sweep sweep;
+    struct ram_out ram;
+    GByteArray *bytes;              /* for headers; empty between uses */
+    bool stopped;                   /* we stopped the guest */
+    enum migrate_owner owner;
+    /* Since the last dirty sync. */
+    uint64_t pages_at_sync;
+    uint64_t rate_pages;            /* dirtied since rate_us */
+    int64_t rate_us;
+    int64_t sync_us;                /* of the last sync */
+    struct converge converge;
+};
+
+/* A parameter as it is now. */
+static inline uint64_t
+parameter(const _Atomic uint64_t *p)
+{
+    return atomic_load_explicit(p, memory_order_relaxed);
+}
+
+/* What stands in 'bytes'. */
+bool out_put(struct out *o, GError **error);
+bool out_begin_part(struct out *o, uint8_t record, GError **error);
+bool out_end_part(struct out *o, GError **error);
+bool out_send_run(struct out *o, struct block *b, uint64_t first, uint64_t count, GError **error);
+/* Collects what the guest wrote; '*ret_bytes' remain to be sent. */
+bool out_sync(struct out *o, uint64_t *ret_bytes, GError **error);
+/* What remains is little enough: the rest of the migration.  'text_size': of the machine's description. */
+bool out_switch_over(struct out *o, size_t text_size, GError **error);
+
 /* --- ram-in.c: the section "ram" of a destination --------------------------------------------------------------- */
 
 struct ram_in {

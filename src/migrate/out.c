@@ -1,51 +1,19 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The source's worker: connects, sends passes over guest memory until the rest fits the downtime limit, switches
- * over, hands off.
- *
- * Who may run the guest.  Until the stream's last byte may have been written it is ours: any failure lets it go on.
- * That byte is held back until the link took all others and, where there is a way back, the destination has answered
- * a ping that stands behind the last device: so a link that died earlier is noticed while there is a way back.  A
- * last byte that the link did not take was never sent.  After it only the destination's word decides. */
+ * over (switchover.c). */
 #include "migrate-private.h"
 
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { RAM_ID = 1, STATE_ID = 2, FIRST_SECTION_ID = 3 };
-enum { PING_BEGIN = 1, PING_LOADED = 0x4e4d };
+enum { PING_BEGIN = 1 };
 enum { EXPECTED_DOWNTIME_BYTES = 10000 };       /* REFERENCE.md 4.5 */
 enum { RATE_PERIOD_US = 1000 * 1000 };
 /* With auto-converge a long pass must not keep the guest from being slowed down (REFERENCE.md 4.3). */
 enum { CONVERGE_SYNC_US = 5 * 1000 * 1000 };
 /* A refusal and the broken connection behind it arrive at about the same time. */
 enum { LAST_WORDS_US = 500 * 1000 };
-
-struct out {
-    struct session *session;        /* borrowed */
-    struct channel *channel;
-    struct return_path *back;       /* NULL on a one-way transport */
-    struct output output;
-    struct pace pace;
-    struct subscriber *subscriber;
-    struct sweep sweep;
-    struct ram_out ram;
-    GByteArray *bytes;              /* for headers; empty between uses */
-    bool stopped;                   /* we stopped the guest */
-    enum migrate_owner owner;
-    /* Since the last dirty sync. */
-    uint64_t pages_at_sync;
-    uint64_t rate_pages;            /* dirtied since rate_us */
-    int64_t rate_us;
-    int64_t sync_us;                /* of the last sync */
-    struct converge converge;
-};
-
-static uint64_t
-parameter(const _Atomic uint64_t *p)
-{
-    return atomic_load_explicit(p, memory_order_relaxed);
-}
 
 /* --- pages ------------------------------------------------------------------------------------------------------ */
 
@@ -59,8 +27,8 @@ spend(struct out *o, uint64_t before, uint64_t pages)
     counter_add(o->ram.last ? &o->session->counters.downtime_bytes : &o->session->counters.precopy_bytes, bytes);
 }
 
-static bool
-send_run(struct out *o, struct block *b, uint64_t first, uint64_t count, GError **error)
+bool
+out_send_run(struct out *o, struct block *b, uint64_t first, uint64_t count, GError **error)
 {
     uint64_t before = o->output.queued;
 
@@ -97,28 +65,28 @@ send_slice_pages(struct out *o, bool *ret_end, GError **error)
             *ret_end = true;
             return true;
         }
-        if (!send_run(o, b, first, count, error))
+        if (!out_send_run(o, b, first, count, error))
             return false;
     }
     return true;
 }
 
-static bool
-put_bytes(struct out *o, GError **error)
+bool
+out_put(struct out *o, GError **error)
 {
     return output_put_array(&o->output, o->bytes, error);
 }
 
-static bool
-begin_part(struct out *o, uint8_t record, GError **error)
+bool
+out_begin_part(struct out *o, uint8_t record, GError **error)
 {
     ram_out_part(&o->ram);
     wire_put_part(o->bytes, record, RAM_ID);
-    return put_bytes(o, error);
+    return out_put(o, error);
 }
 
-static bool
-end_part(struct out *o, GError **error)
+bool
+out_end_part(struct out *o, GError **error)
 {
     uint64_t before = o->output.queued;
 
@@ -127,7 +95,7 @@ end_part(struct out *o, GError **error)
     spend(o, before, 0);
     wire_put64(o->bytes, RAM_EOS);
     wire_put_footer(o->bytes, RAM_ID);
-    return put_bytes(o, error) && output_flush(&o->output, error) && memory_is_whole(&o->session->guest, error);
+    return out_put(o, error) && output_flush(&o->output, error) && memory_is_whole(&o->session->guest, error);
 }
 
 /* --- passes ----------------------------------------------------------------------------------------------------- */
@@ -217,8 +185,8 @@ bandwidth(struct out *o)
 }
 
 /* Collects what the guest wrote; '*ret_bytes' remain to be sent. */
-static bool
-sync_dirty(struct out *o, uint64_t *ret_bytes, GError **error)
+bool
+out_sync(struct out *o, uint64_t *ret_bytes, GError **error)
 {
     struct session *s = o->session;
 
@@ -262,7 +230,7 @@ look_ahead(struct out *o, bool end, bool *ret_fits, GError **error)
     atomic_store(&s->remaining_bytes, bytes);
     if (!end && !late && (!may_stop || bytes > threshold(o)))
         return true;
-    if (!sync_dirty(o, &bytes, error))
+    if (!out_sync(o, &bytes, error))
         return false;
     *ret_fits = may_stop && bytes <= threshold(o);
     if (*ret_fits)
@@ -289,8 +257,8 @@ static bool
 send_passes(struct out *o, GError **error)
 {
     for (bool fits = false, end; !fits;) {
-        if (!session_alive(o->session, error) || !begin_part(o, RECORD_PART, error)
-            || !send_slice_pages(o, &end, error) || !end_part(o, error))
+        if (!session_alive(o->session, error) || !out_begin_part(o, RECORD_PART, error)
+            || !send_slice_pages(o, &end, error) || !out_end_part(o, error))
             return false;
         show_pace(o);
         if (!look_ahead(o, end, &fits, error) || (!fits && !await_window(o, error)))
@@ -315,7 +283,7 @@ send_head(struct out *o, const char *text, GError **error)
     wire_put_section(o->bytes, RECORD_START, RAM_ID, "ram", 0, RAM_VERSION);
     wire_put_block_list(o->bytes, s->guest.map);
     wire_put_footer(o->bytes, RAM_ID);
-    return put_bytes(o, error) && output_flush(&o->output, error);
+    return out_put(o, error) && output_flush(&o->output, error);
 }
 
 static bool
@@ -364,253 +332,6 @@ begin_passes(struct out *o, GError **error)
     return true;
 }
 
-/* --- switchover ------------------------------------------------------------------------------------------------- */
-
-static bool
-enter(struct out *o, enum migrate_state next, GError **error)
-{
-    return session_enter(o->session, next) || session_alive(o->session, error);
-}
-
-/* People look at what is stopped, for as long as they like; the other side may go away meanwhile. */
-static bool
-pause_before_switchover(struct out *o, GError **error)
-{
-    if (!enter(o, MIGRATE_PRE_SWITCHOVER, error))
-        return false;
-    if (channel_wait(o->channel, o->session->proceed, POLLIN, INT64_MAX) != CHANNEL_READY)
-        return fail(error, NUMON_ERROR_STATE, "interrupted before the switchover");
-    return enter(o, MIGRATE_DEVICE, error);
-}
-
-static bool
-stop_guest(struct out *o, GError **error)
-{
-    struct session *s = o->session;
-    bool pauses = s->capabilities && atomic_load(&s->capabilities->pause_before_switchover);
-    uint64_t rest;
-
-    if (pauses ? !session_alive(s, error) : !enter(o, MIGRATE_DEVICE, error))
-        return false;
-    lock_take(&s->lock);
-    s->stop_us = g_get_monotonic_time();
-    lock_drop(&s->lock);
-    o->stopped = true;
-    o->ram.last = true;
-    o->ram.edge = o->sweep;
-    s->guest.stop(s->guest.self);
-    if (pauses && !pause_before_switchover(o, error))
-        return false;
-    o->output.stall_ms = parameter(&s->parameters->switchover_timeout);
-    /* Before the last look at the log: reading a device's state may still write to guest memory. */
-    for (unsigned i = 0; i < s->guest.section_count; i++) {
-        const struct state_section *section = s->guest.sections[i];
-        if (section->before_save && !section->before_save(section->object, error))
-            return false;
-    }
-    return sync_dirty(o, &rest, error);
-}
-
-static bool
-send_last_pages(struct out *o, GError **error)
-{
-    struct block *b;
-    uint64_t first, count;
-
-    if (!begin_part(o, RECORD_END, error))
-        return false;
-    sweep_begin(&o->sweep, o->session->guest.map, o->subscriber);
-    while (sweep_next(&o->sweep, RUN_MOST, &b, &first, &count))
-        if (!session_alive(o->session, error) || !send_run(o, b, first, count, error))
-            return false;
-    atomic_store(&o->session->remaining_bytes, 0);
-    if (!end_part(o, error))
-        return false;
-    ram_out_reckon(&o->ram, true);
-    return true;
-}
-
-static bool
-send_devices(struct out *o, GError **error)
-{
-    const struct migrate_guest *g = &o->session->guest;
-
-    wire_put_section(o->bytes, RECORD_FULL, STATE_ID, "globalstate", 0, 1);
-    wire_put_global_state(o->bytes, g->user_paused(g->self) ? "paused" : "running");
-    wire_put_footer(o->bytes, STATE_ID);
-    for (unsigned i = 0; i < g->section_count; i++) {
-        const struct state_section *section = g->sections[i];
-        wire_put_section(o->bytes, RECORD_FULL, FIRST_SECTION_ID + i, section->name, section->instance,
-                         section->version);
-        state_save(section, o->bytes);
-        wire_put_footer(o->bytes, FIRST_SECTION_ID + i);
-        if (!put_bytes(o, error))
-            return false;
-    }
-    return true;
-}
-
-static int64_t
-switchover_deadline(struct out *o)
-{
-    return g_get_monotonic_time() + (int64_t)parameter(&o->session->parameters->switchover_timeout) * 1000;
-}
-
-/* Waits for the pong; '*ret_pong' stays false if it has not come by 'deadline_us'. */
-static bool
-await_pong(struct out *o, int64_t deadline_us, bool *ret_pong, GError **error)
-{
-    switch (return_wait(o->back, PING_LOADED, deadline_us, ret_pong, error)) {
-    case RETURN_NOTHING:
-        return session_alive(o->session, error);
-    case RETURN_LOADED:
-        return fail(error, NUMON_ERROR_PEER, "the destination answered before the end of the stream");
-    case RETURN_REFUSED:
-    case RETURN_LOST:
-        break;
-    }
-    return false;
-}
-
-/* Everything before this ping was loaded when it is answered.  What the link still holds may be much: as long as it
- * gets less there is progress. */
-static bool
-ping_destination(struct out *o, GError **error)
-{
-    uint64_t underway = UINT64_MAX;
-    bool ponged = false;
-
-    if (!o->back)
-        return true;
-    wire_put_ping(o->bytes, PING_LOADED);
-    if (!put_bytes(o, error) || !output_flush(&o->output, error))
-        return false;
-    for (int64_t deadline = switchover_deadline(o); !ponged && g_get_monotonic_time() < deadline;) {
-        if (!await_pong(o, MIN(deadline, g_get_monotonic_time() + PACE_WINDOW_US), &ponged, error))
-            return false;
-        uint64_t now_underway = channel_underway(o->channel);
-        if (now_underway < underway && now_underway > 0)
-            deadline = switchover_deadline(o);
-        underway = now_underway;
-    }
-    return ponged || fail(error, NUMON_ERROR_PEER, "the destination did not confirm the device state within %u ms "
-                          "(switchover-timeout)",
-                          (unsigned)parameter(&o->session->parameters->switchover_timeout));
-}
-
-static void
-put_description(const struct out *o, size_t text_size, GByteArray *to)
-{
-    struct session *s = o->session;
-    GString *json = wire_description(&s->guest, session_id(s), s->features, text_size);
-
-    wire_put8(to, RECORD_EOF);
-    wire_put8(to, RECORD_DESCRIPTION);
-    wire_put32(to, json->len);
-    g_byte_array_append(to, (const uint8_t *)json->str, json->len);
-    g_string_free(json, TRUE);
-}
-
-/* All but the last byte, which is returned. */
-static bool
-send_description(struct out *o, size_t text_size, char *ret_last, GError **error)
-{
-    put_description(o, text_size, o->bytes);
-    *ret_last = (char)o->bytes->data[o->bytes->len - 1];
-    g_byte_array_set_size(o->bytes, o->bytes->len - 1);
-    return put_bytes(o, error) && output_flush(&o->output, error);
-}
-
-/* The sum of all bytes before the two sums, and of those that will follow the section. */
-static bool
-send_checksum(struct out *o, size_t text_size, GError **error)
-{
-    uint32_t id = FIRST_SECTION_ID + o->session->guest.section_count;
-    g_autoptr(GByteArray) rest = g_byte_array_new();
-
-    if (!o->output.summing)
-        return true;
-    wire_put_section(o->bytes, RECORD_FULL, id, CHECKSUM_SECTION, 0, CHECKSUM_VERSION);
-    if (!put_bytes(o, error) || !output_flush(&o->output, error))
-        return false;
-    if (o->back)
-        wire_put_ping(rest, PING_LOADED);
-    put_description(o, text_size, rest);
-    wire_put32(o->bytes, o->output.sum);
-    wire_put32(o->bytes, checksum_add(0, rest->data, rest->len));
-    wire_put_footer(o->bytes, id);
-    return put_bytes(o, error) && output_flush(&o->output, error);
-}
-
-/* --- hand-off --------------------------------------------------------------------------------------------------- */
-
-/* One-way: a copy is in the pipe; it is whole once the command has ended well, or the file is on the disk.  Of a
- * command that took all and ended otherwise, or does not end, nobody knows where it brought the guest, and whether that
- * runs there. */
-static bool
-await_command(struct out *o, GError **error)
-{
-    g_autoptr(GError) why = NULL;
-
-    if (!file_finish(o->channel, error))
-        return false;
-    channel_end_output(o->channel);
-    o->owner = OWNER_COPY;
-    return child_wait(o->channel, switchover_deadline(o), &why)
-        || fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but %s: it stays paused here; `cont` goes on, once you "
-                "know that no copy of it runs", why->message);
-}
-
-static bool
-await_answer(struct out *o, GError **error)
-{
-    g_autoptr(GError) why = NULL;
-
-    o->owner = OWNER_UNKNOWN;
-    switch (return_wait(o->back, 0, switchover_deadline(o), NULL, &why)) {
-    case RETURN_LOADED:
-        o->owner = OWNER_THERE;
-        return true;
-    case RETURN_REFUSED:
-        o->owner = OWNER_HERE;
-        g_propagate_error(error, g_steal_pointer(&why));
-        return false;
-    case RETURN_LOST:
-    case RETURN_NOTHING:
-        break;
-    }
-    return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but the destination's answer did not come (%s): "
-                "the guest stays paused here until `migrate_outcome` has asked the destination what became of it",
-                why ? why->message : "nothing within switchover-timeout");
-}
-
-static bool
-hand_off(struct out *o, char last, GError **error)
-{
-    bool unused;
-
-    /* It may have refused, or gone, while the description went out. */
-    if (o->back && !await_pong(o, 0, &unused, error))
-        return false;
-    if (!session_commit(o->session))
-        return session_alive(o->session, error);
-    if (!output_put(&o->output, &last, 1, error) || !output_flush(&o->output, error)) {
-        session_uncommit(o->session);       /* a single byte is sent whole or not at all */
-        return false;
-    }
-    return o->back ? await_answer(o, error) : await_command(o, error);
-}
-
-static bool
-switch_over(struct out *o, size_t text_size, GError **error)
-{
-    char last;
-
-    return stop_guest(o, error) && send_last_pages(o, error) && send_devices(o, error)
-        && send_checksum(o, text_size, error) && ping_destination(o, error)
-        && send_description(o, text_size, &last, error) && hand_off(o, last, error);
-}
-
 /* --- the whole -------------------------------------------------------------------------------------------------- */
 
 static bool
@@ -621,7 +342,7 @@ run_out(struct out *o, GError **error)
 
     return ram_out_init(&o->ram, s, &o->output, error) && connect_out(o, error) && send_head(o, text, error)
         && begin_passes(o, error) && send_passes(o, error)
-        && switch_over(o, strlen(text), error);
+        && out_switch_over(o, strlen(text), error);
 }
 
 /* What failed is often only what follows from why: the destination's reason, or how the command ended. */

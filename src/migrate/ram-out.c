@@ -12,12 +12,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static uint64_t
-parameter(const _Atomic uint64_t *p)
-{
-    return atomic_load_explicit(p, memory_order_relaxed);
-}
-
 /* --- set-up ----------------------------------------------------------------------------------------------------- */
 
 bool

@@ -23,8 +23,14 @@ clean-fuzz:
 	rm -rf testsuite/fuzz/*.new
 
 FUZZ_SECONDS = 60
-.PHONY: fuzz
-fuzz: $(fuzz_programs)
+.PHONY: fuzz fuzz-run
+fuzz:
+	@if echo 'int unused;' | $(CC) -fsanitize=fuzzer-no-link -x c -c -o /dev/null - 2>/dev/null; then \
+	    $(MAKE) fuzz-run; \
+	else \
+	    echo "fuzz: skipped: $(CC) has no libFuzzer (configure with CC=clang)"; \
+	fi
+fuzz-run: $(fuzz_programs)
 	for p in $(fuzz_programs); do \
 	    mkdir -p $$p.new && seeds=$(srcdir)/$$p.seeds && test -d $$seeds || seeds=; \
 	    ./$$p -max_total_time=$(FUZZ_SECONDS) -timeout=10 $$p.new $$seeds || exit 1; \

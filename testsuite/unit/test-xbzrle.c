@@ -219,7 +219,7 @@ random_bytes_never_leave_the_page(void)
     uint8_t coded[64], page[PAGE_SIZE + 2];
 
     for (unsigned round = 0; round < 200000; round++) {
-        size_t used = (size_t)g_test_rand_int_range(0, sizeof coded), size = (size_t)g_test_rand_int_range(1, 200);
+        size_t used = (size_t)g_test_rand_int_range(1, sizeof coded), size = (size_t)g_test_rand_int_range(1, 200);
         for (size_t i = 0; i < used; i++)
             coded[i] = (uint8_t)(g_test_rand_int() >> (round % 3 * 3));
         page[0] = page[size + 1] = 0xee;

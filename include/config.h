@@ -29,6 +29,8 @@ typedef struct definition {
     struct topology topology;
     struct hmat hmat;
     GArray *backends;               /* struct backend_options, in creation order */
+    GArray *devices;                /* struct memory_device, in creation order */
+    bool nvdimm;                    /* the machine may have nvdimms */
     enum accel_choice accel;
     uint64_t numa_delay_ns;         /* synthetic: what an access to local memory costs; 0: nothing */
     char *kernel;                   /* never NULL: "builtin:workload" */
@@ -48,7 +50,7 @@ bool definition_equal(const struct definition *a, const struct definition *b);
 /* Option tables; each with the enum of its indices. */
 enum { MEMORY_P_SIZE, MEMORY_P_SLOTS, MEMORY_P_MAXMEM };
 extern const struct property memory_properties[];           /* implied: size; without suffix MiB */
-enum { MACHINE_P_AUTO_ASSIGN, MACHINE_P_AUTO_ENABLE, MACHINE_P_HMAT };
+enum { MACHINE_P_AUTO_ASSIGN, MACHINE_P_AUTO_ENABLE, MACHINE_P_HMAT, MACHINE_P_NVDIMM };
 extern const struct property machine_properties[];
 enum { ACCEL_P_ACCEL, ACCEL_P_NUMA_DELAY };
 extern const struct property accel_properties[];            /* implied: accel */
@@ -85,6 +87,19 @@ const struct backend_options *definition_backend(const struct definition *d, con
 /* The node that uses a backend, or -1. */
 int definition_backend_user(const struct definition *d, const char *id);
 struct backend_lookup definition_backends(const struct definition *d);
+/* Memory devices.  Adding is refused if there is no place for it (device_place_find) or its backend is busy.  A device
+ * without id goes by its backend's. */
+bool definition_add_device(struct definition *d, enum memory_device_kind kind, const struct values *v, GError **error);
+bool definition_delete_device(struct definition *d, const char *name, GError **error);
+const struct memory_device *definition_device(const struct definition *d, const char *name);
+const struct memory_device *definition_device_of_backend(const struct definition *d, const char *memdev);
+/* The place of each device, in the order of 'devices', to be freed; NULL if some has none. */
+struct device_place *definition_device_places(const struct definition *d);
+struct device_room definition_device_room(const struct definition *d);
+/* Makes slots and addresses that were automatic explicit: devices that come or go later do not move others. */
+void definition_pin_devices(struct definition *d);
+/* Bytes that devices add to a node, or (-1) to all. */
+uint64_t definition_plugged(const struct definition *d, int node);
 /* RAM in bytes: as entered, else the sum of the nodes' backends, else RAM_DEFAULT. */
 uint64_t definition_ram(const struct definition *d);
 /* The topology that will be built: as entered, and what follows from the machine's options.  Returns what was added. */

@@ -83,6 +83,16 @@ struct node_usage {
 bool machine_measure_usage(struct machine *m, uint64_t samples,
                            void (*done)(void *self, const GArray *nodes, const GError *error), void *self,
                            GError **error);
+/* Memory devices of a built machine (the rules: definition_add_device).  Refused (STATE) during a migration.  'done' is
+ * called on main, never from within, when the device is there or could not be had. */
+bool machine_device_add(struct machine *m, enum memory_device_kind kind, const struct values *v,
+                        void (*done)(void *self, const GError *error), void *self, GError **error);
+bool machine_device_delete(struct machine *m, const char *name, GError **error);
+/* Where a device would be; nothing changes.  Any time. */
+bool machine_device_plan(struct machine *m, enum memory_device_kind kind, const struct values *v, uint64_t *ret_addr,
+                         int *ret_slot, GError **error);
+/* As machine_define, also for a built machine: nothing but backends that nothing uses may differ. */
+bool machine_define_backends(struct machine *m, struct definition *d, GError **error);
 
 /* --- run control ------------------------------------------------------------------------------------------------ */
 

@@ -9,6 +9,7 @@
 
 /* --- backends: what a block's host memory is made of ------------------------------------------------------------ */
 
+enum { BLOCKS_MAX = 1024 };                          /* of one map */
 enum backend_kind { BACKEND_RAM, BACKEND_FILE, BACKEND_MEMFD, BACKEND_SHM, BACKEND_KINDS };
 /* The block that is all RAM where no node has a backend: an id that no backend may have. */
 #define RAM_BLOCK "numon.ram"
@@ -82,6 +83,7 @@ typedef struct block {
     uint64_t page_count;            /* guest pages: size / PAGE_SIZE */
     uint64_t page_size;             /* bytes the host maps at once: PAGE_SIZE, or a huge page's */
     int fd;                         /* memfd, shared memory object or file behind the mapping, CLOEXEC; -1 if none */
+    bool device;                    /* of a memory device: not RAM that the guest starts with; set before the map has it */
     bool had_content;               /* a file that was not empty: it does not begin as zeros */
     unsigned index;                 /* place in its map's list */
     unsigned guard;                 /* its place among the mappings that are watched for lost pages (guard.c) */
@@ -138,6 +140,7 @@ struct section {
 struct guest_map {
     GPtrArray *blocks;              /* struct block *, in creation order */
     GArray *sections;               /* struct section, by rising gpa, never overlapping; one a node and piece */
+    uint64_t device_base, device_size;      /* where memory devices may lie; 0: nowhere */
     int lost_fd;                    /* eventfd, readable once a page of a block was lost */
 };
 
@@ -150,6 +153,8 @@ void guest_map_take_block(struct guest_map *map, struct block *b);
 struct block *guest_map_find_block(const struct guest_map *map, const char *name);
 /* Adds RAM; the caller keeps to the rules above. */
 void guest_map_add(struct guest_map *map, const struct section *s);
+/* Takes a block and its sections out again and returns it; the places of those behind it fall by one. */
+struct block *guest_map_remove_block(struct guest_map *map, struct block *b);
 /* The section that holds 'gpa', or NULL.  Any thread while frozen. */
 const struct section *guest_map_find(const struct guest_map *map, uint64_t gpa);
 /* Host address of guest physical 'gpa' if 'size' bytes from there are contiguous RAM of one section; else NULL. */
@@ -158,7 +163,7 @@ void *guest_map_host(const struct guest_map *map, uint64_t gpa, uint64_t size);
  * pages dirty: the caller does (hub_mark_gpa). */
 bool guest_map_read(const struct guest_map *map, uint64_t gpa, void *to, uint64_t size);
 bool guest_map_write(const struct guest_map *map, uint64_t gpa, const void *from, uint64_t size);
-uint64_t guest_map_ram_bytes(const struct guest_map *map);
+uint64_t guest_map_ram_bytes(const struct guest_map *map);     /* without memory devices */
 /* What is lost: "page 3 of backend 'm0' (file '/x'): ..." with the reason as far as it can be told; NULL if nothing
  * is.  Caller frees.  Any thread. */
 char *guest_map_lost(const struct guest_map *map);
@@ -168,6 +173,62 @@ char *guest_map_lost(const struct guest_map *map);
 void guest_map_blame(const struct guest_map *map, uint64_t gpa);
 /* True if anything is lost; for whoever read guest memory and is about to trust it.  Any thread. */
 bool guest_map_is_lost(const struct guest_map *map);
+
+/* --- memory devices --------------------------------------------------------------------------------------------- */
+
+enum memory_device_kind { DEVICE_DIMM, DEVICE_NVDIMM, DEVICE_VIRTIO_PMEM, DEVICE_VIRTIO_MEM, MEMORY_DEVICE_KINDS };
+extern const char *const memory_device_names[];     /* "pc-dimm", ...; NULL-terminated */
+
+/* As the user entered it; a plain value. */
+struct memory_device {
+    enum memory_device_kind kind;
+    char id[ID_SIZE];               /* "": it has none */
+    char memdev[ID_SIZE];
+    unsigned node;                  /* 0 for virtio-pmem */
+    int slot;                       /* -1: the first free; of dimm and nvdimm */
+    uint64_t addr;                  /* 0: the first that fits */
+    uint64_t block_size, requested_size;        /* of virtio-mem, bytes */
+    bool hotplugged;                /* came after the machine was built */
+};
+
+/* The first two rows are the same in each kind's table. */
+enum {
+    DEVICE_P_ID, DEVICE_P_MEMDEV,
+    DIMM_P_NODE, DIMM_P_SLOT, DIMM_P_ADDR,
+    PMEM_P_MEMADDR = DIMM_P_NODE,
+    VIRTIO_MEM_P_NODE = DIMM_P_NODE, VIRTIO_MEM_P_MEMADDR, VIRTIO_MEM_P_BLOCK_SIZE, VIRTIO_MEM_P_REQUESTED_SIZE,
+};
+extern const struct property dimm_properties[], virtio_pmem_properties[], virtio_mem_properties[];
+const struct property *memory_device_properties(enum memory_device_kind kind);
+bool memory_device_has_slot(enum memory_device_kind kind);
+/* Fills '*ret' from parsed values; checks what needs no other part of the machine.  Error: ARGUMENT. */
+bool memory_device_read(enum memory_device_kind kind, const struct values *v, struct memory_device *ret, GError **error);
+/* The sizes of a virtio-mem device against each other and its backend.  Error: ARGUMENT. */
+bool memory_device_check_sizes(const struct memory_device *d, const struct backend_options *backend, GError **error);
+/* Appends "device_add KIND,id=ID,..." with what is not the default. */
+void memory_device_save(const struct memory_device *d, GString *out);
+/* How messages name it: its id, or its backend's where it has none. */
+const char *memory_device_label(const struct memory_device *d);
+
+/* What there is for memory devices. */
+struct device_room {
+    unsigned slots, node_count;     /* node_count 0: no NUMA */
+    uint64_t base, size;            /* guest physical addresses */
+    uint64_t limit;                 /* bytes of all devices together */
+};
+/* Where a device is. */
+struct device_place {
+    const struct memory_device *device;         /* borrowed */
+    uint64_t addr, size;            /* bytes */
+    uint64_t align;
+    int slot;                       /* -1: it needs none */
+};
+/* 'ram' bytes at the start, devices up to 'maxmem' together with it. */
+struct device_room device_room_for(uint64_t ram, uint64_t maxmem, unsigned slots, unsigned node_count);
+/* Finds slot and address of one more device beside 'others': what it asks for, else the first that is free.  'ret' has
+ * device, size and align set.  Error: ARGUMENT, STATE or LIMIT with the numbers. */
+bool device_place_find(const struct device_room *room, const struct device_place *others, unsigned count,
+                       struct device_place *ret, GError **error);
 
 /* --- dirty pages: one hub, many subscribers --------------------------------------------------------------------- */
 
@@ -188,6 +249,13 @@ struct subscriber;
 /* 'source' may have NULL functions: then only marks count (synthetic vCPUs mark every page they write). */
 struct hub *hub_new(struct guest_map *map, struct dirty_source source);
 void hub_free(struct hub *hub);         /* while the map is still there and nobody marks */
+/* A block more (less) while the guest does not run.  'change' puts 'b' into the map (takes it out), with what belongs
+ * to it in the accelerator, while nobody collects; it may fail, and nothing has changed then.  All pages of a new
+ * block are dirty for every subscriber. */
+bool hub_add_block(struct hub *hub, const struct block *b, bool (*change)(void *self, GError **error), void *self,
+                   GError **error);
+bool hub_remove_block(struct hub *hub, unsigned index, bool (*change)(void *self, GError **error), void *self,
+                      GError **error);
 /* Starts logging with the first subscriber.  Its bitmaps start clear; every mark after the return is in them, and
  * the content of every write whose mark came too early is visible to the caller.  Error: HOST, or LIMIT (16). */
 struct subscriber *hub_subscribe(struct hub *hub, const char *who, GError **error);

@@ -59,9 +59,18 @@ offer_backends(struct completion *c, bool only_free)
     for (unsigned i = 0; i < d->backends->len; i++) {
         const char *id = g_array_index(d->backends, struct backend_options, i).id;
 
-        if (!only_free || definition_backend_user(d, id) < 0)
+        if (!only_free || (definition_backend_user(d, id) < 0 && !definition_device_of_backend(d, id)))
             offer(c, id);
     }
+}
+
+static void
+offer_devices(struct completion *c)
+{
+    const struct definition *d = machine_definition(c->monitor->machine);
+
+    for (unsigned i = 0; i < d->devices->len; i++)
+        offer(c, memory_device_label(&g_array_index(d->devices, struct memory_device, i)));
 }
 
 static void
@@ -114,6 +123,9 @@ offer_kind(struct completion *c, enum property_complete kind)
     case COMPLETE_BACKEND:
     case COMPLETE_FREE_BACKEND:
         offer_backends(c, kind == COMPLETE_FREE_BACKEND);
+        break;
+    case COMPLETE_DEVICE:
+        offer_devices(c);
         break;
     case COMPLETE_PARAMETER:
         for (const struct property *p = migrate_parameter_properties; p->type != PROPERTY_END; p++)

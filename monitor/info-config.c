@@ -10,7 +10,7 @@
 /* One node of either kind of topology, ready to show. */
 struct shown_node {
     unsigned id;
-    uint64_t size;                  /* bytes */
+    uint64_t size, plugged;         /* bytes; 'size' without what is plugged */
 };
 
 static GVariant *
@@ -27,7 +27,7 @@ node_tree(const struct shown_node *n, const int *cpu_node, unsigned cpu_count)
     g_variant_builder_add(&dict, "{sv}", "id", g_variant_new_uint32(n->id));
     g_variant_builder_add(&dict, "{sv}", "cpus", g_variant_builder_end(&cpus));
     g_variant_builder_add(&dict, "{sv}", "size", g_variant_new_uint64(n->size));
-    g_variant_builder_add(&dict, "{sv}", "plugged", g_variant_new_uint64(0));
+    g_variant_builder_add(&dict, "{sv}", "plugged", g_variant_new_uint64(n->plugged));
     return g_variant_builder_end(&dict);
 }
 
@@ -55,21 +55,22 @@ add_pending_nodes(GVariantBuilder *nodes, const struct definition *d)
     for (unsigned cpu = 0; cpu < smp.maxcpus; cpu++)
         cpu_node[cpu] = topology_cpu_node(t, cpu);
     for (unsigned i = 0; i < t->node_count; i++) {
-        struct shown_node n = { t->node_order[i], pending_size(d, &t->nodes[t->node_order[i]]) };
+        unsigned id = t->node_order[i];
+        struct shown_node n = { id, pending_size(d, &t->nodes[id]), definition_plugged(d, (int)id) };
 
         g_variant_builder_add_value(nodes, node_tree(&n, cpu_node, smp.cpus));
     }
 }
 
 static void
-add_final_nodes(GVariantBuilder *nodes, const struct topology_final *t)
+add_final_nodes(GVariantBuilder *nodes, const struct definition *d, const struct topology_final *t)
 {
     int cpu_node[TOPOLOGY_CPUS];
 
     for (unsigned cpu = 0; cpu < t->smp.cpus; cpu++)
         cpu_node[cpu] = t->cpu_node[cpu];
     for (unsigned id = 0; id < t->node_count; id++) {
-        struct shown_node n = { id, t->node_size[id] };
+        struct shown_node n = { id, t->node_size[id], definition_plugged(d, (int)id) };
 
         g_variant_builder_add_value(nodes, node_tree(&n, cpu_node, t->smp.cpus));
     }
@@ -133,7 +134,7 @@ numa_get(struct monitor *m, const struct values *args, GError **error)
 
     g_variant_builder_init(&nodes, G_VARIANT_TYPE("aa{sv}"));
     if (final)
-        add_final_nodes(&nodes, final);
+        add_final_nodes(&nodes, d, final);
     else
         add_pending_nodes(&nodes, d);
     g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
@@ -294,24 +295,6 @@ memdev_print(GVariant *tree, GString *out)
     g_string_append_c(out, '\n');
 }
 
-/* --- memory-devices --------------------------------------------------------------------------------------------- */
-
-/* The machine has no memory device but its RAM, so the list is empty and, as in QEMU, nothing is printed. */
-static GVariant *
-memory_devices_get(struct monitor *m, const struct values *args, GError **error)
-{
-    GVariantBuilder tree;
-
-    g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
-    g_variant_builder_add(&tree, "{sv}", "devices", g_variant_new_array(G_VARIANT_TYPE_VARDICT, NULL, 0));
-    return g_variant_builder_end(&tree);
-}
-
-static void
-memory_devices_print(GVariant *tree, GString *out)
-{
-}
-
 /* --- memory_size_summary ---------------------------------------------------------------------------------------- */
 
 /* Where the size comes from if `memory` was never entered; NULL if it was. */
@@ -338,7 +321,7 @@ size_summary_get(struct monitor *m, const struct values *args, GError **error)
     g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&tree, "{sv}", "base-memory",
                           g_variant_new_uint64(map ? guest_map_ram_bytes(map) : definition_ram(d)));
-    g_variant_builder_add(&tree, "{sv}", "plugged-memory", g_variant_new_uint64(0));
+    g_variant_builder_add(&tree, "{sv}", "plugged-memory", g_variant_new_uint64(definition_plugged(d, -1)));
     if (origin)
         g_variant_builder_add(&tree, "{sv}", "default", g_variant_new_string(origin));
     return g_variant_builder_end(&tree);
@@ -361,7 +344,6 @@ size_summary_print(GVariant *tree, GString *out)
 const struct info_item info_config_items[] = {
     { "numa", "show the NUMA nodes and their distances", WHEN_ALWAYS, NULL, numa_get, numa_print },
     { "memdev", "show the memory backends", WHEN_ALWAYS, NULL, memdev_get, memdev_print },
-    { "memory-devices", "show the memory devices", WHEN_ALWAYS, NULL, memory_devices_get, memory_devices_print },
     { "memory_size_summary", "show the size of the machine's memory", WHEN_ALWAYS, NULL, size_summary_get,
       size_summary_print },
     { 0 }

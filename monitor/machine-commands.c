@@ -154,6 +154,22 @@ edit_add_shm(struct definition *d, const struct values *v, GError **error)
     return definition_add_backend(d, BACKEND_SHM, v, error);
 }
 
+/* Of a built machine only devices to come can use them. */
+static enum outcome
+edit_backends(struct call *call, edit_function *edit, GError **error)
+{
+    struct machine *machine = call->monitor->machine;
+    g_autoptr(definition) d = NULL;
+
+    if (!monitor_built(call->monitor))
+        return call_edit(call, edit, error);
+    d = definition_copy(machine_definition(machine));
+    if (!edit(d, call->args, error) || !machine_define_backends(machine, g_steal_pointer(&d), error))
+        return COMMAND_FAILED;
+    call_echo_sizes(call);
+    return COMMAND_DONE;
+}
+
 static enum outcome
 run_object_add(struct call *call, GError **error)
 {
@@ -162,7 +178,7 @@ run_object_add(struct call *call, GError **error)
         [BACKEND_SHM] = edit_add_shm,
     };
 
-    return call_edit(call, edits[call->variant - object_variants], error);
+    return edit_backends(call, edits[call->variant - object_variants], error);
 }
 
 enum { OBJECT_DEL_ID };
@@ -181,7 +197,7 @@ edit_object_del(struct definition *d, const struct values *v, GError **error)
 static enum outcome
 run_object_del(struct call *call, GError **error)
 {
-    return call_edit(call, edit_object_del, error);
+    return edit_backends(call, edit_object_del, error);
 }
 
 /* --- from definition to machine and back ------------------------------------------------------------------------ */
@@ -315,9 +331,9 @@ static const struct command machine_commands[] = {
       .args = serial_target_args, .option = "-serial", .when = WHEN_PRECONFIG, .run = run_serial_target,
       .details = "The command serial always shows the last 64 KiB." },
     { .name = "object_add", .summary = "create a memory backend", .form = FORM_VARIANTS,
-      .variants = object_variants, .option = "-object", .when = WHEN_PRECONFIG, .run = run_object_add },
-    { .name = "object_del", .summary = "delete a memory backend that no node uses", .form = FORM_WORDS,
-      .args = object_del_args, .when = WHEN_PRECONFIG, .run = run_object_del },
+      .variants = object_variants, .option = "-object", .when = WHEN_ALWAYS, .run = run_object_add },
+    { .name = "object_del", .summary = "delete a memory backend that nothing uses", .form = FORM_WORDS,
+      .args = object_del_args, .when = WHEN_ALWAYS, .run = run_object_del },
     { .name = "undo", .summary = "take back the last changes of the definition", .form = FORM_WORDS,
       .args = undo_args, .when = WHEN_PRECONFIG, .run = undo_run,
       .details = "Shows the lines of the definition that went (-) and came (+).  There is no limit to the depth." },

@@ -53,7 +53,7 @@ struct command {
 struct command_group { const char *title; const struct command *commands; };
 /* The explicit list of groups, NULL-terminated (command.c). */
 extern const struct command_group *const command_groups[];
-extern const struct command_group general_group, machine_group, numa_group, memory_group, run_group, migration_group, guest_group,
+extern const struct command_group general_group, machine_group, numa_group, memory_group, device_group, run_group, migration_group, guest_group,
     peer_group;
 const struct command *command_find(const char *name);       /* whole names and aliases; '-' equals '_' */
 const struct command *command_by_option(const char *option);    /* "-m"; NULL if none */
@@ -126,7 +126,7 @@ struct info_item {
 /* NULL-terminated list of tables, each ending with a NULL name (info.c). */
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
-    info_topology_items[], info_memory_items[], info_peer_items[];
+    info_topology_items[], info_device_items[], info_memory_items[], info_peer_items[];
 /* Ends a call whose item has 'begin': prints the tree (taken if floating), or fails. */
 void info_finish(struct call *call, const struct info_item *item, GVariant *tree, const GError *error);
 const struct info_item *info_find(const char *name);

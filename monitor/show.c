@@ -96,7 +96,9 @@ add_machine(GString *out, const struct definition *d)
         add_option(out, "-name", name->str);
     }
     g_string_free(name, TRUE);
-    add_option(out, "-machine", d->topology.options.hmat ? "q35,hmat=on" : "q35");
+    g_autofree char *machine = g_strconcat("q35", d->topology.options.hmat ? ",hmat=on" : "", d->nvdimm ? ",nvdimm=on" : "",
+                                           NULL);
+    add_option(out, "-machine", machine);
     if (d->accel == ACCEL_KVM)
         add_option(out, "-accel", "kvm");
 }
@@ -107,6 +109,22 @@ add_serial(GString *out, const struct definition *d)
     g_autofree char *listening = g_strdup_printf("%s,server=on,wait=off", d->serial);
 
     add_option(out, "-serial", g_str_has_prefix(d->serial, "unix:") ? listening : d->serial);
+}
+
+/* QEMU's driver for a device of ours on its q35: virtio devices are on PCI there. */
+static char *
+driver_name(const char *name, size_t size)
+{
+    return g_strdup_printf("%.*s%s", (int)size, name, strncmp(name, "virtio-", 7) == 0 ? "-pci" : "");
+}
+
+static void
+add_device(GString *out, const char *text)
+{
+    size_t size = strcspn(text, ",");
+    g_autofree char *driver = driver_name(text, size), *value = g_strconcat(driver, text + size, NULL);
+
+    add_option(out, "-device", value);
 }
 
 /* "memory 2G" -> -m 2G, and so on, in the order of the saved lines. */
@@ -122,6 +140,8 @@ add_lines(GString *out, char **lines)
             if (g_str_has_prefix(*lines, options[i].start))
                 add_option(out, options[i].option, *lines + strlen(options[i].start));
         }
+        if (g_str_has_prefix(*lines, "device_add "))
+            add_device(out, *lines + strlen("device_add "));
     }
 }
 
@@ -221,8 +241,11 @@ append_variant(GString *out, const struct command *c, const char *execute, const
     size_t size = strcspn(rest, ",");
 
     for (const struct command_variant *v = c->variants; v->name; v++) {
+        bool device = strcmp(execute, "device_add") == 0;
+        g_autofree char *name = device ? driver_name(v->name, strlen(v->name)) : g_strdup(v->name);
+
         if (strlen(v->name) == size && !strncmp(v->name, rest, size))
-            append_command(out, execute, what, v->name, v->args, rest[size] ? rest + size + 1 : "");
+            append_command(out, execute, what, name, v->args, rest[size] ? rest + size + 1 : "");
     }
 }
 
@@ -231,18 +254,28 @@ show_qmp(struct call *call, char **lines)
 {
     static const struct { const char *command, *execute, *what; } kinds[] = {
         { "object_add", "object-add", "qom-type" }, { "numa", "set-numa-node", "type" },
+        { "device_add", "device_add", "driver" },
     };
+    enum { DEVICES = 2 };
     g_autoptr(GString) out = g_string_new("{\"execute\": \"qmp_capabilities\"}\n");
 
+    bool devices = false;
+
+    /* Devices are saved last; QEMU takes them once the machine is there. */
     for (; *lines; lines++) {
         for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
             size_t size = strlen(kinds[i].command);
 
-            if (!strncmp(*lines, kinds[i].command, size) && (*lines)[size] == ' ')
-                append_variant(out, command_find(kinds[i].command), kinds[i].execute, kinds[i].what, *lines + size + 1);
+            if (strncmp(*lines, kinds[i].command, size) != 0 || (*lines)[size] != ' ')
+                continue;
+            if (i == DEVICES && !devices)
+                g_string_append(out, "{\"execute\": \"x-exit-preconfig\"}\n");
+            devices = devices || i == DEVICES;
+            append_variant(out, command_find(kinds[i].command), kinds[i].execute, kinds[i].what, *lines + size + 1);
         }
     }
-    g_string_append(out, "{\"execute\": \"x-exit-preconfig\"}\n");
+    if (!devices)
+        g_string_append(out, "{\"execute\": \"x-exit-preconfig\"}\n");
     call_print(call, "%s", out->str);
 }
 

@@ -47,6 +47,8 @@ memory_map_build(const struct guest_map *map, struct map_entry *ret, unsigned li
         const struct section *s = &g_array_index(map->sections, struct section, i);
         uint64_t end = s->gpa + s->size;
 
+        if (s->block->device)
+            continue;
         count = append(ret, count, limit, s->gpa, MIN(end, low), MAP_RAM);
         if (!hole && end > low) {
             count = append(ret, count, limit, low, high, MAP_RESERVED);

@@ -73,7 +73,7 @@ srat_build(const struct topology_final *topology, const struct guest_map *map)
     for (unsigned i = 0; i < map->sections->len; i++) {
         const struct section *s = &g_array_index(map->sections, struct section, i);
 
-        if (s->node >= 0)
+        if (s->node >= 0 && !s->block->device)
             add_memory(table, s);
     }
     acpi_table_end(table);

@@ -89,6 +89,9 @@ definition_delete_backend(struct definition *d, const char *id, GError **error)
     if (user >= 0)
         return fail(error, NUMON_ERROR_STATE, "object '%s' is in use, can not be deleted: it is the memory of node "
                     "%d", id, user);
+    if (definition_device_of_backend(d, id))
+        return fail(error, NUMON_ERROR_STATE, "object '%s' is in use, can not be deleted: it is the memory of device "
+                    "'%s'", id, memory_device_label(definition_device_of_backend(d, id)));
     g_array_remove_index(d->backends, (guint)(o - backend_at(d, 0)));
     return true;
 }

@@ -195,6 +195,7 @@ definition_check(const struct definition *d)
     if (a.ram > RAM_MAX)
         check_most(&a, both, problems);
     topology_check(&t, a.ram, !divided ? both : *nodes ? nodes : memory, definition_backends(d), problems);
+    definition_check_devices(d, problems);
     return problems;
 }
 

@@ -15,6 +15,12 @@ void machine_options_save(const struct definition *d, GString *out);
 /* Appends "object_add KIND,id=ID,..." with what is not its kind's default, without a line end. */
 void backend_save(const struct backend_options *o, GString *out);
 
+/* Fills a place for each device; those without one are problems, or with 'problems' NULL the first is an error. */
+bool definition_place_devices(const struct definition *d, struct device_place *ret, GPtrArray *problems, GError **error);
+void definition_check_devices(const struct definition *d, GPtrArray *problems);
+void devices_save(const struct definition *d, GString *out);
+bool devices_equal(const GArray *a, const GArray *b);
+
 /* Equal in all but topology and HMAT. */
 bool definition_rest_equal(const struct definition *a, const struct definition *b);
 

@@ -31,6 +31,7 @@ definition_new(void)
     hmat_init(&d->hmat);
     workload_parameters_init(&d->workload);
     d->backends = g_array_new(FALSE, TRUE, sizeof(struct backend_options));
+    d->devices = g_array_new(FALSE, TRUE, sizeof(struct memory_device));
     d->kernel = g_strdup(KERNEL_DEFAULT);
     d->serial = g_strdup(SERIAL_DEFAULT);
     return d;
@@ -45,6 +46,7 @@ definition_copy(const struct definition *d)
     copy->name = g_strdup(d->name);
     hmat_copy(&copy->hmat, &d->hmat);
     copy->backends = g_array_copy(d->backends);
+    copy->devices = g_array_copy(d->devices);
     copy->kernel = g_strdup(d->kernel);
     copy->mem_path = g_strdup(d->mem_path);
     copy->append = g_strdup(d->append);
@@ -60,6 +62,7 @@ definition_free(struct definition *d)
     g_free(d->name);
     hmat_release(&d->hmat);
     g_array_unref(d->backends);
+    g_array_unref(d->devices);
     g_free(d->kernel);
     g_free(d->mem_path);
     g_free(d->append);
@@ -87,7 +90,8 @@ bool
 definition_rest_equal(const struct definition *a, const struct definition *b)
 {
     return memory_equal(&a->memory, &b->memory)
-        && backends_equal(a->backends, b->backends) && a->accel == b->accel && a->numa_delay_ns == b->numa_delay_ns
+        && backends_equal(a->backends, b->backends) && devices_equal(a->devices, b->devices)
+        && a->nvdimm == b->nvdimm && a->accel == b->accel && a->numa_delay_ns == b->numa_delay_ns
         && g_strcmp0(a->name, b->name) == 0 && strcmp(a->kernel, b->kernel) == 0
         && g_strcmp0(a->mem_path, b->mem_path) == 0 && a->mem_prealloc == b->mem_prealloc
         && g_strcmp0(a->append, b->append) == 0 && strcmp(a->serial, b->serial) == 0
@@ -111,6 +115,12 @@ definition_set_smp(struct definition *d, const struct values *v, GError **error)
 bool
 definition_add_node(struct definition *d, const struct values *v, GError **error)
 {
+    const char *memdev = v->at[NODE_P_MEMDEV].word;
+    const struct memory_device *user = memdev ? definition_device_of_backend(d, memdev) : NULL;
+
+    if (user)
+        return fail(error, NUMON_ERROR_STATE, "can't use already busy memdev: %s is the memory of device '%s'", memdev,
+                    memory_device_label(user));
     return topology_add_node(&d->topology, v, definition_backends(d), error);
 }
 

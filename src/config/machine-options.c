@@ -16,6 +16,7 @@ const struct property machine_properties[] = {
                                 .help = "one node when none is declared; with memory slots it is there anyway" },
     [MACHINE_P_HMAT] = { "hmat", PROPERTY_BOOL, .value_default = "off",
                          .help = "the guest is told latencies, bandwidths and memory side caches" },
+    [MACHINE_P_NVDIMM] = { "nvdimm", PROPERTY_BOOL, .value_default = "off", .help = "it may have nvdimms" },
     { 0 }
 };
 
@@ -46,6 +47,8 @@ definition_set_machine(struct definition *d, const struct values *v, GError **er
         return false;
     if (hmat->set)
         o->hmat = hmat->flag;
+    if (v->at[MACHINE_P_NVDIMM].set)
+        d->nvdimm = v->at[MACHINE_P_NVDIMM].flag;
     if (v->at[MACHINE_P_AUTO_ASSIGN].set)
         o->auto_assign = (enum auto_assign)v->at[MACHINE_P_AUTO_ASSIGN].number;
     if (v->at[MACHINE_P_AUTO_ENABLE].set)
@@ -66,6 +69,8 @@ machine_options_save(const struct definition *d, GString *out)
         g_string_append_printf(keys, ",%s=on", machine_properties[MACHINE_P_AUTO_ENABLE].name);
     if (o->hmat)
         g_string_append_printf(keys, ",%s=on", machine_properties[MACHINE_P_HMAT].name);
+    if (d->nvdimm)
+        g_string_append_printf(keys, ",%s=on", machine_properties[MACHINE_P_NVDIMM].name);
     if (keys->len)
         g_string_append_printf(out, "machine %s\n", keys->str + 1);
 }

@@ -91,6 +91,10 @@ const struct accel_class *parts_choose_accel(const struct definition *d, char **
  * (owned by caller) is what its user should know, or NULL. */
 struct guest_map *machine_make_map(const struct definition *d, const struct topology_final *t,
                                    struct block_progress *progress, char **ret_warning, GError **error);
+/* The memory of one device, and where the guest finds it; the block must be in the map. */
+struct block *machine_make_device(const struct definition *d, const struct device_place *p,
+                                  struct block_progress *progress, GError **error);
+void machine_map_device(struct guest_map *map, struct block *b, const struct device_place *p, bool numa);
 /* A preallocation begins. */
 void machine_progress_begin(struct machine *m);
 /* Ends those of usage that wait for their second; before the parts go. */

@@ -242,12 +242,21 @@ can_build(struct machine *m, GError **error)
     return true;
 }
 
+/* What is there when a machine is built was not plugged hot. */
+static void
+forget_hotplugged(struct definition *d)
+{
+    for (guint i = 0; i < d->devices->len; i++)
+        g_array_index(d->devices, struct memory_device, i).hotplugged = false;
+}
+
 void
 machine_build(struct machine *m, void (*done)(void *self, const GError *error), void *self)
 {
     struct build *b = g_new0(struct build, 1);
 
     *b = (struct build) { .machine = m, .done = done, .self = self };
+    forget_hotplugged(m->definition);
     b->definition = definition_copy(m->definition);
     if (can_build(m, &b->error)) {
         m->building = true;
@@ -294,6 +303,7 @@ machine_teardown(struct machine *m, bool force, GError **error)
     machine_free_sessions(m);
     parts_free(m->parts);
     m->parts = NULL;
+    forget_hotplugged(m->definition);
     m->awaits = m->launched = m->shut_down = false;
     machine_freeze(m, false);
     machine_changed(m);

@@ -121,13 +121,59 @@ make_all(struct making *k, const struct topology_final *t, GError **error)
     return true;
 }
 
+static bool
+make_devices(struct making *k, bool numa, GError **error)
+{
+    const struct definition *d = k->definition;
+    g_autofree struct device_place *places = definition_device_places(d);
+
+    for (guint i = 0; i < d->devices->len; i++) {
+        struct block *b = machine_make_device(d, &places[i], k->progress, error);
+
+        if (!b)
+            return false;
+        guest_map_take_block(k->map, b);
+        machine_map_device(k->map, b, &places[i], numa);
+    }
+    return true;
+}
+
+struct block *
+machine_make_device(const struct definition *d, const struct device_place *p, struct block_progress *progress,
+                    GError **error)
+{
+    struct block *b = block_new_watched(definition_backend(d, p->device->memdev), progress, error);
+
+    if (b && p->addr % b->page_size) {
+        g_autofree char *page = size_format(b->page_size);
+
+        fail(error, NUMON_ERROR_ARGUMENT, "address must be aligned to the page size of backend '%s', %s: 0x%"
+             G_GINT64_MODIFIER "x is not", b->options.id, page, p->addr);
+        g_clear_pointer(&b, block_free);
+    }
+    if (b)
+        b->device = true;
+    return b;
+}
+
+void
+machine_map_device(struct guest_map *map, struct block *b, const struct device_place *p, bool numa)
+{
+    struct section s = { .gpa = p->addr, .size = b->size, .block = b, .node = numa ? (int)p->device->node : -1 };
+
+    guest_map_add(map, &s);
+}
+
 struct guest_map *
 machine_make_map(const struct definition *d, const struct topology_final *t, struct block_progress *progress,
                  char **ret_warning, GError **error)
 {
     struct making k = { .definition = d, .map = guest_map_new(), .progress = progress };
-    bool ok = make_all(&k, t, error);
+    struct device_room room = definition_device_room(d);
+    bool ok = make_all(&k, t, error) && make_devices(&k, t->node_count > 0, error);
 
+    k.map->device_base = room.base;
+    k.map->device_size = room.size;
     *ret_warning = k.warning;
     if (ok)
         return k.map;

@@ -28,6 +28,22 @@ describe_memory(const struct parts *p, GString *out)
     }
 }
 
+/* Backends' names apart, what the guest can see of them. */
+static void
+describe_devices(const struct definition *d, GString *out)
+{
+    g_autofree struct device_place *places = definition_device_places(d);
+
+    for (guint i = 0; places && i < d->devices->len; i++) {
+        const struct memory_device *device = places[i].device;
+
+        g_string_append_printf(out, "memory device '%s': %s of %" G_GUINT64_FORMAT " bytes at 0x%" G_GINT64_MODIFIER "x, node "
+                               "%u, slot %d, block size %" G_GUINT64_FORMAT ", requested size %" G_GUINT64_FORMAT "\n",
+                               memory_device_label(device), memory_device_names[device->kind], places[i].size,
+                               places[i].addr, device->node, places[i].slot, device->block_size, device->requested_size);
+    }
+}
+
 static void
 describe_nodes(const struct topology_final *t, GString *out)
 {
@@ -95,6 +111,9 @@ describe(void *self)
                            smp->cpus, smp->maxcpus, smp->levels[SMP_SOCKETS], smp->levels[SMP_DIES],
                            smp->levels[SMP_MODULES], smp->levels[SMP_CORES], smp->levels[SMP_THREADS]);
     describe_memory(p, out);
+    g_string_append_printf(out, "memory device addresses: %" G_GUINT64_FORMAT " bytes from 0x%" G_GINT64_MODIFIER "x\n",
+                           p->map->device_size, p->map->device_base);
+    describe_devices(m->definition, out);
     describe_nodes(&p->topology, out);
     if (m->definition->topology.options.hmat)
         describe_hmat(m->definition, out);

@@ -217,7 +217,7 @@ clear_content(struct parts *p, GError **error)
     for (unsigned i = 0; i < p->map->blocks->len; i++) {
         struct block *b = g_ptr_array_index(p->map->blocks, i);
 
-        if (b->had_content && !block_discard(b, error))
+        if (b->had_content && !b->device && !block_discard(b, error))
             return false;
     }
     return true;

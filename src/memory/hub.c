@@ -49,6 +49,7 @@ struct hub {
     struct lock lock;               /* rank 20 */
     unsigned count GUARDED;         /* active slots */
     uint64_t *scratch GUARDED;      /* words of the largest block */
+    uint64_t scratch_words GUARDED;
 };
 
 static struct block *
@@ -139,17 +140,20 @@ allocate_scratch(struct hub *hub, GError **error) REQUIRES(hub->lock)
 
     for (unsigned i = 0; i < hub->map->blocks->len; i++)
         most = MAX(most, WORDS_FOR(block_at(hub, i)->page_count));
-    if (!hub->scratch)
+    if (!hub->scratch) {
         hub->scratch = g_try_new0(uint64_t, MAX(most, 1));
+        hub->scratch_words = hub->scratch ? MAX(most, 1) : 0;
+    }
     return hub->scratch || fail_words(most, error);
 }
 
-/* Gives the slot clear bitmaps. */
+/* Gives the slot clear bitmaps.  The array of them is made for every block that may come: who marks reads it without
+ * the lock. */
 static bool
 prepare_slot(struct hub *hub, struct subscriber *s, GError **error)
 {
     if (!s->words)
-        s->words = g_new0(_Atomic uint64_t *, hub->map->blocks->len + 1);
+        s->words = g_new0(_Atomic uint64_t *, BLOCKS_MAX);
     for (unsigned i = 0; i < hub->map->blocks->len; i++) {
         uint64_t pages = block_at(hub, i)->page_count, words = WORDS_FOR(pages);
 
@@ -246,6 +250,90 @@ hub_unsubscribe(struct hub *hub, struct subscriber *s)
     if (hub->count == 0 && hub->source.stop)
         hub->source.stop(hub->source.self);
     lock_drop(&hub->lock);
+}
+
+/* --- blocks that come and go ------------------------------------------------------------------------------------- */
+
+static bool
+grow_scratch(struct hub *hub, uint64_t words, GError **error) REQUIRES(hub->lock)
+{
+    uint64_t *grown = hub->scratch ? g_try_realloc_n(hub->scratch, words, sizeof *grown) : NULL;
+
+    if (hub->scratch && !grown)
+        return fail_words(words, error);
+    hub->scratch = grown;
+    hub->scratch_words = grown ? words : 0;
+    return true;
+}
+
+static void
+drop_words(struct hub *hub, unsigned index)
+{
+    for (unsigned i = 0; i < SLOTS; i++) {
+        if (hub->slots[i].words)
+            g_clear_pointer(&hub->slots[i].words[index], g_free);
+    }
+}
+
+/* Bitmaps of a block that is not in the map yet, all of it dirty, for each slot that has any. */
+static bool
+add_words(struct hub *hub, const struct block *b, unsigned index, GError **error) REQUIRES(hub->lock)
+{
+    uint64_t words = WORDS_FOR(b->page_count);
+
+    if (words > hub->scratch_words && !grow_scratch(hub, words, error))
+        return false;
+    for (unsigned i = 0; i < SLOTS; i++) {
+        _Atomic uint64_t **all = hub->slots[i].words;
+
+        if (!all)
+            continue;
+        all[index] = g_try_malloc0_n(words, sizeof(uint64_t));
+        if (!all[index])
+            return fail_words(words, error);
+        bits_set_atomic(all[index], 0, b->page_count);
+    }
+    return true;
+}
+
+bool
+hub_add_block(struct hub *hub, const struct block *b, bool (*change)(void *self, GError **error), void *self,
+              GError **error)
+{
+    unsigned index = hub->map->blocks->len;
+    bool ok;
+
+    if (index == BLOCKS_MAX)
+        return fail(error, NUMON_ERROR_LIMIT, "cannot add '%s': a machine has %d blocks of memory at most", b->name,
+                    BLOCKS_MAX);
+    lock_take(&hub->lock);
+    ok = add_words(hub, b, index, error) && change(self, error);
+    if (!ok)
+        drop_words(hub, index);
+    lock_drop(&hub->lock);
+    return ok;
+}
+
+bool
+hub_remove_block(struct hub *hub, unsigned index, bool (*change)(void *self, GError **error), void *self,
+                 GError **error)
+{
+    bool ok;
+
+    lock_take(&hub->lock);
+    ok = change(self, error);
+    if (ok)
+        drop_words(hub, index);
+    for (unsigned i = 0; ok && i < SLOTS; i++) {
+        _Atomic uint64_t **all = hub->slots[i].words;
+
+        for (unsigned n = index; all && n < BLOCKS_MAX - 1; n++)
+            all[n] = all[n + 1];
+        if (all)
+            all[BLOCKS_MAX - 1] = NULL;
+    }
+    lock_drop(&hub->lock);
+    return ok;
 }
 
 _Atomic uint64_t *

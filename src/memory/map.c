@@ -54,6 +54,20 @@ guest_map_find_block(const struct guest_map *map, const char *name)
     return NULL;
 }
 
+struct block *
+guest_map_remove_block(struct guest_map *map, struct block *b)
+{
+    for (unsigned i = map->sections->len; i-- > 0;) {
+        if (g_array_index(map->sections, struct section, i).block == b)
+            g_array_remove_index(map->sections, i);
+    }
+    g_ptr_array_steal_index(map->blocks, b->index);
+    for (unsigned i = b->index; i < map->blocks->len; i++)
+        ((struct block *)map->blocks->pdata[i])->index = i;
+    guard_notify(b, -1);
+    return b;
+}
+
 static const struct section *
 section_at(const struct guest_map *map, unsigned i)
 {
@@ -167,6 +181,6 @@ guest_map_ram_bytes(const struct guest_map *map)
     uint64_t total = 0;
 
     for (unsigned i = 0; i < map->sections->len; i++)
-        total += section_at(map, i)->size;
+        total += section_at(map, i)->block->device ? 0 : section_at(map, i)->size;
     return total;
 }

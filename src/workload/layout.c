@@ -24,7 +24,7 @@ find_free_ranges(const struct guest_map *map, struct control_node *nodes)
         struct control_node found = free_part(s);
         unsigned node = s->node < 0 ? 0 : (unsigned)s->node;
 
-        if (node < CONTROL_NODES && found.size > nodes[node].size) {
+        if (!s->block->device && node < CONTROL_NODES && found.size > nodes[node].size) {
             nodes[node].base = found.base;
             nodes[node].size = found.size;
         }

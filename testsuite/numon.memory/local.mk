@@ -9,3 +9,4 @@ EXTRA_DIST += testsuite/numon.memory/migrate.exp
 EXTRA_DIST += testsuite/numon.memory/refused.exp
 EXTRA_DIST += testsuite/numon.memory/usage.exp
 EXTRA_DIST += testsuite/numon.memory/walk.exp
+EXTRA_DIST += testsuite/numon.memory/devices.exp

@@ -15,8 +15,10 @@ log_stop(void *self)
 {
     struct kvm *k = self;
 
+    k->logging = false;
     for (unsigned i = 0; i < k->slot_count; i++)
-        slot_set(k, i, 0);          /* a slot that goes on logging costs time and harms nothing */
+        if (k->slots[i].block)
+            slot_set(k, i, 0);      /* a slot that goes on logging costs time and harms nothing */
 }
 
 static bool
@@ -28,6 +30,8 @@ log_start(void *self, GError **error)
         struct kvm_slot *s = &k->slots[i];
         uint64_t words = WORDS_FOR(s->size / PAGE_SIZE);
 
+        if (!s->block)
+            continue;
         s->log = s->log ? s->log : g_try_new(uint64_t, words);
         errno = ENOMEM;
         if (!s->log || !slot_set(k, i, KVM_MEM_LOG_DIRTY_PAGES)) {
@@ -37,6 +41,7 @@ log_start(void *self, GError **error)
             return fail_host(error, host_errno, "cannot log writes to '%s' at 0x%" PRIx64, s->block->name, s->gpa);
         }
     }
+    k->logging = true;
     return true;
 }
 

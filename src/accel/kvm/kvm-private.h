@@ -73,7 +73,9 @@ struct kvm {
     struct bus *bus;                /* borrowed */
     const struct guest_map *map;    /* borrowed */
     struct kvm_slot *slots;
-    unsigned slot_count;
+    unsigned slot_count;            /* those without block are free */
+    unsigned slot_limit;            /* KVM's */
+    bool logging;                   /* slots log writes; under the hub's lock */
     struct kvm_cpu *cpus;
     unsigned cpu_count;
     const struct topology_final *topology;      /* borrowed while creating; may be NULL */
@@ -99,6 +101,10 @@ int kvm_ioctl_number(int fd, unsigned long request, unsigned long argument);
 
 /* slots.c */
 bool slots_add(struct kvm *k, const struct guest_map *map, GError **error);
+unsigned slots_used(const struct kvm *k);
+bool kvm_memory_room(struct accel *a, GError **error);
+bool kvm_memory_added(struct accel *a, const struct section *s, GError **error);
+bool kvm_memory_removed(struct accel *a, const struct block *b, GError **error);
 void slots_free(struct kvm *k);
 /* KVM_SET_USER_MEMORY_REGION of one slot with these flags; false sets errno. */
 bool slot_set(struct kvm *k, unsigned index, uint32_t flags);

@@ -155,9 +155,9 @@ learn(struct kvm *k, const struct guest_map *map)
     k->xsave_size = k->has_xsave2 ? (uint32_t)xsave : sizeof(struct kvm_xsave);
     k->has_xcrs = capability(k, KVM_CAP_XCRS);
     k->has_debugregs = capability(k, KVM_CAP_DEBUGREGS);
-    /* 40 bits, as every x86-64 processor with virtualisation has, unless RAM needs more. */
+    /* 40 bits, as every x86-64 processor with virtualisation has, unless RAM or what may be added needs more. */
     k->physical_bits = 40;
-    while (last->gpa + last->size > UINT64_C(1) << k->physical_bits)
+    while (MAX(last->gpa + last->size, map->device_base + map->device_size) > UINT64_C(1) << k->physical_bits)
         k->physical_bits++;
 }
 
@@ -294,7 +294,7 @@ kvm_inform(struct accel *a, GVariantBuilder *dict)
     g_variant_builder_add(dict, "{sv}", "vcpus", g_variant_new_uint32(k->cpu_count));
     g_variant_builder_add(dict, "{sv}", "recommended-vcpus", g_variant_new_uint32(capability(k, KVM_CAP_NR_VCPUS)));
     g_variant_builder_add(dict, "{sv}", "max-vcpus", g_variant_new_uint32(capability(k, KVM_CAP_MAX_VCPUS)));
-    g_variant_builder_add(dict, "{sv}", "slots", g_variant_new_uint32(k->slot_count));
+    g_variant_builder_add(dict, "{sv}", "slots", g_variant_new_uint32(slots_used(k)));
     g_variant_builder_add(dict, "{sv}", "max-slots", g_variant_new_uint32(capability(k, KVM_CAP_NR_MEMSLOTS)));
     g_variant_builder_add(dict, "{sv}", "msrs", g_variant_new_uint32(k->msr_count));
     g_variant_builder_add(dict, "{sv}", "xsave-size", g_variant_new_uint32(k->xsave_size));
@@ -309,6 +309,9 @@ const struct accel_class accel_kvm = {
     .create = kvm_create,
     .destroy = kvm_destroy,
     .dirty_source = kvm_dirty_source,
+    .memory_room = kvm_memory_room,
+    .memory_added = kvm_memory_added,
+    .memory_removed = kvm_memory_removed,
     .vcpu_reset = kvm_vcpu_reset,
     .vcpu_run = kvm_vcpu_run,
     .vcpu_settle = kvm_vcpu_settle,

@@ -15,3 +15,13 @@ EXTRA_DIST += testsuite/numon.migrate/refused.exp
 EXTRA_DIST += testsuite/numon.migrate/stream.exp
 EXTRA_DIST += testsuite/numon.migrate/typed.exp
 EXTRA_DIST += testsuite/numon.migrate/xbzrle.exp
+
+# The fault campaign alone, 6 kinds of faults: a short one; and a long one, 1000 runs on synthetic and 100 on KVM.
+# FAULT_SEED=N strikes at other moments.
+FAULT_SEED = 1
+.PHONY: check-faults soak-migrate
+check-faults: $(bin_PROGRAMS) $(check_PROGRAMS)
+	$(MAKE) check-DEJAGNU RUNTESTFLAGS="faults.exp FAULT_SEED=$(FAULT_SEED)"
+soak-migrate: $(bin_PROGRAMS) $(check_PROGRAMS)
+	$(MAKE) check-DEJAGNU RUNTESTFLAGS="faults.exp FAULT_ACCELS=synthetic FAULT_RUNS=167 FAULT_SEED=$(FAULT_SEED)"
+	$(MAKE) check-DEJAGNU RUNTESTFLAGS="faults.exp FAULT_ACCELS=kvm FAULT_RUNS=17 FAULT_SEED=$(FAULT_SEED)"

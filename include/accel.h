@@ -119,7 +119,7 @@ bool run_release(struct run *r, unsigned reasons, GError **error);
 unsigned run_reasons(struct run *r);
 static inline bool run_running(struct run *r) { return run_reasons(r) == 0; }
 /* Throttles every vCPU to 100 - 'percent' hundredths of its time: after each 10 ms that it may run it sleeps outside
- * the guest for 10 ms * p / (1 - p), until a stop cuts that short (REFERENCE.md 4.3).  0 ends it; at most 99.  False
+ * the guest for 10 ms * p / (1 - p), until a stop cuts that short.  0 ends it; at most 99.  False
  * (HOST) if the thread that counts the time cannot start.  Any thread but a vCPU's. */
 bool run_throttle(struct run *r, unsigned percent, GError **error);
 /* Times that a vCPU was put to sleep so, since the start. */

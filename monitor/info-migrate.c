@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* info migrate, migrate_parameters, migrate_capabilities.  Layouts: QEMU's of the 4.2 to 9.x generation, without the
- * globals block (REFERENCE.md 2.3). */
+ * globals block. */
 #include "monitor-private.h"
 
 #include <string.h>

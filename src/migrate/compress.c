@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Pages as zlib streams, made and read by worker threads (REFERENCE.md 4.2).
+/* Pages as zlib streams, made and read by worker threads.
  *
  * A pool has N workers, each with a zlib state and one job.  The job passes between two owners: the migration thread
  * has it while it is IDLE or DONE, its worker while it is READY; the pool's lock (rank 40) guards only that word, so

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Auto-converge: when is the guest to be slowed down, and by how much?  As QEMU decides it (REFERENCE.md 4.3): at the
- * first dirty sync after each second, what was dirtied is compared with what was sent in the same time; every second
- * time that it is more than the threshold allows is an action. */
+/* Auto-converge: when is the guest to be slowed down, and by how much?  As QEMU decides it: at the first dirty sync
+ * after each second, what was dirtied is compared with what was sent in the same time; every second time that it is
+ * more than the threshold allows is an action. */
 #include "migrate-private.h"
 
 enum { PERIOD_US = 1000 * 1000, STRIKES = 2 };

@@ -10,7 +10,7 @@
 
 #include "migrate.h"
 
-/* --- wire.c: QEMU's file format (REFERENCE.md 3.6 to 3.9), pure ------------------------------------------------- */
+/* --- wire.c: QEMU's file format, pure ------------------------------------------------- */
 
 enum {
     STREAM_MAGIC            = 0x5145564d,
@@ -89,7 +89,7 @@ void wire_put_return(GByteArray *out, uint16_t type, const void *data, uint16_t 
 /* Header of a page's record; 'name' NULL means the block of the record before.  Returns its size. */
 size_t wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned flags, const char *name);
 /* The JSON text at the stream's end.  Its last bytes are the tail that wire_description_tail gives, so that no
- * shortened text passes for a whole one.  Its length avoids what REFERENCE.md 3.9 row 6 forbids. */
+ * shortened text passes for a whole one.  Its length avoids what QEMU's stream analyser stumbles over. */
 GString *wire_description(const struct migrate_guest *guest, uint64_t id, uint64_t features, size_t text_size);
 char *wire_description_tail(uint64_t id);
 bool wire_description_length_safe(uint32_t length);
@@ -157,7 +157,7 @@ void presence_release(struct presence *p);
 void presence_absent(const struct presence *p, const struct block *b, uint64_t first, uint64_t count,
                      uint64_t *absent);
 
-/* --- xbzrle.c: a page as the difference from its predecessor (REFERENCE.md 4.1), pure --------------------------- */
+/* --- xbzrle.c: a page as the difference from its predecessor, pure --------------------------- */
 
 #define XBZRLE_TOO_BIG SIZE_MAX
 /* Writes what turns 'old' into 'new', both of 'size' bytes (PAGE_SIZE at most), to 'out', which has 'room' bytes.
@@ -217,7 +217,7 @@ bool pool_drain(struct pool *p, bool (*done)(void *self, struct squeeze_job *job
 /* Is some result still to come that goes to 'target'? */
 bool pool_works_on(struct pool *p, const uint8_t *target);
 
-/* --- pace.c: how fast may we send, how fast did we (REFERENCE.md 4.5) ------------------------------------------- */
+/* --- pace.c: how fast may we send, how fast did we ------------------------------------------- */
 
 enum { PACE_WINDOW_US = 100 * 1000, PACE_SLICE_US = 50 * 1000 };
 
@@ -242,7 +242,7 @@ double pace_bandwidth(const struct pace *p, uint64_t max_bandwidth, int64_t now_
 /* Most bytes that may remain at the switchover. */
 uint64_t pace_threshold(double bytes_per_ms, uint64_t avail_switchover_bandwidth, uint64_t downtime_limit_ms);
 
-/* --- converge.c: auto-converge (REFERENCE.md 4.3) --------------------------------------------------------------- */
+/* --- converge.c: auto-converge --------------------------------------------------------------- */
 
 /* Pure: the caller passes the time. */
 struct converge {

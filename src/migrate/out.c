@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 enum { PING_BEGIN = 1 };
-enum { EXPECTED_DOWNTIME_BYTES = 10000 };       /* REFERENCE.md 4.5 */
+enum { EXPECTED_DOWNTIME_BYTES = 10000 };       /* as in QEMU */
 enum { RATE_PERIOD_US = 1000 * 1000 };
-/* With auto-converge a long pass must not keep the guest from being slowed down (REFERENCE.md 4.3). */
+/* With auto-converge a long pass must not keep the guest from being slowed down. */
 enum { CONVERGE_SYNC_US = 5 * 1000 * 1000 };
 /* A refusal and the broken connection behind it arrive at about the same time. */
 enum { LAST_WORDS_US = 500 * 1000 };

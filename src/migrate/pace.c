@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* How fast may we send, and how fast did we?  Time is cut into windows of 100 ms, each with a budget of
  * max-bandwidth / 10 bytes; a page may be larger than a small budget, and what it took too much is owed by the next
- * windows.  The bandwidth is that of the last whole window (REFERENCE.md 4.5). */
+ * windows.  The bandwidth is that of the last whole window. */
 #include "migrate-private.h"
 
 /* A limit that was just lowered must not have to pay for what was sent under the old one. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Pages as the destination has them, for the differences (REFERENCE.md 4.1).  Direct mapped: 2^k slots, an address
+/* Pages as the destination has them, for the differences.  Direct mapped: 2^k slots, an address
  * has its slot by its low bits.  An entry bears an age, the count of dirty syncs at its insertion or last hit; who
  * was of use within the last two rounds keeps its slot.
  *

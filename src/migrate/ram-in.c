@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The section "ram" as a destination reads it (REFERENCE.md 3.7).  The peer's bytes choose block and page: every
+/* The section "ram" as a destination reads it.  The peer's bytes choose block and page: every
  * offset is checked against its block.
  *
  * A zero page that arrives at memory which was never touched leaves it untouched, so that a sparse guest stays

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The pages of a source: which record each becomes.  A zero page is a marker.  In the first pass, and without xbzrle
- * in all, workers may compress pages (REFERENCE.md 4.2); after the first pass xbzrle sends the difference from what
+ * in all, workers may compress pages; after the first pass xbzrle sends the difference from what
  * was sent before (4.1).  All else goes whole.
  *
  * What the page cache holds is what the destination has: so a page that enters it is sent from its copy there, not

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Bytes on the wire: QEMU's file format as REFERENCE.md 3.6 to 3.9 has it, the messages of the return path, and our
- * question after an outcome.  Pure: nothing here reads or writes a descriptor.  All integers are big-endian. */
+/* Bytes on the wire: QEMU's file format (its docs/devel/migration and scripts/analyze-migration.py), the messages of
+ * the return path, and our question after an outcome.  Pure: nothing here reads or writes a descriptor.  All integers are big-endian. */
 #include "migrate-private.h"
 
 #include <inttypes.h>
@@ -172,7 +172,7 @@ wire_description_tail(uint64_t id)
 }
 
 /* A reader looks for the last NUL byte before the text and takes the first '{' after it: none may stand among the
- * bytes of the length (REFERENCE.md 3.9, rows 5 and 6). */
+ * bytes of the length (QEMU's stream analyser looks for the first brace after the last NUL). */
 bool
 wire_description_length_safe(uint32_t length)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A page as the difference from its predecessor (REFERENCE.md 4.1): runs in turn, the length of what is equal, the
+/* A page as the difference from its predecessor: runs in turn, the length of what is equal, the
  * length of what differs, then the differing bytes of the new page.  A length is ULEB128 of at most 14 bits.  An
  * equal run may have length 0 only at the start; one at the end is left out.
  *

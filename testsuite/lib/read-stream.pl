@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Reads a file written by `migrate "exec:cat > FILE"`, sharing no line with what wrote it, and holds it to every rule
-# of QEMU's file format that a file must keep (REFERENCE.md 3.6, 3.7 and 3.9; the rows are named where they are
-# checked).
+# of QEMU's file format that a file must keep, QEMU's own stream analyser being the judge (a row is the number of such a
+# rule).
 #
 #   read-stream.pl FILE                         check; print what it holds
 #   read-stream.pl FILE -x DIRECTORY            besides, write each block's RAM to DIRECTORY/BLOCK

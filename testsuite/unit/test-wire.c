@@ -71,7 +71,7 @@ return_messages_are_checked(void)
     g_assert_false(wire_return_decode(99, data, 4, &m, NULL));
 }
 
-/* REFERENCE.md 3.9, row 6: the lengths that were tried there. */
+/* Lengths of which QEMU's stream analyser was seen to take some and to stumble over others. */
 static void
 description_length_avoids_the_trap(void)
 {

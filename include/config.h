@@ -91,6 +91,8 @@ struct backend_lookup definition_backends(const struct definition *d);
  * without id goes by its backend's. */
 bool definition_add_device(struct definition *d, enum memory_device_kind kind, const struct values *v, GError **error);
 bool definition_delete_device(struct definition *d, const char *name, GError **error);
+/* Sets what is plugged of a virtio-mem. */
+bool definition_resize_device(struct definition *d, const char *name, uint64_t size, GError **error);
 const struct memory_device *definition_device(const struct definition *d, const char *name);
 const struct memory_device *definition_device_of_backend(const struct definition *d, const char *memdev);
 /* The place of each device, in the order of 'devices', to be freed; NULL if some has none. */

@@ -91,6 +91,9 @@ bool machine_device_delete(struct machine *m, const char *name, GError **error);
 /* Where a device would be; nothing changes.  Any time. */
 bool machine_device_plan(struct machine *m, enum memory_device_kind kind, const struct values *v, uint64_t *ret_addr,
                          int *ret_slot, GError **error);
+/* How much of a virtio-mem is plugged, in preconfig or on a built machine, also during a migration until the guest's
+ * memory is frozen. */
+bool machine_device_resize(struct machine *m, const char *name, uint64_t size, GError **error);
 /* As machine_define, also for a built machine: nothing but backends that nothing uses may differ. */
 bool machine_define_backends(struct machine *m, struct definition *d, GError **error);
 

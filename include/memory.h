@@ -104,6 +104,8 @@ bool block_change(struct block *b, const struct backend_options *o, GError **err
 bool block_populate(struct block *b, struct block_progress *progress, GError **error);
 /* Makes every byte zero and gives the host memory back (private: MADV_DONTNEED; shared: hole punch). */
 bool block_discard(struct block *b, GError **error);
+/* The same of whole pages (the block's page_size) from byte 'first' on; vCPUs may run. */
+bool block_discard_range(struct block *b, uint64_t first, uint64_t size, GError **error);
 /* True if a page of it could not be had when it was touched: its file is too short, there is no huge page left, the
  * hardware failed.  The process reads zeros there from then on, so nothing read from the block since may be trusted;
  * this is for good.  '*ret_page' (may be NULL) is the first such guest page.  Any thread. */

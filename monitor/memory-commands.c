@@ -61,9 +61,9 @@ progress_end(struct progress *p)
 enum { QOM_SET_ID, QOM_SET_PROPERTY, QOM_SET_VALUE };
 static const struct property qom_set_args[] = {
     [QOM_SET_ID] = { "id", PROPERTY_WORD, .required = true, .complete = COMPLETE_BACKEND,
-                     .help = "memory backend, as ID or /objects/ID" },
-    [QOM_SET_PROPERTY] = { "property", PROPERTY_WORD, .required = true, .help = "merge, dump or prealloc" },
-    [QOM_SET_VALUE] = { "value", PROPERTY_WORD, .required = true, .help = "on or off; prealloc only on" },
+                     .help = "memory backend, as ID or /objects/ID, or virtio-mem device" },
+    [QOM_SET_PROPERTY] = { "property", PROPERTY_WORD, .required = true, .help = "merge, dump or prealloc; of a device requested-size" },
+    [QOM_SET_VALUE] = { "value", PROPERTY_WORD, .required = true, .help = "on or off; prealloc only on; a size" },
     { 0 }
 };
 
@@ -123,12 +123,33 @@ edit_backend(struct definition *d, const struct values *v, GError **error)
     return true;
 }
 
+/* A device's only property that can change. */
+static enum outcome
+set_device(struct call *call, GError **error)
+{
+    const struct value *at = call->args->at;
+    uint64_t size;
+
+    if (!name_equal(at[QOM_SET_PROPERTY].word, "requested-size")) {
+        fail(error, NUMON_ERROR_ARGUMENT, "cannot change property '%s' of device '%s': only requested-size can change",
+             at[QOM_SET_PROPERTY].word, at[QOM_SET_ID].word);
+        return COMMAND_FAILED;
+    }
+    if (!size_parse(at[QOM_SET_VALUE].word, 1, &size, error) ||
+        !machine_device_resize(call->monitor->machine, at[QOM_SET_ID].word, size, error))
+        return COMMAND_FAILED;
+    return COMMAND_DONE;
+}
+
 static enum outcome
 run_qom_set(struct call *call, GError **error)
 {
     const struct value *at = call->args->at;
     struct change *c;
     bool pending;
+
+    if (definition_device(machine_definition(call->monitor->machine), at[QOM_SET_ID].word))
+        return set_device(call, error);
 
     if (!monitor_built(call->monitor))
         return call_edit(call, edit_backend, error);
@@ -272,7 +293,7 @@ static const struct command memory_commands[] = {
     { .name = "mem_prealloc", .summary = "take all RAM from the host before the guest starts", .form = FORM_WORDS,
       .args = mem_prealloc_args, .option = "-mem-prealloc", .when = WHEN_PRECONFIG, .run = run_mem_prealloc,
       .details = "Also that of backends, but for those with reserve=off." },
-    { .name = "qom_set", .summary = "change a property of a memory backend", .form = FORM_WORDS, .args = qom_set_args,
+    { .name = "qom_set", .summary = "change a property of a memory backend or device", .form = FORM_WORDS, .args = qom_set_args,
       .when = WHEN_ALWAYS, .run = run_qom_set, .detach = detach_qom_set,
       .details = "merge and dump can be changed at any time, and prealloc from off to on; the guest may run." },
     { .name = "vcpu_pin", .summary = "let a vCPU run on some host CPUs only", .form = FORM_PAIRS,

@@ -165,6 +165,25 @@ definition_delete_device(struct definition *d, const char *name, GError **error)
     return true;
 }
 
+bool
+definition_resize_device(struct definition *d, const char *name, uint64_t size, GError **error)
+{
+    const struct memory_device *device = definition_device(d, name);
+    struct memory_device changed;
+
+    if (!device)
+        return fail(error, NUMON_ERROR_ARGUMENT, "Device '%s' not found", name);
+    if (device->kind != DEVICE_VIRTIO_MEM)
+        return fail(error, NUMON_ERROR_ARGUMENT, "Property '%s.requested-size' not found: only virtio-mem has it",
+                    memory_device_names[device->kind]);
+    changed = *device;
+    changed.requested_size = size;
+    if (!memory_device_check_sizes(&changed, definition_backend(d, device->memdev), error))
+        return false;
+    *device_at(d, (guint)(device - device_at(d, 0))) = changed;
+    return true;
+}
+
 void
 definition_pin_devices(struct definition *d)
 {

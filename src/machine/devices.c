@@ -162,6 +162,7 @@ plug_finish(struct plug *p)
         return;
     p->block = NULL;
     adopt_definition(m, g_steal_pointer(&p->definition));
+    parts_list_sections(m->parts, m);
     tell_plugged(m, &p->place);
 }
 
@@ -215,10 +216,10 @@ machine_device_add(struct machine *m, enum memory_device_kind kind, const struct
 
 /* The block made of a backend. */
 static struct block *
-device_block(const struct machine *m, const char *memdev)
+device_block(const struct parts *p, const char *memdev)
 {
-    for (unsigned i = 0; i < m->parts->map->blocks->len; i++) {
-        struct block *b = g_ptr_array_index(m->parts->map->blocks, i);
+    for (unsigned i = 0; i < p->map->blocks->len; i++) {
+        struct block *b = g_ptr_array_index(p->map->blocks, i);
 
         if (b->device && strcmp(b->options.id, memdev) == 0)
             return b;
@@ -247,7 +248,7 @@ machine_device_delete(struct machine *m, const char *name, GError **error)
         return fail(error, NUMON_ERROR_ARGUMENT, "Device '%s' not found", name);
     if (!can_change(m, "delete the device", error) || !can_unplug(device, error))
         return false;
-    p.block = device_block(m, device->memdev);
+    p.block = device_block(m->parts, device->memdev);
     run_hold(m->parts->run, STOP_CHANGE);
     ok = hub_remove_block(m->parts->hub, p.block->index, detach, &p, error);
     let_go(m);
@@ -258,8 +259,138 @@ machine_device_delete(struct machine *m, const char *name, GError **error)
     definition_pin_devices(p.definition);
     definition_delete_device(p.definition, name, NULL);
     adopt_definition(m, p.definition);
+    parts_list_sections(m->parts, m);
     machine_tell(m, text);
     return true;
+}
+
+/* --- how much of a virtio-mem is plugged ---------------------------------------------------------------------------- */
+
+static bool
+save_plugged(void *object, GError **error)
+{
+    struct plugged *p = object;
+
+    p->state = atomic_load(&p->size);
+    return true;
+}
+
+/* Pages that came for what is not plugged are zeros, as the source discarded them, or nobody's: so they need not be
+ * there either. */
+static bool
+load_plugged(void *object, GError **error)
+{
+    struct plugged *p = object;
+
+    if (p->state > p->block->size || p->state % p->block->page_size)
+        return fail(error, NUMON_ERROR_PEER, "virtio-mem of '%s': %" G_GUINT64_FORMAT " bytes plugged of %" G_GUINT64_FORMAT,
+                    p->block->name, p->state, p->block->size);
+    atomic_store(&p->size, p->state);
+    return block_discard_range(p->block, p->state, p->block->size - p->state, error);
+}
+
+static const struct state_field plugged_fields[] = {
+    { "size", STATE_U64, offsetof(struct plugged, state) },
+    { 0 }
+};
+
+void
+machine_release_plugged(struct parts *p)
+{
+    g_clear_pointer(&p->plugged, g_free);
+    g_clear_pointer(&p->plugged_sections, g_free);
+    p->plugged_count = 0;
+}
+
+void
+machine_list_plugged(struct parts *p, const struct definition *d)
+{
+    machine_release_plugged(p);
+    p->plugged = g_new0(struct plugged, d->devices->len + 1);
+    p->plugged_sections = g_new0(struct state_section, d->devices->len + 1);
+    for (guint i = 0; i < d->devices->len; i++) {
+        const struct memory_device *device = &g_array_index(d->devices, struct memory_device, i);
+        struct plugged *to = &p->plugged[p->plugged_count];
+
+        if (device->kind != DEVICE_VIRTIO_MEM)
+            continue;
+        to->block = device_block(p, device->memdev);
+        atomic_store(&to->size, device->requested_size);
+        p->plugged_sections[p->plugged_count] = (struct state_section) {
+            "virtio-mem", p->plugged_count, 1, plugged_fields, to, save_plugged, load_plugged,
+        };
+        p->plugged_count++;
+    }
+}
+
+/* The device made of the block. */
+static struct memory_device *
+device_of_block(struct definition *d, const struct block *b)
+{
+    const struct memory_device *device = definition_device_of_backend(d, b->options.id);
+
+    return device ? &g_array_index(d->devices, struct memory_device, device - (struct memory_device *)d->devices->data)
+                  : NULL;
+}
+
+void
+machine_take_plugged(void *machine)
+{
+    struct machine *m = machine;
+
+    for (unsigned i = 0; m->parts && i < m->parts->plugged_count; i++) {
+        struct plugged *p = &m->parts->plugged[i];
+        struct memory_device *device = device_of_block(m->definition, p->block);
+
+        if (device)
+            device->requested_size = atomic_load(&p->size);
+    }
+}
+
+/* What goes is discarded first and marked then: a migration under way sends zeros for it, and its destination discards
+ * it too when it learns how much is plugged. */
+static bool
+resize(struct machine *m, struct plugged *p, uint64_t size, GError **error)
+{
+    uint64_t now = atomic_load(&p->size);
+
+    if (size < now && !block_discard_range(p->block, size, now - size, error))
+        return false;
+    if (size < now)
+        hub_mark(m->parts->hub, p->block, size / PAGE_SIZE, (now - size) / PAGE_SIZE);
+    atomic_store(&p->size, size);
+    return true;
+}
+
+bool
+machine_device_resize(struct machine *m, const char *name, uint64_t size, GError **error)
+{
+    g_autoptr(definition) d = definition_copy(m->definition);
+    struct plugged *p = NULL;
+    bool ok;
+
+    if (!definition_resize_device(d, name, size, error))
+        return false;
+    if (!m->parts)
+        return machine_define(m, g_steal_pointer(&d), error);
+    if (machine_awaits_incoming(m))
+        return fail(error, NUMON_ERROR_STATE, "cannot change the requested size: it comes with the guest");
+    for (unsigned i = 0; i < m->parts->plugged_count; i++)
+        if (strcmp(m->parts->plugged[i].block->options.id, definition_device(d, name)->memdev) == 0)
+            p = &m->parts->plugged[i];
+    g_assert(p);
+    if (!machine_writes_begin(m, "change the requested size", error))
+        return false;
+    ok = resize(m, p, size, error);
+    machine_writes_end(m);
+    if (ok) {
+        g_autofree char *now = size_format(size);
+        g_autofree char *text = g_strdup_printf("memory device '%s' has %s plugged", name, now);
+
+        machine_take_plugged(m);
+        machine_tell(m, text);
+    }
+    return ok;
 }
 
 /* --- backends of devices to come ---------------------------------------------------------------------------------- */
@@ -269,9 +400,10 @@ machine_define_backends(struct machine *m, struct definition *d, GError **error)
 {
     if (!m->parts)
         return machine_define(m, d, error);
-    if (m->populating) {
+    /* A session's thread reads the definition. */
+    if (!can_change(m, "change the memory backends", error)) {
         definition_free(d);
-        return fail(error, NUMON_ERROR_STATE, "cannot change the memory backends: memory is being preallocated");
+        return false;
     }
     adopt_definition(m, d);
     return true;

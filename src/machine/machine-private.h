@@ -27,8 +27,18 @@ struct parts {
     struct cpu_start *starts;       /* one a CPU; filled by parts_load */
     struct run *run;
     struct state_section own[3];    /* uart, rtc, machine */
+    struct plugged *plugged;        /* one a virtio-mem, in the definition's order */
+    struct state_section *plugged_sections;
+    unsigned plugged_count;
     const struct state_section **sections;          /* all of the stream, in order */
     unsigned section_count;
+};
+
+/* How much of a virtio-mem is plugged, as it travels.  The definition has it too; main brings them together. */
+struct plugged {
+    struct block *block;
+    _Atomic uint64_t size;          /* bytes */
+    uint64_t state;                 /* the section's field, only while it is saved or loaded */
 };
 
 struct machine {
@@ -101,6 +111,16 @@ void machine_progress_begin(struct machine *m);
 void machine_end_measurements(struct machine *m);
 /* A page of the map cannot be had any more: stops the guest, says why.  GUnixFDSourceFunc. */
 gboolean machine_memory_lost(gint fd, GIOCondition condition, gpointer machine);
+
+/* --- devices.c -------------------------------------------------------------------------------------------------- */
+
+/* Lists the virtio-mem devices' sections anew, after devices came or went. */
+void machine_list_plugged(struct parts *p, const struct definition *d);
+void machine_release_plugged(struct parts *p);
+/* The definition takes what arrived with the guest.  Main. */
+void machine_take_plugged(void *machine);
+/* All sections anew; no migration lives. */
+void parts_list_sections(struct parts *p, struct machine *m);
 
 /* --- run.c ------------------------------------------------------------------------------------------------------ */
 

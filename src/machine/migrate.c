@@ -38,9 +38,9 @@ describe_devices(const struct definition *d, GString *out)
         const struct memory_device *device = places[i].device;
 
         g_string_append_printf(out, "memory device '%s': %s of %" G_GUINT64_FORMAT " bytes at 0x%" G_GINT64_MODIFIER "x, node "
-                               "%u, slot %d, block size %" G_GUINT64_FORMAT ", requested size %" G_GUINT64_FORMAT "\n",
+                               "%u, slot %d, block size %" G_GUINT64_FORMAT "\n",
                                memory_device_label(device), memory_device_names[device->kind], places[i].size,
-                               places[i].addr, device->node, places[i].slot, device->block_size, device->requested_size);
+                               places[i].addr, device->node, places[i].slot, device->block_size);
     }
 }
 
@@ -258,6 +258,7 @@ in_start(void *self, bool paused)
     struct machine *m = self;
     unsigned reasons = STOP_MIGRATE;
 
+    mailbox_post(m->mailbox, machine_take_plugged, m, NULL);
     if (!paused && !atomic_load(&m->arrive_paused))
         reasons |= STOP_USER;
     machine_freeze(m, false);

@@ -102,8 +102,8 @@ static const struct state_field machine_fields[] = {
 };
 
 /* The accelerator's sections, then the devices', then the machine's own. */
-static void
-list_sections(struct parts *p, struct machine *m)
+void
+parts_list_sections(struct parts *p, struct machine *m)
 {
     unsigned count;
     const struct state_section *of_accel = p->class->sections(p->accel, &count);
@@ -111,12 +111,16 @@ list_sections(struct parts *p, struct machine *m)
     p->own[0] = uart_state(p->uart);
     p->own[1] = rtc_state(p->rtc);
     p->own[2] = (struct state_section) { "machine", 0, 1, machine_fields, m, save_machine, load_machine };
-    p->section_count = count + G_N_ELEMENTS(p->own);
+    machine_list_plugged(p, m->definition);
+    p->section_count = count + G_N_ELEMENTS(p->own) + p->plugged_count;
+    g_free(p->sections);
     p->sections = g_new(const struct state_section *, p->section_count);
     for (unsigned i = 0; i < count; i++)
         p->sections[i] = &of_accel[i];
     for (unsigned i = 0; i < G_N_ELEMENTS(p->own); i++)
         p->sections[count + i] = &p->own[i];
+    for (unsigned i = 0; i < p->plugged_count; i++)
+        p->sections[count + G_N_ELEMENTS(p->own) + i] = &p->plugged_sections[i];
 }
 
 /* --- all together ----------------------------------------------------------------------------------------------- */
@@ -138,7 +142,7 @@ parts_new(struct machine *m, const struct topology_final *t, struct guest_map *m
         parts_free(p);
         return NULL;
     }
-    list_sections(p, m);
+    parts_list_sections(p, m);
     p->lost_id = g_unix_fd_add(map->lost_fd, G_IO_IN, machine_memory_lost, m);
     return p;
 }
@@ -161,6 +165,7 @@ parts_free(struct parts *p)
     bus_free(p->bus);
     guest_map_free(p->map);
     g_free(p->sections);
+    machine_release_plugged(p);
     g_free(p->starts);
     g_free(p->memory_warning);
     g_free(p->accel_reason);

@@ -214,24 +214,38 @@ block_free(struct block *b)
 
 /* Zeros over what is not zero: for memory that cannot be given back. */
 static void
-write_zeros(struct block *b)
+write_zeros(struct block *b, uint64_t first, uint64_t size)
 {
-    for (uint64_t at = 0; at < b->size; at += PAGE_SIZE) {
+    for (uint64_t at = first; at < first + size; at += PAGE_SIZE) {
         if (!page_is_zero(b->host + at))
             memset(b->host + at, 0, PAGE_SIZE);
     }
 }
 
 static bool
-discard_shared(struct block *b, GError **error)
+discard_shared(struct block *b, uint64_t first, uint64_t size, GError **error)
 {
-    off_t first = (off_t)b->options.offset;
+    off_t at = (off_t)(b->options.offset + first);
 
-    if (fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first, (off_t)b->size) == 0)
+    if (fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, (off_t)size) == 0)
         return true;
     if (errno != EOPNOTSUPP)
         return fail_block(b, errno, "clear", error);
-    write_zeros(b);
+    write_zeros(b, first, size);
+    return true;
+}
+
+bool
+block_discard_range(struct block *b, uint64_t first, uint64_t size, GError **error)
+{
+    if (size == 0)
+        return true;
+    if (b->options.share)
+        return discard_shared(b, first, size, error);
+    if (madvise(b->host + first, size, MADV_DONTNEED) != 0)
+        return fail_block(b, errno, "clear", error);
+    if (b->had_content)
+        write_zeros(b, first, size);
     return true;
 }
 
@@ -243,11 +257,5 @@ block_discard(struct block *b, GError **error)
     if (block_lost(b, &page))
         return fail(error, NUMON_ERROR_HOST, "cannot clear backend '%s': its page %" G_GUINT64_FORMAT " is lost "
                     "(`enter_preconfig` lets it go)", b->options.id, page);
-    if (b->options.share)
-        return discard_shared(b, error);
-    if (madvise(b->host, b->size, MADV_DONTNEED) != 0)
-        return fail_block(b, errno, "clear", error);
-    if (b->had_content)
-        write_zeros(b);
-    return true;
+    return block_discard_range(b, 0, b->size, error);
 }

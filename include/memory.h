@@ -84,6 +84,7 @@ typedef struct block {
     uint64_t page_size;             /* bytes the host maps at once: PAGE_SIZE, or a huge page's */
     int fd;                         /* memfd, shared memory object or file behind the mapping, CLOEXEC; -1 if none */
     bool device;                    /* of a memory device: not RAM that the guest starts with; set before the map has it */
+    bool persistent;                /* a memory device whose content outlives a reset; set with 'device' */
     bool had_content;               /* a file that was not empty: it does not begin as zeros */
     unsigned index;                 /* place in its map's list */
     unsigned guard;                 /* its place among the mappings that are watched for lost pages (guard.c) */

@@ -86,8 +86,9 @@ struct parts *parts_new(struct machine *m, const struct topology_final *t, struc
 void parts_free(struct parts *p);
 /* Guest memory and CPUs as they are before the first instruction.  vCPUs parked; any thread. */
 bool parts_load(struct parts *p, const struct definition *d, GError **error);
-/* Guest memory all zeros and devices reset, nothing loaded: what a stream is loaded into. */
-bool parts_empty(struct parts *p, GError **error);
+/* Guest memory all zeros and devices reset, nothing loaded: what a stream is loaded into.  Persistent devices
+ * keep what they hold unless 'persistent'. */
+bool parts_empty(struct parts *p, bool persistent, GError **error);
 /* Parameters of the workload guest at its start: the definition's, then those on the kernel's command line. */
 bool parts_workload(const struct definition *d, struct control_parameters *ret, GError **error);
 bool parts_is_workload(const struct definition *d);

@@ -151,8 +151,10 @@ machine_make_device(const struct definition *d, const struct device_place *p, st
              G_GINT64_MODIFIER "x is not", b->options.id, page, p->addr);
         g_clear_pointer(&b, block_free);
     }
-    if (b)
+    if (b) {
         b->device = true;
+        b->persistent = p->device->kind == DEVICE_NVDIMM || p->device->kind == DEVICE_VIRTIO_PMEM;
+    }
     return b;
 }
 

@@ -249,7 +249,7 @@ in_make_room(void *self, GError **error)
 
     run_hold(m->parts->run, STOP_USER | STOP_MIGRATE);
     m->awaits = m->launched = true;
-    return parts_empty(m->parts, error);
+    return parts_empty(m->parts, true, error);
 }
 
 static void
@@ -278,7 +278,7 @@ in_reset(void *self)
     struct machine *m = self;
 
     /* It held nothing but what came in; should the host refuse, the next stream's load says so again. */
-    parts_empty(m->parts, NULL);
+    parts_empty(m->parts, true, NULL);
     atomic_store(&m->reset_wanted, 0);
 }
 

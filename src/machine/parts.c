@@ -247,11 +247,14 @@ parts_load(struct parts *p, const struct definition *d, GError **error)
 }
 
 bool
-parts_empty(struct parts *p, GError **error)
+parts_empty(struct parts *p, bool persistent, GError **error)
 {
-    for (unsigned i = 0; i < p->map->blocks->len; i++)
-        if (!block_discard(g_ptr_array_index(p->map->blocks, i), error))
+    for (unsigned i = 0; i < p->map->blocks->len; i++) {
+        struct block *b = g_ptr_array_index(p->map->blocks, i);
+
+        if ((persistent || !b->persistent) && !block_discard(b, error))
             return false;
+    }
     for (unsigned cpu = 0; cpu < p->cpu_count; cpu++)
         p->starts[cpu] = (struct cpu_start) { .kind = CPU_START_WAIT };
     return reset_cpus(p, error);

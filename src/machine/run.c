@@ -178,7 +178,7 @@ static bool
 reset_now(struct machine *m, GError **error)
 {
     struct parts *p = m->parts;
-    bool ok = parts_empty(p, error) && parts_load(p, m->definition, error);
+    bool ok = parts_empty(p, false, error) && parts_load(p, m->definition, error);
 
     mark_all(p);
     atomic_store(&m->reset_wanted, 0);

@@ -428,6 +428,79 @@ write_that_meets_a_reader_is_seen(void)
     hub_free(r.hub);
 }
 
+/* --- blocks that come and go ------------------------------------------------------------------------------------- */
+
+struct change {
+    struct guest_map *map;
+    struct block *block;
+    bool refuse;
+};
+
+static bool
+put_block(void *self, GError **error)
+{
+    struct change *c = self;
+
+    if (c->refuse)
+        return fail(error, NUMON_ERROR_HOST, "refused");
+    guest_map_take_block(c->map, c->block);
+    guest_map_add(c->map, &(struct section) { .gpa = GIB + (uint64_t)c->block->index * GIB, .size = c->block->size,
+                                              .block = c->block, .node = -1 });
+    return true;
+}
+
+static bool
+take_block(void *self, GError **error)
+{
+    struct change *c = self;
+
+    block_free(guest_map_remove_block(c->map, c->block));
+    return true;
+}
+
+static struct block *
+new_block(const char *id, unsigned pages)
+{
+    struct backend_options options;
+
+    backend_options_init_default(&options, id, pages * PAGE_SIZE);
+    return block_new(&options, NULL);
+}
+
+static void
+blocks_come_dirty_and_go(void)
+{
+    struct block *ram, *first = new_block("first", 2 * PAGES), *second = new_block("second", PAGES);
+    struct guest_map *map = small_map(&ram);
+    struct hub *hub = hub_new(map, (struct dirty_source) { 0 });
+    struct subscriber *s = hub_subscribe(hub, "test", NULL);
+    struct change c = { .map = map, .block = first, .refuse = true };
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(hub_add_block(hub, first, put_block, &c, &error));
+    g_assert_cmpuint(map->blocks->len, ==, 1);
+    c.refuse = false;
+    g_assert_true(hub_add_block(hub, first, put_block, &c, NULL));
+    g_assert_cmpuint(bits_count_atomic(subscriber_words(s, first), 2 * PAGES), ==, 2 * PAGES);
+    g_assert_cmpuint(marked(s, ram), ==, 0);
+    c.block = second;
+    g_assert_true(hub_add_block(hub, second, put_block, &c, NULL));
+    g_assert_cmpuint(taken(hub, s, second, 0, PAGES), ==, PAGES);
+    hub_mark(hub, second, 7, 1);
+    hub_mark(hub, ram, 3, 2);
+    c.block = first;
+    g_assert_true(hub_remove_block(hub, first->index, take_block, &c, NULL));
+    g_assert_cmpuint(second->index, ==, 1);
+    g_assert_cmpuint(marked(s, second), ==, 1);
+    g_assert_cmpuint(bits_next_atomic(subscriber_words(s, second), PAGES, 0), ==, 7);
+    g_assert_cmpuint(marked(s, ram), ==, 2);
+    g_assert_null(guest_map_find(map, 2 * GIB));
+    g_assert_nonnull(guest_map_find(map, 3 * GIB));
+    hub_unsubscribe(hub, s);
+    hub_free(hub);
+    guest_map_free(map);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -442,5 +515,6 @@ main(int argc, char **argv)
     g_test_add_func("/hub/copier-ends-with-what-was-written", copier_ends_with_what_was_written);
     g_test_add_func("/hub/write-that-meets-a-subscription", write_that_meets_a_subscription_is_seen);
     g_test_add_func("/hub/write-that-meets-a-reader", write_that_meets_a_reader_is_seen);
+    g_test_add_func("/hub/blocks-come-dirty-and-go", blocks_come_dirty_and_go);
     return g_test_run();
 }

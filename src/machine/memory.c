@@ -142,8 +142,12 @@ struct block *
 machine_make_device(const struct definition *d, const struct device_place *p, struct block_progress *progress,
                     GError **error)
 {
-    struct block *b = block_new_watched(definition_backend(d, p->device->memdev), progress, error);
+    struct backend_options o = *definition_backend(d, p->device->memdev);
+    struct block *b;
 
+    /* What is not plugged of a virtio-mem must not be taken from the host. */
+    o.prealloc = o.prealloc || (d->mem_prealloc && o.reserve && p->device->kind != DEVICE_VIRTIO_MEM);
+    b = block_new_watched(&o, progress, error);
     if (b && p->addr % b->page_size) {
         g_autofree char *page = size_format(b->page_size);
 
@@ -287,6 +291,7 @@ machine_change_backend(struct machine *m, const char *id, const char *property, 
 {
     const struct backend_options *now = definition_backend(m->definition, id);
     struct block *block = block_of_backend(m, id);
+    const struct memory_device *device;
     struct backend_options changed;
 
     *ret_pending = false;
@@ -296,7 +301,12 @@ machine_change_backend(struct machine *m, const char *id, const char *property, 
         return fail(error, NUMON_ERROR_STATE, "cannot change property '%s' of '%s': %s", property, id,
                     m->building ? "the machine is being built" : "memory is being preallocated");
     changed = *now;
-    if (!backend_options_change(&changed, property, text, error) || (block && !block_change(block, &changed, error)))
+    if (!backend_options_change(&changed, property, text, error))
+        return false;
+    device = definition_device_of_backend(m->definition, id);
+    if (device && !memory_device_check_sizes(device, &changed, error))
+        return false;
+    if (block && !block_change(block, &changed, error))
         return false;
     *ret_pending = block && changed.prealloc && !block->options.prealloc;
     if (*ret_pending)

@@ -141,6 +141,12 @@ void machine_writes_end(struct machine *m);
 /* Freezes, once nobody writes, or lets go.  Any thread. */
 void machine_freeze(struct machine *m, bool frozen);
 
+/* --- agree.c ------------------------------------------------------------------------------------------------------- */
+
+/* struct migrate_guest's describe and agree. */
+char *machine_describe(void *self);
+bool machine_agree(void *self, const char *theirs, GError **error);
+
 /* --- migrate.c -------------------------------------------------------------------------------------------------- */
 
 void machine_free_sessions(struct machine *m);

@@ -309,6 +309,7 @@ foreign_bus_errors_end_the_process(void)
         int fd = memfd_create("foreign", MFD_CLOEXEC);
         volatile uint8_t *page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_SHARED, fd, 0);
 
+        g_assert_nonnull(b);            /* it is watched, so the handler is in place */
         setrlimit(RLIMIT_CORE, &(struct rlimit) { 0 });
         g_assert_cmpint(page[0], ==, 0);
         exit(0);
@@ -355,8 +356,8 @@ static void
 saved_options_read_back(void)
 {
     static const char *const lines[BACKEND_KINDS] = {
-        [BACKEND_RAM] = "id=a,size=8M,share=on,prealloc=on,merge=off,dump=off,prealloc-threads=3,host-nodes=0,"
-                        "policy=bind,x-use-canonical-path-for-ramblock-id=on",
+        [BACKEND_RAM] = ("id=a,size=8M,share=on,prealloc=on,merge=off,dump=off,prealloc-threads=3,host-nodes=0,"
+                         "policy=bind,x-use-canonical-path-for-ramblock-id=on"),
         [BACKEND_FILE] = "id=a,size=8M,reserve=off,mem-path=/tmp,,x,align=2M,offset=4K,discard-data=on",
         [BACKEND_MEMFD] = "id=a,size=8M,share=off,policy=interleave,host-nodes=0,hugetlb=on,seal=off",
         [BACKEND_SHM] = "id=a,size=8M,policy=preferred,host-nodes=0",

@@ -105,7 +105,7 @@ static const struct command commands[] = {
     { "help", "?", "list the commands, or explain one", .form = FORM_WORDS, .args = help_properties,
       .when = WHEN_ALWAYS, .run = help_run },
     { "info", NULL, "show one thing, or list what can be shown", .form = FORM_WORDS, .args = info_properties,
-      .when = WHEN_ALWAYS, .run = info_run },
+      .when = WHEN_ALWAYS, .run = info_run, .detach = info_detach },
     { "watch", NULL, "run a command again and again", "Each run begins with a heading; Ctrl-C ends it, and so does an error.",
       .form = FORM_WORDS, .args = watch_properties, .when = WHEN_ALWAYS, .run = watch_run, .detach = watch_detach },
     { "source", NULL, "run the commands in a file",

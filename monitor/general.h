@@ -15,5 +15,6 @@ void watch_detach(struct call *call);
 
 enum { INFO_P_ITEM, INFO_P_REST };
 enum outcome info_run(struct call *call, GError **error);           /* info.c */
+void info_detach(struct call *call);
 
 #endif

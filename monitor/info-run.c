@@ -19,11 +19,13 @@ print_default(GVariant *tree, GString *out)
 static GVariant *
 status_get(struct monitor *m, const struct values *args, GError **error)
 {
+    /* One look: a migration's thread may stop the guest, or let it run, between two. */
+    const char *status = machine_status(m->machine);
     GVariantBuilder tree;
 
     g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
-    g_variant_builder_add(&tree, "{sv}", "running", g_variant_new_boolean(machine_running(m->machine)));
-    g_variant_builder_add(&tree, "{sv}", "status", g_variant_new_string(machine_status(m->machine)));
+    g_variant_builder_add(&tree, "{sv}", "running", g_variant_new_boolean(strcmp(status, "running") == 0));
+    g_variant_builder_add(&tree, "{sv}", "status", g_variant_new_string(status));
     return g_variant_builder_end(&tree);
 }
 

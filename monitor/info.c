@@ -113,6 +113,12 @@ info_finish(struct call *call, const struct info_item *item, GVariant *tree, con
     call_finish(call, error);
 }
 
+/* Of an item that takes time; what it began forgets the call when its data is freed. */
+void
+info_detach(struct call *call)
+{
+}
+
 enum outcome
 info_run(struct call *call, GError **error)
 {

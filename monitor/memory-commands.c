@@ -148,7 +148,10 @@ run_qom_set(struct call *call, GError **error)
     struct change *c;
     bool pending;
 
-    if (definition_device(machine_definition(call->monitor->machine), at[QOM_SET_ID].word))
+    /* A device without id goes by its backend's: then the property tells which is meant. */
+    if (definition_device(machine_definition(call->monitor->machine), at[QOM_SET_ID].word) &&
+        (strcmp(at[QOM_SET_PROPERTY].word, "requested-size") == 0 ||
+         !definition_backend(machine_definition(call->monitor->machine), at[QOM_SET_ID].word)))
         return set_device(call, error);
 
     if (!monitor_built(call->monitor))
@@ -292,7 +295,7 @@ static const struct command memory_commands[] = {
                  "mem_prealloc it is an error." },
     { .name = "mem_prealloc", .summary = "take all RAM from the host before the guest starts", .form = FORM_WORDS,
       .args = mem_prealloc_args, .option = "-mem-prealloc", .when = WHEN_PRECONFIG, .run = run_mem_prealloc,
-      .details = "Also that of backends, but for those with reserve=off." },
+      .details = "Also that of backends, but for those with reserve=off and those of a virtio-mem." },
     { .name = "qom_set", .summary = "change a property of a memory backend or device", .form = FORM_WORDS, .args = qom_set_args,
       .when = WHEN_ALWAYS, .run = run_qom_set, .detach = detach_qom_set,
       .details = "merge and dump can be changed at any time, and prealloc from off to on; the guest may run." },

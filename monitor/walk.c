@@ -70,13 +70,14 @@ static void
 print_guest(struct call *call, const struct section *s, uint64_t gpa)
 {
     const struct backend_options *o = &s->block->options;
+    const char *what = s->block->device ? "memory device" : "base memory";
     g_autofree char *nodes = list_format(o->host_nodes, HOST_NODES);
 
     call_print(call, "guest physical: 0x%" PRIx64 "\n", gpa);
     if (s->node >= 0)
-        call_print(call, "guest node: %d, base memory\n", s->node);
+        call_print(call, "guest node: %d, %s\n", s->node, what);
     else
-        call_print(call, "guest node: none, base memory\n");
+        call_print(call, "guest node: none, %s\n", what);
     call_print(call, "backend: %s, %s, policy %s%s%s\n", o->id, backend_kind_names[o->kind],
                host_policy_names[o->policy], *nodes ? " " : "", nodes);
 }

@@ -21,6 +21,9 @@ can_change(struct machine *m, const char *attempt, GError **error)
     if (machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot %s: this machine waits for an incoming guest (in preconfig "
                     "device_add gives it what the source has)", attempt);
+    if (machine_arriving(m))
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: the migration that brought the guest is just ending "
+                    "(`wait migration`)", attempt);
     if (run_reasons(m->parts->run) & STOP_MIGRATE)
         return fail(error, NUMON_ERROR_STATE, "cannot %s: the guest was migrated away", attempt);
     if (m->measurements)
@@ -153,6 +156,8 @@ plug_finish(struct plug *p)
     struct machine *m = p->machine;
     bool ok;
 
+    if (!p->error && !p->block)
+        fail(&p->error, NUMON_ERROR_STATE, "the device was not added: the session ends");
     if (p->error || !can_change(m, "add the device", &p->error))
         return;
     run_hold(m->parts->run, STOP_CHANGE);
@@ -162,6 +167,8 @@ plug_finish(struct plug *p)
         return;
     p->block = NULL;
     adopt_definition(m, g_steal_pointer(&p->definition));
+    /* That copy is as old as the job; what was resized since is known to the parts. */
+    machine_take_plugged(m);
     parts_list_sections(m->parts, m);
     tell_plugged(m, &p->place);
 }
@@ -282,7 +289,7 @@ load_plugged(void *object, GError **error)
 {
     struct plugged *p = object;
 
-    if (p->state > p->block->size || p->state % p->block->page_size)
+    if (p->state > p->block->size || p->state % p->block->page_size || p->state % p->block_size)
         return fail(error, NUMON_ERROR_PEER, "virtio-mem of '%s': %" G_GUINT64_FORMAT " bytes plugged of %" G_GUINT64_FORMAT,
                     p->block->name, p->state, p->block->size);
     atomic_store(&p->size, p->state);
@@ -315,6 +322,7 @@ machine_list_plugged(struct parts *p, const struct definition *d)
         if (device->kind != DEVICE_VIRTIO_MEM)
             continue;
         to->block = device_block(p, device->memdev);
+        to->block_size = device->block_size;
         atomic_store(&to->size, device->requested_size);
         p->plugged_sections[p->plugged_count] = (struct state_section) {
             "virtio-mem", p->plugged_count, 1, plugged_fields, to, save_plugged, load_plugged,

@@ -10,7 +10,7 @@
 struct parts {
     struct topology_final topology;
     struct guest_map *map;
-    guint lost_id;                  /* watches the map for lost pages; 0: they were told */
+    guint lost_id;                  /* watches the map for lost pages */
     struct hub *hub;
     struct bus *bus;
     struct serial *serial;
@@ -37,6 +37,7 @@ struct parts {
 /* How much of a virtio-mem is plugged, as it travels.  The definition has it too; main brings them together. */
 struct plugged {
     struct block *block;
+    uint64_t block_size;            /* the device's: it is plugged in multiples */
     _Atomic uint64_t size;          /* bytes */
     uint64_t state;                 /* the section's field, only while it is saved or loaded */
 };
@@ -150,6 +151,8 @@ bool machine_agree(void *self, const char *theirs, GError **error);
 /* --- migrate.c -------------------------------------------------------------------------------------------------- */
 
 void machine_free_sessions(struct machine *m);
+/* A guest has come, and the thread that brought it has not ended. */
+bool machine_arriving(const struct machine *m);
 /* A way out is under way, or its outcome unknown. */
 bool machine_out_lives(const struct machine *m);
 

@@ -208,6 +208,8 @@ build_done(struct job *job, void *data)
     struct machine *m = b->machine;
 
     m->building = false;
+    if (!b->error && !b->map)
+        fail(&b->error, NUMON_ERROR_STATE, "the machine was not built: the session ends");
     if (!b->error)
         build_finish(b, &b->error);
     machine_changed(m);

@@ -8,6 +8,7 @@
 #include "machine-private.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* --- making it -------------------------------------------------------------------------------------------------- */
 
@@ -216,13 +217,15 @@ machine_memory_lost(gint fd, GIOCondition condition, gpointer machine)
 {
     struct machine *m = machine;
     g_autofree char *lost = guest_map_lost(m->parts->map), *text = NULL;
+    uint64_t count;
 
-    m->parts->lost_id = 0;
+    if (read(fd, &count, sizeof count) < 0 || run_reasons(m->parts->run) & STOP_ERROR)
+        return G_SOURCE_CONTINUE;       /* the guest stands still already: one line is enough */
     run_hold(m->parts->run, STOP_ERROR);
     text = g_strdup_printf("the guest stopped: %s", lost ? lost : "a page of its memory is lost");
     machine_tell(m, text);
     machine_changed(m);
-    return G_SOURCE_REMOVE;
+    return G_SOURCE_CONTINUE;
 }
 
 /* --- changing it ------------------------------------------------------------------------------------------------ */
@@ -253,6 +256,8 @@ populate_done(struct job *job, void *data)
     struct machine *m = p->machine;
 
     m->populating = NULL;
+    if (!p->error && job_cancelled(job))
+        fail(&p->error, NUMON_ERROR_STATE, "the memory was not preallocated: the session ends");
     if (!p->error) {
         p->block->options.prealloc = true;
         definition_change_backend(m->definition, &p->options);

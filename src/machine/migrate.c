@@ -58,10 +58,15 @@ static bool
 in_make_room(void *self, GError **error)
 {
     struct machine *m = self;
+    unsigned before = run_reasons(m->parts->run);
 
     run_hold(m->parts->run, STOP_USER | STOP_MIGRATE);
+    if (!parts_empty(m->parts, true, error)) {
+        run_release(m->parts->run, (STOP_USER | STOP_MIGRATE) & ~before, NULL);
+        return false;
+    }
     m->awaits = m->launched = true;
-    return parts_empty(m->parts, true, error);
+    return true;
 }
 
 static void
@@ -244,6 +249,12 @@ session_lives(struct session *s)
 }
 
 bool
+machine_arriving(const struct machine *m)
+{
+    return session_lives(m->incoming);
+}
+
+bool
 machine_out_lives(const struct machine *m)
 {
     return m->outgoing && (session_lives(m->outgoing) || session_owner(m->outgoing) == OWNER_UNKNOWN);
@@ -351,6 +362,9 @@ can_receive(struct machine *m, GError **error)
                     "(`enter_preconfig` tears it down)");
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: a verification runs");
+    if (guest_map_is_lost(m->parts->map))
+        return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: a page of this machine's memory is lost "
+                    "(`enter_preconfig` lets it go)");
     return true;
 }
 

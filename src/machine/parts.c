@@ -246,9 +246,27 @@ parts_load(struct parts *p, const struct definition *d, GError **error)
     return reset_cpus(p, error);
 }
 
+/* Memory that stays as it is must be whole: a guest would take what is lost for zeros. */
+static bool
+kept_is_whole(const struct parts *p, GError **error)
+{
+    uint64_t page;
+
+    for (unsigned i = 0; i < p->map->blocks->len; i++) {
+        const struct block *b = g_ptr_array_index(p->map->blocks, i);
+
+        if (b->persistent && block_lost(b, &page))
+            return fail(error, NUMON_ERROR_HOST, "cannot reset with backend '%s': its page %" G_GUINT64_FORMAT
+                        " is lost (`enter_preconfig` lets it go)", b->name, page);
+    }
+    return true;
+}
+
 bool
 parts_empty(struct parts *p, bool persistent, GError **error)
 {
+    if (!persistent && !kept_is_whole(p, error))
+        return false;
     for (unsigned i = 0; i < p->map->blocks->len; i++) {
         struct block *b = g_ptr_array_index(p->map->blocks, i);
 

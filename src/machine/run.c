@@ -28,7 +28,7 @@ machine_status(const struct machine *m)
 
     if (!m->parts)
         return "preconfig";
-    if (machine_awaits_incoming(m))
+    if (m->awaits && reasons & STOP_MIGRATE)
         return "inmigrate";
     if (reasons & STOP_MIGRATE)
         return m->outgoing && (session_owner(m->outgoing) == OWNER_THERE || session_owner(m->outgoing) == OWNER_COPY)

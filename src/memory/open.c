@@ -105,7 +105,8 @@ open_path(struct block *b, bool *ret_created, GError **error)
     *ret_created = false;
     if (g_file_test(path, G_FILE_TEST_IS_DIR))
         return b->options.readonly ? fail_file(b, EISDIR, "read", error) : open_in_folder(b, error);
-    b->fd = open(path, (b->options.readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    /* A pipe without a writer would hold us for ever; what is no file is refused below. */
+    b->fd = open(path, (b->options.readonly ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (b->fd < 0 && errno == ENOENT && !b->options.readonly) {
         b->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         *ret_created = b->fd >= 0;

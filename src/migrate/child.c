@@ -120,6 +120,13 @@ child_wait(struct channel *c, int64_t deadline_us, GError **error)
 }
 
 void
+child_leave(struct channel *c)
+{
+    c->child = 0;
+    close_fd(&c->child_fd);
+}
+
+void
 child_end(struct channel *c)
 {
     struct pollfd fd = { c->child_fd, POLLIN, 0 };

@@ -59,9 +59,9 @@ pages_sent(const struct migrate_info *i)
 void
 session_info(struct session *s, struct migrate_info *ret)
 {
-    *ret = (struct migrate_info) { .direction = s->direction, .page_size = PAGE_SIZE };
-    for (unsigned i = 0; i < s->guest.map->blocks->len; i++)
-        ret->total_bytes += ((struct block *)s->guest.map->blocks->pdata[i])->size;
+    *ret = (struct migrate_info) {
+        .direction = s->direction, .page_size = PAGE_SIZE, .total_bytes = s->total_bytes,
+    };
     lock_take(&s->lock);
     read_guarded(s, ret, g_get_monotonic_time());
     /* Under the lock too: a state that has ended goes with its last figures. */

@@ -19,8 +19,10 @@ input_fail(struct input *in, GError **error, const char *format, ...)
 static bool
 input_fill(struct input *in, GError **error)
 {
+    /* A source that sends faster than we load never makes the read wait, where a cancel would be seen. */
+    if (channel_wait(in->channel, -1, 0, 0) == CHANNEL_WOKEN)
+        return fail(error, NUMON_ERROR_STATE, "interrupted while receiving");
     ssize_t got = channel_read(in->channel, in->bytes, INPUT_BYTES, INT64_MAX, error);
-
     if (got < 0)
         return false;
     if (got == 0)

@@ -329,6 +329,8 @@ bool child_start(struct channel *c, const char *command, enum migrate_direction 
 bool child_wait(struct channel *c, int64_t deadline_us, GError **error);
 /* Ends it and all of its group. */
 void child_end(struct channel *c);
+/* Lets it go on by itself; it is not waited for any more. */
+void child_leave(struct channel *c);
 
 /* --- file.c: files and inherited descriptors -------------------------------------------------------------------- */
 
@@ -428,6 +430,10 @@ struct session {
     int wake;                       /* eventfd: the worker gives up what it waits for */
     int quit;                       /* eventfd: session_free; server and asker end */
     int proceed;                    /* eventfd: session_continue; the worker leaves PRE_SWITCHOVER */
+
+    /* Fixed by session_start. */
+    uint64_t total_bytes;           /* of RAM */
+    char *description;              /* source: guest.describe's; owned */
 
     /* Main only. */
     struct thread worker, server, asker;
@@ -597,6 +603,7 @@ bool out_switch_over(struct out *o, size_t text_size, GError **error);
 struct ram_in {
     struct session *session;        /* borrowed, as all but 'seen' */
     struct input *input;
+    unsigned count;                 /* blocks at the start: devices may come once the guest has arrived */
     uint64_t **seen;                /* a block: pages that came; owned */
     bool *fresh;                    /* a block: nothing was ever there */
     bool *listed;

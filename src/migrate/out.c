@@ -338,7 +338,7 @@ static bool
 run_out(struct out *o, GError **error)
 {
     struct session *s = o->session;
-    g_autofree char *text = s->guest.describe(s->guest.self);
+    const char *text = s->description;
 
     return ram_out_init(&o->ram, s, &o->output, error) && connect_out(o, error) && send_head(o, text, error)
         && begin_passes(o, error) && send_passes(o, error)

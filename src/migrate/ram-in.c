@@ -42,7 +42,7 @@ bool
 ram_in_init(struct ram_in *r, struct session *s, struct input *in)
 {
     *r = (struct ram_in) { .session = s, .input = in, .counter = &s->counters.precopy_bytes };
-    unsigned count = block_count(r);
+    unsigned count = r->count = block_count(r);
     struct presence presence;
     bool good = true;
 
@@ -69,7 +69,7 @@ void
 ram_in_release(struct ram_in *r)
 {
     ram_in_stop(r);
-    for (unsigned i = 0; r->seen && i < block_count(r); i++)
+    for (unsigned i = 0; r->seen && i < r->count; i++)
         g_free(r->seen[i]);
     g_clear_pointer(&r->seen, g_free);
     g_clear_pointer(&r->fresh, g_free);

@@ -227,7 +227,7 @@ send_page(struct ram_out *r, struct block *b, uint64_t index, bool absent, GErro
         return false;
     /* A reader of files may pass over a zero record, taking it that a file is zero from the first: so there a page
      * that became zero again goes whole (QEMU's stream analyser does so). */
-    if (absent || ((!r->one_way || !sent_before(r, b, index)) && page_is_zero(page)))
+    if ((!r->one_way || !sent_before(r, b, index)) && (absent || page_is_zero(page)))
         return send_zero(r, b, index, error);
     if (r->cache && r->swept)
         return send_difference(r, b, index, error);

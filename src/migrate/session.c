@@ -302,6 +302,7 @@ session_free(struct session *s)
     close_fd(&s->connection);
     g_clear_error(&s->failure);
     g_free(s->uri);
+    g_free(s->description);
     lock_drop(&s->lock);
     condition_release(&s->changed);
     lock_release(&s->lock);
@@ -418,6 +419,16 @@ start_threads(struct session *s, GError **error)
     return thread_start(&s->worker, out ? "migrate-out" : "migrate-in", out ? out_main : in_main, s, error);
 }
 
+/* What main may change later, as it is when the migration begins. */
+static void
+take_stock(struct session *s)
+{
+    for (unsigned i = 0; i < s->guest.map->blocks->len; i++)
+        s->total_bytes += ((struct block *)s->guest.map->blocks->pdata[i])->size;
+    if (s->direction == MIGRATE_OUT)
+        s->description = s->guest.describe(s->guest.self);
+}
+
 bool
 session_start(struct session *s, const char *uri, GError **error)
 {
@@ -430,6 +441,7 @@ session_start(struct session *s, const char *uri, GError **error)
         unprepare(s);
         return false;
     }
+    take_stock(s);
     lock_take(&s->lock);
     s->uri = g_strdup(s->listener.uri ? s->listener.uri : uri);
     if (s->direction == MIGRATE_OUT)

@@ -204,8 +204,11 @@ await_command(struct out *o, GError **error)
         return false;
     channel_end_output(o->channel);
     o->owner = OWNER_COPY;
-    return child_wait(o->channel, switchover_deadline(o), &why)
-        || fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but %s: it stays paused here; `cont` goes on, once you "
+    if (child_wait(o->channel, switchover_deadline(o), &why))
+        return true;
+    /* It may be bringing the guest to life, or still storing it: it goes on without us. */
+    child_leave(o->channel);
+    return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but %s: it stays paused here; `cont` goes on, once you "
                 "know that no copy of it runs", why->message);
 }
 
@@ -228,8 +231,10 @@ await_answer(struct out *o, GError **error)
         break;
     }
     return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but the destination's answer did not come (%s): "
-                "the guest stays paused here until `migrate_outcome` has asked the destination what became of it",
-                why ? why->message : "nothing within switchover-timeout");
+                "the guest stays paused here until %s", why ? why->message : "nothing within switchover-timeout",
+                address_listens(&o->session->address)
+                ? "`migrate_outcome` has asked the destination what became of it"
+                : "`cont -f`, for when you know that it does not run there: nobody can be asked over this transport");
 }
 
 static bool

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 EXTRA_DIST += testsuite/lib/memory.exp
+EXTRA_DIST += testsuite/numon.memory/again.exp
 EXTRA_DIST += testsuite/numon.memory/backends.exp
 EXTRA_DIST += testsuite/numon.memory/host.exp
 EXTRA_DIST += testsuite/numon.memory/huge.exp

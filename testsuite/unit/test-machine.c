@@ -147,6 +147,41 @@ a_build_is_left_alone(void)
     world_release(&w);
 }
 
+static void
+until_cancelled(struct job *job, void *data)
+{
+    while (!job_cancelled(job))
+        g_usleep(1000);
+}
+
+static void
+nothing_more(struct job *job, void *data)
+{
+}
+
+/* The session ends while its build waits behind other jobs. */
+static void
+a_build_that_never_began_is_told(void)
+{
+    struct world w;
+    struct built b = { 0 };
+    g_autoptr(GError) error = NULL;
+
+    world_init(&w);
+    w.a = machine_new(w.mailbox, w.jobs, NULL);
+    machine_define(w.a, example("synthetic"), &error);
+    g_assert_no_error(error);
+    job_start(w.jobs, until_cancelled, nothing_more, NULL);
+    job_start(w.jobs, until_cancelled, nothing_more, NULL);
+    machine_build(w.a, build_done, &b);
+    jobs_free(g_steal_pointer(&w.jobs));
+    g_assert_true(b.done);
+    g_assert_cmpstr(b.error, ==, "the machine was not built: the session ends");
+    g_assert_false(machine_built(w.a));
+    g_free(b.error);
+    world_release(&w);
+}
+
 static uint64_t
 ticks(struct machine *m)
 {
@@ -435,6 +470,7 @@ main(int argc, char **argv)
     g_test_add_func("/machine/a-listener-that-fails-changes-nothing", a_listener_that_fails_changes_nothing);
     g_test_add_func("/machine/a-migration-waits-for-who-writes", a_migration_waits_for_who_writes);
     g_test_add_func("/machine/a-build-is-left-alone", a_build_is_left_alone);
+    g_test_add_func("/machine/a-build-that-never-began-is-told", a_build_that_never_began_is_told);
     g_test_add_func("/machine/a-freed-machine-says-nothing", a_freed_machine_says_nothing);
     return g_test_run();
 }

@@ -213,7 +213,9 @@ machine_device_add(struct machine *m, enum memory_device_kind kind, const struct
     g_array_index(d->devices, struct memory_device, d->devices->len - 1).hotplugged = true;
     places = definition_device_places(d);
     p = g_new0(struct plug, 1);
-    *p = (struct plug) { .machine = m, .definition = d, .place = places[d->devices->len - 1], .done = done, .self = self };
+    *p = (struct plug) {
+        .machine = m, .definition = d, .place = places[d->devices->len - 1], .done = done, .self = self,
+    };
     machine_progress_begin(m);
     m->populating = job_start(m->jobs, plug_work, plug_done, p);
     return true;
@@ -271,7 +273,7 @@ machine_device_delete(struct machine *m, const char *name, GError **error)
     return true;
 }
 
-/* --- how much of a virtio-mem is plugged ---------------------------------------------------------------------------- */
+/* --- how much of a virtio-mem is plugged ------------------------------------------------------------------------ */
 
 static bool
 save_plugged(void *object, GError **error)
@@ -290,8 +292,8 @@ load_plugged(void *object, GError **error)
     struct plugged *p = object;
 
     if (p->state > p->block->size || p->state % p->block->page_size || p->state % p->block_size)
-        return fail(error, NUMON_ERROR_PEER, "virtio-mem of '%s': %" G_GUINT64_FORMAT " bytes plugged of %" G_GUINT64_FORMAT,
-                    p->block->name, p->state, p->block->size);
+        return fail(error, NUMON_ERROR_PEER, "virtio-mem of '%s': %" G_GUINT64_FORMAT " bytes plugged of %"
+                    G_GUINT64_FORMAT, p->block->name, p->state, p->block->size);
     atomic_store(&p->size, p->state);
     return block_discard_range(p->block, p->state, p->block->size - p->state, error);
 }

@@ -221,10 +221,10 @@ make_session(struct machine *m, enum migrate_direction direction)
 {
     struct migrate_guest guest = {
         .self = m, .map = m->parts->map, .hub = m->parts->hub, .sections = m->parts->sections,
-        .section_count = m->parts->section_count, .machine_type = MACHINE_TYPE, .describe = machine_describe, .agree = machine_agree,
+        .section_count = m->parts->section_count, .machine_type = MACHINE_TYPE,
+        .describe = machine_describe, .agree = machine_agree,
         .stop = out_stop, .go_on = out_go_on, .throttle = out_throttle, .user_paused = out_user_paused,
-        .make_room = in_make_room,
-        .start = in_start, .reset = in_reset,
+        .make_room = in_make_room, .start = in_start, .reset = in_reset,
     };
     struct migrate_events events = {
         .self = m, .state = direction == MIGRATE_OUT ? out_changed : in_changed, .pass = session_passed,

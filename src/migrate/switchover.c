@@ -193,8 +193,8 @@ send_checksum(struct out *o, size_t text_size, GError **error)
 /* --- hand-off --------------------------------------------------------------------------------------------------- */
 
 /* One-way: a copy is in the pipe; it is whole once the command has ended well, or the file is on the disk.  Of a
- * command that took all and ended otherwise, or does not end, nobody knows where it brought the guest, and whether that
- * runs there. */
+ * command that took all and ended otherwise, or does not end, nobody knows where it brought the guest, and whether
+ * that runs there. */
 static bool
 await_command(struct out *o, GError **error)
 {
@@ -208,8 +208,8 @@ await_command(struct out *o, GError **error)
         return true;
     /* It may be bringing the guest to life, or still storing it: it goes on without us. */
     child_leave(o->channel);
-    return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but %s: it stays paused here; `cont` goes on, once you "
-                "know that no copy of it runs", why->message);
+    return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but %s: it stays paused here; `cont` goes on, once "
+                "you know that no copy of it runs", why->message);
 }
 
 static bool

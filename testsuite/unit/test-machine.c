@@ -5,7 +5,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
-#define DEADLINE_US (20 * G_USEC_PER_SEC)
+#define DEADLINE_US (60 * G_USEC_PER_SEC)
 
 /* One process with machines a and b and what they told. */
 struct world {
@@ -54,7 +54,7 @@ example(const char *accel)
     set_words(d, node_properties, -1, definition_add_node, "nodeid=0,cpus=0-1,mem=32M");
     set_words(d, node_properties, -1, definition_add_node, "nodeid=1,cpus=2-3,mem=32M");
     set_words(d, dist_properties, -1, definition_set_distance, "src=0,dst=1,val=21");
-    w = property_parse_pairs(workload_properties, "pattern=random rate=20000 size=2M interval=20", &error);
+    w = property_parse_pairs(workload_properties, "pattern=random rate=5000 size=2M interval=20", &error);
     g_assert_no_error(error);
     definition_set_workload(d, w, &error);
     g_assert_no_error(error);

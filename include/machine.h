@@ -67,16 +67,19 @@ bool machine_translate(struct machine *m, unsigned cpu, uint64_t address, uint64
 int machine_slot(const struct machine *m, uint64_t gpa);
 /* hub_dirty of a block of the machine, which must be built. */
 int machine_dirty(struct machine *m, const struct block *b, uint64_t page);
+/* One backend of a node's memory: where its pages should be, and how many samples lie elsewhere. */
+struct placement {
+    const struct backend_options *backend;      /* borrowed; only while 'done' runs */
+    uint64_t misplaced;
+};
 /* What a guest node uses of the host. */
 struct node_usage {
     int node;                       /* -1: RAM of a machine without nodes */
-    uint64_t size;                  /* bytes */
+    uint64_t size, plugged;         /* bytes; plugged is the part of memory devices, as `info numa` has it */
     struct memory_usage memory;
     uint64_t dirty_pages, dirty_rate;       /* pages written during the measurement; a second */
     struct memory_places places;
-    enum host_policy policy;        /* what was asked for */
-    uint64_t host_nodes[WORDS_FOR(HOST_NODES)];
-    uint64_t misplaced;             /* samples on other nodes than those */
+    GArray *placements;             /* struct placement, one a backend */
 };
 /* Measures all nodes, for a second while the guest runs; then 'done' on main, never from within, with struct
  * node_usage by rising address.  Error: STATE, LIMIT, HOST. */
@@ -150,5 +153,7 @@ void machine_workload_get(struct machine *m, struct control_parameters *ret);
 bool machine_verify(struct machine *m,
                     void (*done)(void *self, const struct workload_verdict *v, const GError *error), void *self,
                     GError **error);
+/* The verification under way, if there is one, ends soon and without a verdict. */
+void machine_verify_cancel(struct machine *m);
 
 #endif

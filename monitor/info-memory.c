@@ -162,6 +162,23 @@ places_tree(const struct memory_places *p)
     return g_variant_builder_end(&list);
 }
 
+/* By backend: its id, policy, host nodes, and samples that lie elsewhere. */
+static GVariant *
+policies_tree(const struct node_usage *u)
+{
+    GVariantBuilder list;
+
+    g_variant_builder_init(&list, G_VARIANT_TYPE("a(ssst)"));
+    for (unsigned i = 0; i < u->placements->len; i++) {
+        const struct placement *p = &g_array_index(u->placements, struct placement, i);
+        g_autofree char *nodes = list_format(p->backend->host_nodes, HOST_NODES);
+
+        g_variant_builder_add(&list, "(ssst)", p->backend->id, host_policy_names[p->backend->policy], nodes,
+                              p->misplaced);
+    }
+    return g_variant_builder_end(&list);
+}
+
 static GVariant *
 usage_tree(const struct node_usage *u)
 {
@@ -170,6 +187,7 @@ usage_tree(const struct node_usage *u)
     g_variant_builder_init(&dict, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&dict, "{sv}", "node", g_variant_new_int32(u->node));
     g_variant_builder_add(&dict, "{sv}", "size", g_variant_new_uint64(u->size));
+    g_variant_builder_add(&dict, "{sv}", "plugged", g_variant_new_uint64(u->plugged));
     g_variant_builder_add(&dict, "{sv}", "resident", g_variant_new_uint64(u->memory.resident));
     g_variant_builder_add(&dict, "{sv}", "swapped", g_variant_new_uint64(u->memory.swapped));
     if (!u->memory.huge_unknown)
@@ -178,10 +196,7 @@ usage_tree(const struct node_usage *u)
     g_variant_builder_add(&dict, "{sv}", "samples", g_variant_new_uint64(u->places.asked));
     g_variant_builder_add(&dict, "{sv}", "present", g_variant_new_uint64(u->places.found));
     g_variant_builder_add(&dict, "{sv}", "places", places_tree(&u->places));
-    g_variant_builder_add(&dict, "{sv}", "policy", g_variant_new_string(host_policy_names[u->policy]));
-    g_variant_builder_add(&dict, "{sv}", "host-nodes",
-                          g_variant_new_take_string(list_format(u->host_nodes, HOST_NODES)));
-    g_variant_builder_add(&dict, "{sv}", "misplaced", g_variant_new_uint64(u->misplaced));
+    g_variant_builder_add(&dict, "{sv}", "policies", policies_tree(u));
     return g_variant_builder_end(&dict);
 }
 
@@ -235,33 +250,48 @@ usage_number(GVariant *row, const char *key)
     return number;
 }
 
+/* Backends are named where a node has several. */
+static void
+print_policies(GVariant *row, GString *out)
+{
+    g_autoptr(GVariant) policies = g_variant_lookup_value(row, "policies", G_VARIANT_TYPE("a(ssst)"));
+    const char *id, *policy, *nodes;
+    guint64 misplaced;
+    GVariantIter i;
+    bool several = g_variant_n_children(policies) > 1, first = true;
+
+    g_variant_iter_init(&i, policies);
+    while (g_variant_iter_next(&i, "(&s&s&st)", &id, &policy, &nodes, &misplaced)) {
+        g_string_append_printf(out, "%s %s%s%s%s%s", first ? "; policy" : ",", several ? id : "", several ? " " : "",
+                               policy, *nodes ? " " : "", nodes);
+        if (misplaced)
+            g_string_append_printf(out, " (%" G_GUINT64_FORMAT " MISPLACED)", misplaced);
+        first = false;
+    }
+}
+
 static void
 print_places(GVariant *row, const char *name, GString *out)
 {
     g_autoptr(GVariant) places = g_variant_lookup_value(row, "places", G_VARIANT_TYPE("a(ut)"));
-    const char *policy = "", *host_nodes = "";
-    guint64 misplaced = usage_number(row, "misplaced"), pages;
+    guint64 pages;
     GVariantIter i;
     guint32 node;
 
-    g_variant_lookup(row, "policy", "&s", &policy);
-    g_variant_lookup(row, "host-nodes", "&s", &host_nodes);
     g_string_append_printf(out, "%s places:", name);
     g_variant_iter_init(&i, places);
     while (g_variant_iter_next(&i, "(ut)", &node, &pages))
         g_string_append_printf(out, " %" G_GUINT64_FORMAT " on host node %u,", pages, node);
-    g_string_append_printf(out, " %" G_GUINT64_FORMAT " absent of %" G_GUINT64_FORMAT " sampled; policy %s%s%s",
-                           usage_number(row, "samples") - usage_number(row, "present"), usage_number(row, "samples"),
-                           policy, *host_nodes ? " " : "", host_nodes);
-    if (misplaced)
-        g_string_append_printf(out, "; %" G_GUINT64_FORMAT " MISPLACED", misplaced);
+    g_string_append_printf(out, " %" G_GUINT64_FORMAT " absent of %" G_GUINT64_FORMAT " sampled",
+                           usage_number(row, "samples") - usage_number(row, "present"), usage_number(row, "samples"));
+    print_policies(row, out);
     g_string_append_c(out, '\n');
 }
 
 static void
 print_usage(GVariant *row, GString *out)
 {
-    static const char *const sizes[] = { "size", "resident", "swapped" };
+    static const char *const sizes[] = { "size", "plugged", "resident", "swapped" };
     g_autofree char *name = NULL;
     gint32 node = -1;
     guint64 huge;

@@ -351,6 +351,9 @@ verify_done(struct job *job, void *data)
     struct machine *m = v->machine;
 
     m->verify_busy = false;
+    /* It may have been cancelled before it began: nothing was looked at then. */
+    if (!v->error && job_cancelled(job))
+        fail(&v->error, NUMON_ERROR_STATE, "cannot verify: it was cancelled");
     run_release(m->parts->run, STOP_VERIFY, v->error ? NULL : &v->error);
     machine_changed(m);
     v->done(v->self, &v->verdict, v->error);
@@ -393,4 +396,11 @@ machine_verify(struct machine *m, void (*done)(void *self, const struct workload
     m->verify_busy = true;
     m->verify_job = job_start(m->jobs, verify_work, verify_done, v);
     return true;
+}
+
+void
+machine_verify_cancel(struct machine *m)
+{
+    if (m->verify_busy)
+        job_cancel(m->verify_job);
 }

@@ -3,8 +3,6 @@
  * that counts its bits and asks the kernel about the pages.  The machine cannot be torn down meanwhile. */
 #include "machine-private.h"
 
-#include <string.h>
-
 enum { PERIOD_MS = 1000 };
 
 struct measurement {
@@ -29,6 +27,7 @@ row_of(struct measurement *q, int node)
         if (g_array_index(q->nodes, struct node_usage, i).node == node)
             return &g_array_index(q->nodes, struct node_usage, i);
     }
+    fresh.placements = g_array_new(FALSE, TRUE, sizeof(struct placement));
     g_array_append_val(q->nodes, fresh);
     return &g_array_index(q->nodes, struct node_usage, q->nodes->len - 1);
 }
@@ -47,22 +46,57 @@ dirty_pages(const struct measurement *q, const struct section *s)
     return count;
 }
 
-/* Pages on nodes that the policy does not name; the default names none. */
+/* Samples of a piece on nodes that its policy does not name; the default names none. */
 static uint64_t
-count_misplaced(const struct node_usage *u)
+count_misplaced(const struct backend_options *o, const struct memory_places *places)
 {
     uint64_t count = 0;
 
-    for (unsigned node = 0; u->policy != HOST_POLICY_DEFAULT && node < HOST_NODES; node++)
-        count += bit_test(u->host_nodes, node) ? 0 : u->places.on_node[node];
+    for (unsigned node = 0; o->policy != HOST_POLICY_DEFAULT && node < HOST_NODES; node++)
+        count += bit_test(o->host_nodes, node) ? 0 : places->on_node[node];
     return count;
+}
+
+/* Adds what was found of a piece to the node's, and to its backend's. */
+static void
+add_places(struct node_usage *u, const struct backend_options *o, const struct memory_places *places)
+{
+    struct placement fresh = { .backend = o }, *of = NULL;
+
+    u->places.asked += places->asked;
+    u->places.found += places->found;
+    for (unsigned node = 0; node < HOST_NODES; node++)
+        u->places.on_node[node] += places->on_node[node];
+    for (unsigned i = 0; i < u->placements->len; i++) {
+        if (g_array_index(u->placements, struct placement, i).backend == o)
+            of = &g_array_index(u->placements, struct placement, i);
+    }
+    if (!of) {
+        g_array_append_val(u->placements, fresh);
+        of = &g_array_index(u->placements, struct placement, u->placements->len - 1);
+    }
+    of->misplaced += count_misplaced(o, places);
+}
+
+/* Of a virtio-mem as much as is plugged, of any other memory device all. */
+static uint64_t
+plugged_bytes(const struct parts *p, const struct section *s)
+{
+    if (!s->block->device)
+        return 0;
+    for (unsigned i = 0; i < p->plugged_count; i++) {
+        if (p->plugged[i].block == s->block)
+            return atomic_load(&p->plugged[i].size);
+    }
+    return s->size;
 }
 
 static void
 measure_section(struct measurement *q, const struct section *s)
 {
     struct node_usage *u = row_of(q, s->node);
-    uint64_t of_node = 0;
+    struct memory_places places = { 0 };
+    uint64_t of_node = 0, plugged;
 
     /* A node's samples are shared out among its pieces. */
     for (unsigned i = 0; i < q->machine->parts->map->sections->len; i++) {
@@ -70,14 +104,20 @@ measure_section(struct measurement *q, const struct section *s)
 
         of_node += other->node == s->node ? other->size : 0;
     }
-    u->size += s->size;
-    u->policy = s->block->options.policy;
-    memcpy(u->host_nodes, s->block->options.host_nodes, sizeof u->host_nodes);
+    plugged = plugged_bytes(q->machine->parts, s);
+    u->plugged += plugged;
+    u->size += s->block->device ? plugged : s->size;
     u->dirty_pages += dirty_pages(q, s);
     block_usage(s->block, s->offset, s->size, &u->memory);
     block_places(s->block, s->offset, s->size,
-                 (uint64_t)(((unsigned __int128)q->samples * s->size + of_node - 1) / of_node), &u->places);
-    u->misplaced = count_misplaced(u);
+                 (uint64_t)(((unsigned __int128)q->samples * s->size + of_node - 1) / of_node), &places);
+    add_places(u, &s->block->options, &places);
+}
+
+static void
+release_row(void *row)
+{
+    g_array_unref(((struct node_usage *)row)->placements);
 }
 
 static void
@@ -142,6 +182,7 @@ machine_measure_usage(struct machine *m, uint64_t samples,
         .machine = m, .subscriber = s, .begun_us = g_get_monotonic_time(), .samples = samples, .done = done,
         .self = self, .nodes = g_array_new(FALSE, TRUE, sizeof(struct node_usage)),
     };
+    g_array_set_clear_func(q->nodes, release_row);
     m->measurements = g_list_prepend(m->measurements, q);
     if (s)
         q->timer = g_timeout_add(PERIOD_MS, measure_now, q);

@@ -85,7 +85,8 @@ migrate_parameter_set(struct migrate_parameters *p, const char *name, const char
     struct migrate_parameters next;
 
     if (at < 0)
-        return fail(error, NUMON_ERROR_ARGUMENT, "no migration parameter is called '%s'", name);
+        return fail(error, NUMON_ERROR_ARGUMENT, "no migration parameter is called '%s' (`info migrate_parameters` lists "
+                    "them)", name);
     /* Tried on a copy: a migration that runs must not see a value that is refused. */
     for (unsigned i = 0; migrate_parameter_properties[i].type != PROPERTY_END; i++) {
         size_t offset = migrate_parameter_offsets[i];
@@ -131,5 +132,6 @@ migrate_capability_set(struct migrate_capabilities *c, const char *name, bool on
         if (name_equal(not_supported[i].name, name))
             return fail(error, NUMON_ERROR_ARGUMENT, "capability '%s' is not supported by numon%s%s", name,
                         not_supported[i].reason ? ": " : "", not_supported[i].reason ? not_supported[i].reason : "");
-    return fail(error, NUMON_ERROR_ARGUMENT, "no migration capability is called '%s'", name);
+    return fail(error, NUMON_ERROR_ARGUMENT, "no migration capability is called '%s' (`info migrate_capabilities` lists "
+                "them)", name);
 }

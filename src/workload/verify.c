@@ -9,7 +9,8 @@
  * A vCPU stopped in the middle of a write has announced its page.  That one page may be half written, its table entry
  * one step behind it, and the table's sum one step ahead of the total; nothing else may differ.
  *
- * Guest memory may hold anything: counts are bounded, addresses go through the map. */
+ * Guest memory may hold anything: counts are bounded, addresses go through the map, and no more pages are looked at
+ * than there are, although control pages may place areas over each other. */
 #include "workload.h"
 
 #include "workload-private.h"
@@ -21,6 +22,7 @@ struct check {
     const struct guest_map *map;
     struct job *job;                        /* may be NULL */
     bool running;                           /* the guest says that it has started all CPUs */
+    uint64_t ram_pages;
 
     /* Of the CPU in hand. */
     unsigned cpu, node;
@@ -128,6 +130,8 @@ check_areas(struct check *c, const struct control_cpu *cpu)
             continue;
         if (!workload_area(c->map, c->cpu, c->node, &area) || used > area.capacity)
             lose(c, 1, "CPU %u, node %u: %" U64 " pages used, more than there are", c->cpu, c->node, used);
+        else if (used > c->ram_pages - MIN(c->verdict.pages, c->ram_pages))
+            lose(c, 1, "CPU %u, node %u: its area lies where others do", c->cpu, c->node);
         else if (!check_area(c, &area, used))
             return false;
     }
@@ -201,7 +205,7 @@ bool
 workload_verify(const struct guest_map *map, const uint64_t *totals, unsigned cpu_count, struct job *job,
                 struct workload_verdict *ret, GError **error)
 {
-    struct check c = { .map = map, .job = job };
+    struct check c = { .map = map, .job = job, .ram_pages = guest_map_ram_bytes(map) / PAGE_SIZE };
     bool whole = true;
 
     if (!workload_present(map))

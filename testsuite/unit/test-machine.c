@@ -305,6 +305,42 @@ guest_runs_stops_and_resets(gconstpointer accel)
 }
 
 static void
+verify_failed(void *self, const struct workload_verdict *v, const GError *error)
+{
+    struct verified *r = self;
+
+    *r = (struct verified) { .done = true, .text = error ? g_strdup(error->message) : NULL };
+}
+
+/* One that is cancelled gives no verdict, not even before its turn, and the guest goes on. */
+static void
+a_verification_can_be_cancelled(void)
+{
+    struct world w;
+    struct verified r = { 0 };
+    struct job *busy[2];
+
+    world_init(&w);
+    w.a = machine_of(&w, "synthetic");
+    machine_verify_cancel(w.a);
+    machine_cont(w.a, false, NULL);
+    loop_until(&w, ticks(w.a) >= 1);
+    for (int i = 0; i < 2; i++)
+        busy[i] = job_start(w.jobs, until_cancelled, nothing_more, NULL);
+    g_assert_true(machine_verify(w.a, verify_failed, &r, NULL));
+    g_assert_false(machine_running(w.a));
+    machine_verify_cancel(w.a);
+    for (int i = 0; i < 2; i++)
+        job_cancel(busy[i]);
+    loop_until(&w, r.done);
+    g_assert_cmpstr(r.text, ==, "cannot verify: it was cancelled");
+    g_assert_true(machine_running(w.a));
+    g_free(r.text);
+    assert_nothing_lost(&w, w.a);
+    world_release(&w);
+}
+
+static void
 guest_moves_there_and_back(gconstpointer accel)
 {
     struct world w;
@@ -467,6 +503,7 @@ main(int argc, char **argv)
         g_test_add_data_func(refuse, accels[i], another_definition_is_refused);
         g_test_add_data_func(paused, accels[i], paused_guest_arrives_paused);
     }
+    g_test_add_func("/machine/a-verification-can-be-cancelled", a_verification_can_be_cancelled);
     g_test_add_func("/machine/a-listener-that-fails-changes-nothing", a_listener_that_fails_changes_nothing);
     g_test_add_func("/machine/a-migration-waits-for-who-writes", a_migration_waits_for_who_writes);
     g_test_add_func("/machine/a-build-is-left-alone", a_build_is_left_alone);

@@ -415,6 +415,30 @@ hostile_control_pages_do_no_harm(void)
     }
 }
 
+/* Every node's range is all of RAM: the areas lie over each other, and verifying them must not take for ever. */
+static void
+overlapping_areas_are_verified_once(void)
+{
+    struct workload_verdict v;
+    struct control_node *nodes;
+    struct guest g;
+
+    guest_init(&g);
+    nodes = guest_map_host(g.map, CONTROL_NODES_GPA, CONTROL_PAGE);
+    for (unsigned n = 0; n < CONTROL_NODES; n++)
+        nodes[n] = (struct control_node) { .base = CONTROL_FREE, .size = 4 * MIB, .cpus = 1 };
+    for (unsigned cpu = 0; cpu < CPUS; cpu++) {
+        for (unsigned n = 0; n < CONTROL_NODES; n++)
+            cpu_page(&g, cpu)->used[n] = 100;
+    }
+    verify(&g, &v);
+    g_assert_cmpuint(v.pages, <=, 16 * MIB / PAGE_SIZE);
+    g_assert_cmpuint(v.lost, >, 0);
+    g_assert_nonnull(strstr(v.text, "its area lies where others do"));
+    workload_verdict_release(&v);
+    guest_release(&g);
+}
+
 static void
 verify_without_a_guest_is_refused(void)
 {
@@ -444,6 +468,7 @@ main(int argc, char **argv)
     g_test_add_func("/workload/writing-on-hides-nothing", guest_that_wrote_on_did_not_hide_it);
     g_test_add_func("/workload/write-in-flight-is-tolerated-once", write_in_flight_is_tolerated_once);
     g_test_add_func("/workload/hostile-control-pages-do-no-harm", hostile_control_pages_do_no_harm);
+    g_test_add_func("/workload/overlapping-areas-are-verified-once", overlapping_areas_are_verified_once);
     g_test_add_func("/workload/verify-without-a-guest-is-refused", verify_without_a_guest_is_refused);
     return g_test_run();
 }

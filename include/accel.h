@@ -30,6 +30,7 @@ struct accel_setup {
     unsigned node_count;
     const struct topology_final *topology;      /* what the guest is told; synthetic prints it */
     uint64_t numa_delay_ns;         /* synthetic: cost of a page write at distance 10; 0: none */
+    bool clock_stops;               /* kvm: a migration's downtime is not added to the guest's time */
 };
 
 /* One implementation.  All functions but vcpu_run, vcpu_settle and vcpu_kick: while vCPUs are parked. */
@@ -70,6 +71,11 @@ struct accel_class {
     const struct state_section *(*sections)(struct accel *a, unsigned *ret_count);
     /* Appends "key=value" lines that source and destination must share (features, TSC frequency). */
     void (*describe)(struct accel *a, GString *lines);
+    /* Guest time over a migration; both NULL where guests read the host's time.  vCPUs parked.  time_stop: right after
+     * the stop; what is saved from then on is of this moment.  time_start: all sections were loaded and the next thing
+     * is that the guest runs; '*ret_warning' (owned by caller) is what its user should know of its time, or NULL. */
+    void (*time_stop)(struct accel *a);
+    void (*time_start)(struct accel *a, struct time_jump *ret, char **ret_warning);
     /* Frequency of the time stamp counter the guest sees, kHz. */
     uint64_t (*tsc_khz)(struct accel *a);
     /* The number of the accelerator's slot that holds this guest physical address, or -1; NULL if it has none. */

@@ -22,6 +22,9 @@ struct memory_options {
 
 enum accel_choice { ACCEL_AUTO, ACCEL_KVM, ACCEL_SYNTHETIC };
 extern const char *const accel_choice_names[];      /* "auto", "kvm", "synthetic", NULL */
+/* What becomes of the guest's time while it is stopped to be moved. */
+enum clock_choice { CLOCK_ADVANCE, CLOCK_STOP };
+extern const char *const clock_choice_names[];
 
 typedef struct definition {
     char *name;                     /* -name; NULL if unset */
@@ -33,6 +36,7 @@ typedef struct definition {
     bool nvdimm;                    /* the machine may have nvdimms */
     enum accel_choice accel;
     uint64_t numa_delay_ns;         /* synthetic: what an access to local memory costs; 0: nothing */
+    enum clock_choice clock;        /* kvm */
     char *kernel;                   /* never NULL: "builtin:workload" */
     char *append;                   /* NULL if unset */
     char *serial;                   /* never NULL: "null" */
@@ -52,7 +56,7 @@ enum { MEMORY_P_SIZE, MEMORY_P_SLOTS, MEMORY_P_MAXMEM };
 extern const struct property memory_properties[];           /* implied: size; without suffix MiB */
 enum { MACHINE_P_AUTO_ASSIGN, MACHINE_P_AUTO_ENABLE, MACHINE_P_HMAT, MACHINE_P_NVDIMM };
 extern const struct property machine_properties[];
-enum { ACCEL_P_ACCEL, ACCEL_P_NUMA_DELAY };
+enum { ACCEL_P_ACCEL, ACCEL_P_NUMA_DELAY, ACCEL_P_CLOCK };
 extern const struct property accel_properties[];            /* implied: accel */
 
 /* Each changes 'd' or fails with 'd' unchanged.  Wordings are QEMU's where it has the rule. */

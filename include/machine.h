@@ -136,6 +136,9 @@ struct session *machine_session(struct machine *m);
  * The last MACHINE_MIGRATIONS of them. */
 enum { MACHINE_MIGRATIONS = 64 };
 GPtrArray *machine_migrations(struct machine *m);
+/* What the last guest that arrived saw of the time that it was stopped to be moved; false if none did, or it reads the
+ * host's time.  Any thread. */
+bool machine_time_jump(struct machine *m, struct time_jump *ret);
 /* Settles an unknown outcome; see session_ask_outcome. */
 bool machine_ask_outcome(struct machine *m, void (*done)(void *self, enum migrate_owner owner, const GError *error),
                          void *self, GDestroyNotify release, GError **error);

@@ -164,6 +164,9 @@ struct migrate_guest {
     void (*start)(void *self, bool paused);
     /* Destination, after a failed load: RAM and devices as fresh. */
     void (*reset)(void *self);
+    /* Destination, after start(): what the guest saw of the time that it was stopped; false if that is not known (an
+     * accelerator whose guests read the host's time).  Any thread; may be NULL. */
+    bool (*time_jump)(void *self, struct time_jump *ret);
 };
 
 struct migrate_events {

@@ -26,6 +26,17 @@ struct state_field {
     uint32_t since;                 /* first section version that has it (0 and 1: always) */
 };
 
+/* What a move did to the time that its guest reads, in microseconds.  By the clock and by the time stamp counter the
+ * guest saw nothing happen for so long: that is the jump. */
+struct time_jump {
+    bool known;
+    bool tsc_set;                   /* the counter was set here; else it is the host's, whatever that shows */
+    int64_t away_us;                /* from the clocks' reading at the source, after its stop, to their setting here, by
+                                     * the hosts' own clocks */
+    int64_t clock_us;               /* how far the paravirtual clock went meanwhile */
+    int64_t tsc_us;                 /* the same of CPU 0's time stamp counter, by its frequency */
+};
+
 /* One section of a stream: (name, instance) is unique in a machine. */
 struct state_section {
     const char *name;

@@ -13,7 +13,7 @@ testsuite_unit_test_synthetic_SOURCES = testsuite/unit/test-synthetic.c
 
 libnumon_a_SOURCES += src/accel/kvm/kvm-private.h src/accel/kvm/chips.c src/accel/kvm/cpuid.c \
 	src/accel/kvm/dirty.c src/accel/kvm/fault.c src/accel/kvm/kvm.c src/accel/kvm/msr.c src/accel/kvm/nap.c \
-	src/accel/kvm/reset.c src/accel/kvm/slots.c src/accel/kvm/state.c src/accel/kvm/vcpu.c
+	src/accel/kvm/reset.c src/accel/kvm/slots.c src/accel/kvm/state.c src/accel/kvm/time.c src/accel/kvm/vcpu.c
 unit_programs += testsuite/unit/test-kvm
 testsuite_unit_test_kvm_SOURCES = testsuite/unit/test-kvm.c testsuite/unit/kvm-bench.c \
 	testsuite/unit/kvm-bench.h
@@ -25,4 +25,7 @@ testsuite_unit_test_kvm_exits_SOURCES = testsuite/unit/test-kvm-exits.c testsuit
 	testsuite/unit/kvm-bench.h
 unit_programs += testsuite/unit/test-kvm-move
 testsuite_unit_test_kvm_move_SOURCES = testsuite/unit/test-kvm-move.c testsuite/unit/kvm-bench.c \
+	testsuite/unit/kvm-bench.h
+unit_programs += testsuite/unit/test-kvm-time
+testsuite_unit_test_kvm_time_SOURCES = testsuite/unit/test-kvm-time.c testsuite/unit/kvm-bench.c \
 	testsuite/unit/kvm-bench.h

@@ -14,11 +14,15 @@ const char *const accel_choice_names[] = {
     [ACCEL_AUTO] = "auto", [ACCEL_KVM] = "kvm", [ACCEL_SYNTHETIC] = "synthetic", NULL
 };
 
+const char *const clock_choice_names[] = { [CLOCK_ADVANCE] = "advance", [CLOCK_STOP] = "stop", NULL };
+
 const struct property accel_properties[] = {
     [ACCEL_P_ACCEL] = { "accel", PROPERTY_CHOICE, .choices = accel_choice_names, .required = true,
                         .help = "what runs the guest's CPUs; auto: the first that works here" },
     [ACCEL_P_NUMA_DELAY] = { "numa-delay", PROPERTY_UINT, .max = NUMA_DELAY_MAX_NS, .value_default = "0", .unit = "ns",
                              .help = "of synthetic: what a page write at distance 10 costs, more in proportion" },
+    [ACCEL_P_CLOCK] = { "clock", PROPERTY_CHOICE, .choices = clock_choice_names, .value_default = "advance",
+                        .help = "of kvm: whether the guest's time goes on while it is stopped to be moved" },
     { 0 }
 };
 
@@ -92,6 +96,7 @@ definition_rest_equal(const struct definition *a, const struct definition *b)
     return memory_equal(&a->memory, &b->memory)
         && backends_equal(a->backends, b->backends) && devices_equal(a->devices, b->devices)
         && a->nvdimm == b->nvdimm && a->accel == b->accel && a->numa_delay_ns == b->numa_delay_ns
+        && a->clock == b->clock
         && g_strcmp0(a->name, b->name) == 0 && strcmp(a->kernel, b->kernel) == 0
         && g_strcmp0(a->mem_path, b->mem_path) == 0 && a->mem_prealloc == b->mem_prealloc
         && g_strcmp0(a->append, b->append) == 0 && strcmp(a->serial, b->serial) == 0
@@ -183,7 +188,11 @@ definition_set_accel(struct definition *d, const struct values *v, GError **erro
     if (delay && accel != ACCEL_SYNTHETIC)
         return fail(error, NUMON_ERROR_ARGUMENT, "cannot delay accesses with accelerator '%s': numa-delay is of "
                     "synthetic alone", accel_choice_names[accel]);
+    if (v->at[ACCEL_P_CLOCK].number != CLOCK_ADVANCE && accel == ACCEL_SYNTHETIC)
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot stop the clock with accelerator 'synthetic': its guests read "
+                    "the host's");
     d->accel = accel;
+    d->clock = (enum clock_choice)v->at[ACCEL_P_CLOCK].number;
     d->numa_delay_ns = delay;
     return true;
 }

@@ -66,6 +66,8 @@ save_accel(const struct definition *d, GString *out)
     g_string_append_printf(out, "accel %s", accel_choice_names[d->accel]);
     if (d->numa_delay_ns)
         g_string_append_printf(out, ",numa-delay=%" G_GUINT64_FORMAT, d->numa_delay_ns);
+    if (d->clock != CLOCK_ADVANCE)
+        g_string_append_printf(out, ",clock=%s", clock_choice_names[d->clock]);
     g_string_append_c(out, '\n');
 }
 
@@ -79,7 +81,7 @@ definition_save(const struct definition *d)
     machine_options_save(d, out);
     save_memory(d, out);
     topology_save_smp(&d->topology, out);
-    if (d->accel != ACCEL_AUTO)
+    if (d->accel != ACCEL_AUTO || d->clock != CLOCK_ADVANCE)
         save_accel(d, out);
     save_word(out, "kernel", d->kernel, KERNEL_DEFAULT);
     if (d->append)

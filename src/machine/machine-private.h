@@ -71,6 +71,7 @@ struct machine {
     struct condition written;       /* 'writing' fell */
     bool frozen GUARDED;            /* the guest's last copy is being made, or it is gone */
     bool writing GUARDED;           /* main writes */
+    struct time_jump jump GUARDED;  /* of the last guest that arrived */
 
     /* Atomic. */
     struct migrate_parameters parameters;

@@ -20,6 +20,8 @@ out_stop(void *self)
     struct machine *m = self;
 
     run_hold(m->parts->run, STOP_MIGRATE);
+    if (m->parts->class->time_stop)
+        m->parts->class->time_stop(m->parts->accel);
     machine_freeze(m, true);
     mailbox_post(m->mailbox, post_changed, m, NULL);
 }
@@ -69,6 +71,56 @@ in_make_room(void *self, GError **error)
     return true;
 }
 
+struct note {
+    struct machine *machine;
+    char *text;
+};
+
+static void
+tell_note(void *data)
+{
+    struct note *n = data;
+
+    machine_tell(n->machine, n->text);
+}
+
+static void
+free_note(void *data)
+{
+    struct note *n = data;
+
+    g_free(n->text);
+    g_free(n);
+}
+
+/* The guest's time, last of all before it runs. */
+static void
+in_time(struct machine *m)
+{
+    const struct parts *p = m->parts;
+    struct time_jump jump = { 0 };
+    struct note *n;
+
+    if (!p->class->time_start)
+        return;
+    n = g_new0(struct note, 1);
+    n->machine = m;
+    p->class->time_start(p->accel, &jump, &n->text);
+    lock_take(&m->writes);
+    m->jump = jump;
+    lock_drop(&m->writes);
+    if (n->text)
+        mailbox_post(m->mailbox, tell_note, n, free_note);
+    else
+        free_note(n);
+}
+
+static bool
+in_time_jump(void *self, struct time_jump *ret)
+{
+    return machine_time_jump(self, ret);
+}
+
 static void
 in_start(void *self, bool paused)
 {
@@ -79,6 +131,7 @@ in_start(void *self, bool paused)
     if (!paused && !atomic_load(&m->arrive_paused))
         reasons |= STOP_USER;
     machine_freeze(m, false);
+    in_time(m);
     /* A reset that the guest wanted while it was handed over is done by main, before it runs. */
     if (atomic_load(&m->reset_wanted))
         run_hold(m->parts->run, STOP_CHANGE);
@@ -97,6 +150,15 @@ in_reset(void *self)
     /* It held nothing but what came in; should the host refuse, the next stream's load says so again. */
     parts_empty(m->parts, true, NULL);
     atomic_store(&m->reset_wanted, 0);
+}
+
+bool
+machine_time_jump(struct machine *m, struct time_jump *ret)
+{
+    lock_take(&m->writes);
+    *ret = m->jump;
+    lock_drop(&m->writes);
+    return ret->known;
 }
 
 /* --- sessions --------------------------------------------------------------------------------------------------- */
@@ -225,6 +287,7 @@ make_session(struct machine *m, enum migrate_direction direction)
         .describe = machine_describe, .agree = machine_agree,
         .stop = out_stop, .go_on = out_go_on, .throttle = out_throttle, .user_paused = out_user_paused,
         .make_room = in_make_room, .start = in_start, .reset = in_reset,
+        .time_jump = in_time_jump,
     };
     struct migrate_events events = {
         .self = m, .state = direction == MIGRATE_OUT ? out_changed : in_changed, .pass = session_passed,

@@ -39,6 +39,7 @@ make_accel(struct parts *p, struct machine *m, GError **error)
         .cpu_count = p->cpu_count, .apic_ids = p->apic_ids, .map = p->map, .bus = p->bus,
         .mailbox = m->mailbox, .cpu_nodes = p->cpu_nodes, .node_count = p->topology.node_count,
         .topology = &p->topology, .numa_delay_ns = m->definition->numa_delay_ns,
+        .clock_stops = m->definition->clock == CLOCK_STOP,
     };
     struct dirty_source none = { 0 };
 

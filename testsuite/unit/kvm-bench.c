@@ -220,7 +220,8 @@ make_vm(struct bench *b)
     static const unsigned apic_ids[] = { 0, 1, 2, 3 };
     static const int nodes[] = { -1, -1, -1, -1 };
     struct accel_setup setup = { .cpu_count = b->cpu_count, .apic_ids = apic_ids, .map = b->map, .bus = b->bus,
-                                 .mailbox = b->mailbox, .cpu_nodes = nodes };
+                                 .mailbox = b->mailbox, .cpu_nodes = nodes,
+                                 .clock_stops = b->clock_stops };
     GError *error = NULL;
 
     b->accel = accel_kvm.create(&setup, &error);
@@ -361,7 +362,7 @@ load(struct bench *b, const GByteArray *bytes)
 }
 
 /* Copies RAM into fresh blocks, as a migration does. */
-static void
+void
 move_memory(struct bench *b)
 {
     struct guest_map *to = make_map();

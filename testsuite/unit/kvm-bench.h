@@ -52,6 +52,7 @@ struct bench {
     struct guest_map *map;
     const uint8_t *code;
     unsigned cpu_count;
+    bool clock_stops;                       /* of VMs made from now on */
     struct accel *accel;
     struct run *run;
     unsigned events;
@@ -82,6 +83,8 @@ void wait_event(struct bench *b);
 
 /* All sections of the accelerator as they travel. */
 GByteArray *save(struct bench *b);
+/* Guest memory into fresh blocks. */
+void move_memory(struct bench *b);
 void load(struct bench *b, const GByteArray *bytes);
 /* Moves everything into a new VM, which must then say the same of vCPU 0's registers (time goes on in other parts). */
 void hop(struct bench *b);

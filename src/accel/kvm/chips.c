@@ -78,24 +78,6 @@ put_pit(struct kvm *k, const struct chips_state *s)
     return kvm_ioctl(k->vm_fd, KVM_SET_PIT2, &pit);
 }
 
-static int
-get_clock(struct kvm *k, struct chips_state *s)
-{
-    struct kvm_clock_data clock = { 0 };
-    int r = kvm_ioctl(k->vm_fd, KVM_GET_CLOCK, &clock);
-
-    s->clock_ns = clock.clock;
-    return r;
-}
-
-static int
-put_clock(struct kvm *k, const struct chips_state *s)
-{
-    struct kvm_clock_data clock = { .clock = s->clock_ns };
-
-    return kvm_ioctl(k->vm_fd, KVM_SET_CLOCK, &clock);
-}
-
 /* --- sections --------------------------------------------------------------------------------------------------- */
 
 #define AT(member) offsetof(struct kvm, chips.member)
@@ -126,7 +108,9 @@ static const struct state_field pit_fields[] = {
     CHANNEL(0), CHANNEL(1), CHANNEL(2), { "flags", STATE_U32, AT(pit.flags) }, { 0 }
 };
 
-static const struct state_field clock_fields[] = { { "clock_ns", STATE_U64, AT(clock_ns) }, { 0 } };
+static const struct state_field clock_fields[] = {
+    { "clock_ns", STATE_U64, AT(clock_ns) }, { "wall_ns", STATE_U64, AT(wall_ns), .since = 2 }, { 0 }
+};
 
 #define SECTION(part, what)                                                                          \
     static bool part##_before_save(void *object, GError **error)                                    \
@@ -142,7 +126,26 @@ static const struct state_field clock_fields[] = { { "clock_ns", STATE_U64, AT(c
 
 SECTION(irqchips, "the interrupt controllers")
 SECTION(pit, "the timer")
-SECTION(clock, "the clock")
+
+static bool
+clock_before_save(void *object, GError **error)
+{
+    struct kvm *k = object;
+
+    if (!k->stopped)
+        return clock_read(k, &k->chips) || fail_host(error, errno, "cannot read the clock");
+    k->chips.clock_ns = k->stop_time.clock_ns;
+    k->chips.wall_ns = k->stop_time.wall_ns;
+    return true;
+}
+
+static bool
+clock_after_load(void *object, GError **error)
+{
+    struct kvm *k = object;
+
+    return clock_write(k, k->chips.clock_ns) || fail_host(error, errno, "cannot set the clock");
+}
 
 void
 chips_sections(struct kvm *k, struct state_section *to)
@@ -151,7 +154,7 @@ chips_sections(struct kvm *k, struct state_section *to)
                                      .before_save = irqchips_before_save, .after_load = irqchips_after_load };
     to[1] = (struct state_section) { .name = "kvm-pit", .version = 1, .fields = pit_fields, .object = k,
                                      .before_save = pit_before_save, .after_load = pit_after_load };
-    to[2] = (struct state_section) { .name = "kvm-clock", .version = 1, .fields = clock_fields, .object = k,
+    to[2] = (struct state_section) { .name = "kvm-clock", .version = 2, .fields = clock_fields, .object = k,
                                      .before_save = clock_before_save, .after_load = clock_after_load };
 }
 
@@ -177,7 +180,7 @@ bool
 chips_reset(struct kvm *k, GError **error)
 {
     k->chips = k->reset_chips;
-    if (put_irqchips(k, &k->chips) < 0 || put_pit(k, &k->chips) < 0 || put_clock(k, &k->chips) < 0)
+    if (put_irqchips(k, &k->chips) < 0 || put_pit(k, &k->chips) < 0 || !clock_write(k, 0))
         return fail_host(error, errno, "cannot reset the interrupt controllers, the timer and the clock");
     return true;
 }

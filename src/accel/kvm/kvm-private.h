@@ -35,6 +35,8 @@ struct cpu_state {
     uint64_t xcr0;
     uint32_t mp_state;
     uint32_t tsc_khz;               /* of the time stamp counter that the guest has seen so far */
+    uint64_t tsc_offset;            /* of this counter to the source's, in its own ticks */
+    bool tsc_offset_known;
     uint8_t lapic[KVM_APIC_REG_SIZE];
     uint8_t *xsave;                 /* owned */
     uint32_t xsave_size;
@@ -56,6 +58,7 @@ struct kvm_cpu {
     /* Owned by the vCPU's thread, or whoever has parked it. */
     bool exit_left;                 /* KVM_RUN told something while settling; it lies in 'run' */
     struct cpu_state state;         /* of the last save or load */
+    uint64_t stop_tsc;              /* if kvm.stopped: its time stamp counter right after the stop */
 };
 
 /* The in-kernel devices, as they travel. */
@@ -64,7 +67,11 @@ struct chips_state {
     struct kvm_ioapic_state ioapic;
     struct kvm_pit_state2 pit;
     uint64_t clock_ns;
+    uint64_t wall_ns;               /* the host's time of day when that was read; 0: not known */
 };
+
+/* How a time stamp counter can be set here. */
+enum tsc_setting { TSC_FIXED, TSC_BY_VALUE, TSC_BY_OFFSET };
 
 struct kvm {
     /* Fixed after create. */
@@ -85,6 +92,8 @@ struct kvm {
     uint32_t *msr_indices;          /* those that travel, in the order of loading */
     unsigned msr_count;
     uint64_t tsc_khz;
+    enum tsc_setting tsc_setting;
+    bool clock_stops;               /* downtime is not added to the guest's time */
     struct kvm_cpuid2 *supported;   /* by this host */
     struct kvm_cpuid2 *cpuid;       /* what vCPU 0 was given */
     struct state_section *sections;
@@ -92,7 +101,10 @@ struct kvm {
     struct cpu_state reset_cpu;     /* as KVM made vCPU 0 */
     struct chips_state reset_chips;
 
-    struct chips_state chips;       /* of the last save or load; by who has parked the vCPUs */
+    /* By who has parked the vCPUs. */
+    struct chips_state chips;       /* of the last save or load */
+    bool stopped;                   /* by time_stop: what is saved now has the time of that moment */
+    struct chips_state stop_time;   /* if so: its clocks alone */
 };
 
 /* ioctl() that goes on after EINTR; -1 sets errno. */
@@ -136,6 +148,24 @@ bool vcpu_set_cpuid(struct kvm_cpu *c, GError **error);
 bool msrs_list(struct kvm *k, GError **error);
 bool msrs_get(struct kvm_cpu *c, struct cpu_state *s, GError **error);
 bool msrs_put(struct kvm_cpu *c, const struct cpu_state *s, GError **error);
+
+/* The value of the record of one MSR; false if there is none. */
+bool msr_record_get(const struct cpu_state *s, uint32_t index, uint64_t *ret);
+void msr_record_set(struct cpu_state *s, uint32_t index, uint64_t value);
+
+/* time.c */
+void time_learn(struct kvm *k);
+bool time_takes_khz(struct kvm *k, uint64_t khz);
+bool tsc_read(struct kvm_cpu *c, uint64_t *ret);
+/* The clock of the virtual machine; false sets errno. */
+bool clock_read(struct kvm *k, struct chips_state *s);
+bool clock_write(struct kvm *k, uint64_t clock_ns);
+/* Puts the moment of the stop into a state that was just read. */
+void tsc_before_save(struct kvm_cpu *c, struct cpu_state *s);
+/* False if a counter that cannot be set would go backwards. */
+bool tsc_after_load(struct kvm_cpu *c, const struct cpu_state *s, GError **error);
+void kvm_time_stop(struct accel *a);
+void kvm_time_start(struct accel *a, struct time_jump *ret, char **ret_warning);
 
 /* state.c */
 extern const struct state_field cpu_fields[];

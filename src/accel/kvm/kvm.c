@@ -174,6 +174,7 @@ create_cpus(struct kvm *k, const struct accel_setup *setup, GError **error)
         if (!vcpu_create(k, i, setup->apic_ids[i], error))
             return false;
     k->tsc_khz = (uint64_t)MAX(kvm_ioctl_number(k->cpus[0].fd, KVM_GET_TSC_KHZ, 0), 0);
+    time_learn(k);
     return true;
 }
 
@@ -184,7 +185,7 @@ make_sections(struct kvm *k)
     k->sections = g_new0(struct state_section, k->section_count);
     for (unsigned i = 0; i < k->cpu_count; i++)
         k->sections[i] = (struct state_section) {
-            .name = "kvm-cpu", .instance = i, .version = 1, .fields = cpu_fields, .object = &k->cpus[i],
+            .name = "kvm-cpu", .instance = i, .version = 2, .fields = cpu_fields, .object = &k->cpus[i],
             .before_save = cpu_before_save, .after_load = cpu_after_load,
         };
     chips_sections(k, k->sections + k->cpu_count);
@@ -220,6 +221,7 @@ kvm_create(const struct accel_setup *setup, GError **error)
     k->bus = setup->bus;
     k->map = setup->map;
     k->topology = setup->topology;
+    k->clock_stops = setup->clock_stops;
     if (open_vm(k, error) && check_limits(k, setup, error) && prepare_vm(k, setup, error) &&
         slots_add(k, setup->map, error) && chips_create(k, error)) {
         learn(k, setup->map);
@@ -322,6 +324,8 @@ const struct accel_class accel_kvm = {
     .vcpu_witness = kvm_witness,
     .sections = kvm_sections,
     .describe = kvm_describe,
+    .time_stop = kvm_time_stop,
+    .time_start = kvm_time_start,
     .tsc_khz = kvm_tsc_khz,
     .inform = kvm_inform,
 };

@@ -86,6 +86,41 @@ msrs_list(struct kvm *k, GError **error)
     return true;
 }
 
+static uint8_t *
+find_record(const struct cpu_state *s, uint32_t index)
+{
+    for (uint32_t at = 0; at + MSR_RECORD_SIZE <= s->msrs_size; at += MSR_RECORD_SIZE) {
+        uint32_t found;
+
+        memcpy(&found, s->msrs + at, 4);
+        if (GUINT32_FROM_BE(found) == index)
+            return s->msrs + at + 4;
+    }
+    return NULL;
+}
+
+bool
+msr_record_get(const struct cpu_state *s, uint32_t index, uint64_t *ret)
+{
+    const uint8_t *record = find_record(s, index);
+
+    if (!record)
+        return false;
+    memcpy(ret, record, 8);
+    *ret = GUINT64_FROM_BE(*ret);
+    return true;
+}
+
+void
+msr_record_set(struct cpu_state *s, uint32_t index, uint64_t value)
+{
+    uint8_t *record = find_record(s, index);
+
+    value = GUINT64_TO_BE(value);
+    if (record)
+        memcpy(record, &value, 8);
+}
+
 bool
 msrs_get(struct kvm_cpu *c, struct cpu_state *s, GError **error)
 {

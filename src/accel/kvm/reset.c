@@ -3,7 +3,6 @@
  * with what a struct cpu_start names in place of it. */
 #include "kvm-private.h"
 
-#include <errno.h>
 #include <string.h>
 
 enum {
@@ -25,13 +24,7 @@ reset_capture(struct kvm *k, GError **error)
 
     if (!cpu_state_get(&k->cpus[0], s, error))
         return false;
-    for (uint32_t at = 0; at < s->msrs_size; at += MSR_RECORD_SIZE) {
-        uint32_t index;
-
-        memcpy(&index, s->msrs + at, 4);
-        if (GUINT32_FROM_BE(index) == MSR_TSC)
-            memset(s->msrs + at + 4, 0, 8);         /* KVM takes 0 on all vCPUs as "in step" */
-    }
+    msr_record_set(s, MSR_TSC, 0);      /* KVM takes 0 on all vCPUs as "in step" */
     return true;
 }
 
@@ -89,6 +82,7 @@ kvm_vcpu_reset(struct accel *a, unsigned cpu, const struct cpu_start *start, GEr
     }
     if (start->kind == CPU_START_DIRECT)
         start_directly(&s, start);
+    c->state.tsc_offset_known = false;
     if (cpu == 0 && !chips_reset(k, error))
         return false;
     return cpu_state_put(c, &s, error);

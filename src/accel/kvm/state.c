@@ -44,6 +44,8 @@ const struct state_field cpu_fields[] = {
     EVENT(STATE_U8, smi.latched_init), EVENT(STATE_U8, triple_fault.pending),
     { "mp_state", STATE_U32, AT(mp_state) },
     { "tsc_khz", STATE_U32, AT(tsc_khz) },
+    { "tsc_offset", STATE_U64, AT(tsc_offset), .since = 2 },
+    { "tsc_offset_known", STATE_BOOL, AT(tsc_offset_known), .since = 2 },
     { 0 }
 };
 
@@ -190,7 +192,10 @@ cpu_before_save(void *object, GError **error)
 {
     struct kvm_cpu *c = object;
 
-    return cpu_state_get(c, &c->state, error);
+    if (!cpu_state_get(c, &c->state, error))
+        return false;
+    tsc_before_save(c, &c->state);
+    return true;
 }
 
 /* What KVM takes on trust; all else it checks itself. */
@@ -207,5 +212,5 @@ cpu_after_load(void *object, GError **error)
         return fail(error, NUMON_ERROR_PEER, "cannot load vCPU %u: %u bytes of MSRs are not whole records", c->index,
                     s->msrs_size);
     s->debugregs.flags = 0;
-    return cpu_state_put(c, s, error);
+    return cpu_state_put(c, s, error) && tsc_after_load(c, s, error);
 }

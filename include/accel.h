@@ -130,6 +130,8 @@ static inline bool run_running(struct run *r) { return run_reasons(r) == 0; }
 bool run_throttle(struct run *r, unsigned percent, GError **error);
 /* Times that a vCPU was put to sleep so, since the start. */
 uint64_t run_throttle_naps(struct run *r);
+/* Time that a vCPU was kept asleep so, since the start. */
+uint64_t run_throttled_us(struct run *r, unsigned cpu);
 /* Thread id (gettid) of a vCPU; 0 before it started. */
 int run_thread_id(struct run *r, unsigned cpu);
 /* Lets a vCPU's thread run on these host CPUs only (WORDS_FOR(HOST_CPUS) words), now and when it starts.  Error: HOST. */

@@ -132,7 +132,7 @@ bool machine_awaits_incoming(const struct machine *m);
 void machine_defer_incoming(struct machine *m);
 /* The current or last session, in either direction; NULL if there was none. */
 struct session *machine_session(struct machine *m);
-/* Migrations that have ended, the oldest first: struct migrate_info *, copies that go with the array (caller unrefs).
+/* Migrations that have ended, the oldest first: struct migrate_record *, copies that go with the array (caller unrefs).
  * The last MACHINE_MIGRATIONS of them. */
 enum { MACHINE_MIGRATIONS = 64 };
 GPtrArray *machine_migrations(struct machine *m);

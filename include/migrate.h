@@ -121,6 +121,7 @@ migrate_state_ended(enum migrate_state s)
     X(xbzrle_pages, "pages", "found in the page cache: sent as a difference, whole, or not at all") \
     X(xbzrle_bytes, "bytes", "of these, without the word that begins each record")         \
     X(xbzrle_misses, "pages", "not found in the page cache")                               \
+    X(xbzrle_same, "pages", "found there and the same: not sent at all")                   \
     X(xbzrle_overflows, "pages", "whose difference would have been larger than a page")    \
     X(compress_pages, "pages", "sent compressed")                                          \
     X(compressed_bytes, "bytes", "of these, without the word that begins each record")     \
@@ -134,6 +135,20 @@ struct migrate_counters {
 extern const struct counter_info migrate_counter_info[];    /* ends with a NULL name */
 
 /* --- what the machine hands in ---------------------------------------------------------------------------------- */
+
+/* One vCPU's account since it was made. */
+struct migrate_cpu {
+    uint64_t writes;                        /* pages written, as the workload guest counts them */
+    uint64_t throttled_us;                  /* time it was kept asleep */
+    uint64_t faults;                        /* times the host had to let it write a page */
+    bool writes_known, faults_known;
+};
+/* A range of a block whose pages belong to one node and one vCPU. */
+struct migrate_range {
+    const struct block *block;
+    uint64_t first, count;                  /* pages */
+    int node, cpu;                          /* -1: none */
+};
 
 struct migrate_guest {
     void *self;
@@ -157,6 +172,11 @@ struct migrate_guest {
     /* Migration thread, auto-converge: takes so many percent of their time from the vCPUs; 0 ends it.  Error: HOST.
      * NULL if they cannot be throttled. */
     bool (*throttle)(void *self, unsigned percent, GError **error);
+    /* Migration thread, for the account of rounds; NULL: not known.  Appends a struct migrate_cpu a vCPU. */
+    void (*progress)(void *self, GArray *cpus);
+    /* Migration thread, at the start and when blocks came: appends a struct migrate_range for each part of guest memory
+     * that has a node or a vCPU, none overlapping.  NULL: nothing has. */
+    void (*ranges)(void *self, GArray *ranges);
     /* Is the user's stop set: read after stop(), travels in "globalstate". */
     bool (*user_paused)(void *self);
     /* Destination: everything loaded and the answer is sent: takes STOP_MIGRATE away; paused says what the source's
@@ -248,5 +268,73 @@ struct migrate_info {
 };
 void session_info(struct session *s, struct migrate_info *ret);
 void migrate_info_release(struct migrate_info *i);
+
+/* --- the recording: what a migration was like ------------------------------------------------------------------- */
+
+/* How the rest of a round compares with what there was to send at its beginning. */
+enum migrate_verdict {
+    VERDICT_OPEN,                           /* it goes on, or was broken off */
+    VERDICT_CONVERGING,                     /* less remains, or little enough for the switchover */
+    VERDICT_STALLED,                        /* as much remains, within 5 % */
+    VERDICT_DIVERGING,                      /* more */
+    VERDICT_LAST,                           /* the guest is stopped: nothing is written any more */
+    MIGRATE_VERDICTS
+};
+const char *migrate_verdict_name(enum migrate_verdict v);
+
+/* What lies between two collections of the dirty log.  The first begins with the session and the last ends with it, so
+ * that the sums over all rounds are the session's totals; source only. */
+struct migrate_round {
+    uint64_t number, last;                  /* from 1; the same, but where old rounds were summed up in one */
+    uint64_t start_us, duration_us;         /* the start since the session's */
+    uint64_t pages_zero, pages_normal, pages_delta, pages_same, pages_compressed;
+    uint64_t bytes, ram_bytes;              /* of the stream; of these, of RAM */
+    uint64_t bandwidth, bandwidth_window_us;        /* bytes/s at its end; measured over so long */
+    uint64_t dirty_start, dirty_end;        /* bytes that had to be sent */
+    uint64_t fresh_pages;                   /* that the guest dirtied meanwhile, each counted once */
+    uint64_t dirty_rate;                    /* the same a second */
+    unsigned throttle_percent;              /* at its end */
+    uint64_t expected_downtime_ms;
+    uint64_t fits_bytes;                    /* what could have remained at its end for a switchover */
+    bool writes_known, faults_known;
+    uint64_t writes;                        /* pages, by the guest's own count */
+    uint64_t throttled_us;                  /* of all vCPUs together */
+    uint64_t faults;
+    enum migrate_verdict verdict;
+    bool open;                              /* it goes on: figures so far */
+};
+/* Older rounds are summed up in the second one. */
+enum { MIGRATE_ROUNDS = 1024 };
+
+struct migrate_step { enum migrate_state state; uint64_t at_us; };      /* since the session's begin; an incoming one's
+                                                                         * begins when its source connects */
+
+/* Of the time the guest stood still. */
+enum { MIGRATE_PART_NAME = 64, MIGRATE_PARTS = 1024 };
+struct migrate_part { char name[MIGRATE_PART_NAME]; uint64_t us; };
+
+/* Of guest memory: what belongs to one block, node and vCPU. */
+struct migrate_share {
+    const char *block;                      /* its name, interned */
+    int node, cpu;                          /* -1: none */
+    uint64_t pages, remaining;
+    uint64_t fresh_pages;                   /* dirtied during the last whole period of 'share_period_us' */
+    uint64_t sent, zero;                    /* pages dealt with; of these, zero markers */
+};
+
+struct migrate_record {
+    struct migrate_info info;
+    GArray *rounds;                         /* struct migrate_round */
+    GArray *path;                           /* struct migrate_step: every state it was in */
+    GArray *parts;                          /* struct migrate_part, in their order; their sum is 'stopped_us' */
+    uint64_t stopped_us;
+    GArray *shares;                         /* struct migrate_share */
+    uint64_t share_period_us;               /* 0: no period is over yet */
+    GArray *cpus;                           /* struct migrate_cpu, since the session's begin; empty if not known */
+};
+/* One consistent copy, while it runs and after it.  Any thread. */
+struct migrate_record *session_record(struct session *s);
+struct migrate_record *migrate_record_copy(const struct migrate_record *r);
+void migrate_record_free(struct migrate_record *r);     /* NULL is fine */
 
 #endif

@@ -159,7 +159,7 @@ get_history(struct monitor *m)
 
     g_variant_builder_init(&rows, G_VARIANT_TYPE("aa{sv}"));
     for (unsigned i = 0; i < list->len; i++)
-        g_variant_builder_add_value(&rows, tree_of(list->pdata[i]));
+        g_variant_builder_add_value(&rows, tree_of(&((const struct migrate_record *)list->pdata[i])->info));
     return g_variant_builder_end(&rows);
 }
 

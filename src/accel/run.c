@@ -41,6 +41,7 @@ struct vcpu {
     bool pinned GUARDED;
     uint64_t host_cpus[WORDS_FOR(HOST_CPUS)] GUARDED;           /* if pinned */
     bool nap GUARDED;               /* it shall sleep before it runs again */
+    uint64_t napped_us GUARDED;
     _Atomic int thread_id;
 };
 
@@ -237,7 +238,9 @@ take_nap(struct run *r, struct vcpu *v) REQUIRES(r->lock)
     if (percent == 0)
         return;
     r->naps++;
-    sleep_throttled(r, g_get_monotonic_time() + THROTTLE_RUN_US * percent / (100 - percent), false);
+    int64_t begin_us = g_get_monotonic_time();
+    sleep_throttled(r, begin_us + THROTTLE_RUN_US * percent / (100 - percent), false);
+    v->napped_us += (uint64_t)(g_get_monotonic_time() - begin_us);
 }
 
 static void
@@ -296,6 +299,15 @@ run_throttle_naps(struct run *r)
     uint64_t naps = r->naps;
     lock_drop(&r->lock);
     return naps;
+}
+
+uint64_t
+run_throttled_us(struct run *r, unsigned cpu)
+{
+    lock_take(&r->lock);
+    uint64_t us = r->vcpus[cpu].napped_us;
+    lock_drop(&r->lock);
+    return us;
 }
 
 /* --- a vCPU's life ---------------------------------------------------------------------------------------------- */

@@ -63,7 +63,7 @@ struct machine {
     bool awaits;                    /* for an incoming guest, or its arrival was not looked at yet: see
                                      * machine_awaits_incoming */
     struct session *outgoing, *incoming, *last;     /* last: one of the two, or NULL */
-    GPtrArray *migrations;          /* struct migrate_info *: of sessions that have ended and are gone; NULL: none */
+    GPtrArray *migrations;          /* struct migrate_record *: of sessions that have ended and are gone; NULL: none */
 
     /* Who writes guest memory beside the vCPUs: it looks at 'frozen', writes and marks, and says when it is done; a
      * migration waits for that before it freezes, so that its last dirty sync sees every mark. */
@@ -114,6 +114,11 @@ void machine_progress_begin(struct machine *m);
 void machine_end_measurements(struct machine *m);
 /* A page of the map cannot be had any more: stops the guest, says why.  GUnixFDSourceFunc. */
 gboolean machine_memory_lost(gint fd, GIOCondition condition, gpointer machine);
+
+/* --- account.c: for the recording of a migration; see struct migrate_guest --------------------------------------- */
+
+void machine_ranges(void *self, GArray *ranges);
+void machine_progress(void *self, GArray *cpus);
 
 /* --- devices.c -------------------------------------------------------------------------------------------------- */
 

@@ -174,25 +174,24 @@ tell_state(struct machine *m, enum migrate_state s)
 /* --- those that have ended -------------------------------------------------------------------------------------- */
 
 static void
-free_info(void *data)
+free_record(void *data)
 {
-    migrate_info_release(data);
-    g_free(data);
+    migrate_record_free(data);
 }
 
 /* Appends what is known of a session that has ended; NULL and one that has not are passed over. */
 static void
 append_ended(GPtrArray *list, struct session *s)
 {
-    struct migrate_info info;
+    struct migrate_record *record;
 
     if (!s)
         return;
-    session_info(s, &info);
-    if (migrate_state_ended(info.state))
-        g_ptr_array_add(list, g_memdup2(&info, sizeof info));
+    record = session_record(s);
+    if (migrate_state_ended(record->info.state))
+        g_ptr_array_add(list, record);
     else
-        migrate_info_release(&info);
+        migrate_record_free(record);
 }
 
 /* Frees a session; what it came to is kept. */
@@ -200,31 +199,21 @@ static void
 retire(struct machine *m, struct session **place)
 {
     if (!m->migrations)
-        m->migrations = g_ptr_array_new_with_free_func(free_info);
+        m->migrations = g_ptr_array_new_with_free_func(free_record);
     append_ended(m->migrations, *place);
     if (m->migrations->len > MACHINE_MIGRATIONS)
         g_ptr_array_remove_index(m->migrations, 0);
     session_free(g_steal_pointer(place));
 }
 
-static struct migrate_info *
-copy_info(const struct migrate_info *i)
-{
-    struct migrate_info *copy = g_memdup2(i, sizeof *i);
-
-    copy->error = g_strdup(i->error);
-    copy->uri = g_strdup(i->uri);
-    return copy;
-}
-
 GPtrArray *
 machine_migrations(struct machine *m)
 {
-    GPtrArray *list = g_ptr_array_new_with_free_func(free_info);
+    GPtrArray *list = g_ptr_array_new_with_free_func(free_record);
     struct session *other = m->last == m->outgoing ? m->incoming : m->outgoing;
 
     for (unsigned i = 0; m->migrations && i < m->migrations->len; i++)
-        g_ptr_array_add(list, copy_info(m->migrations->pdata[i]));
+        g_ptr_array_add(list, migrate_record_copy(m->migrations->pdata[i]));
     append_ended(list, other);
     append_ended(list, m->last);
     while (list->len > MACHINE_MIGRATIONS)
@@ -288,6 +277,7 @@ make_session(struct machine *m, enum migrate_direction direction)
         .stop = out_stop, .go_on = out_go_on, .throttle = out_throttle, .user_paused = out_user_paused,
         .make_room = in_make_room, .start = in_start, .reset = in_reset,
         .time_jump = in_time_jump,
+        .ranges = machine_ranges, .progress = machine_progress,
     };
     struct migrate_events events = {
         .self = m, .state = direction == MIGRATE_OUT ? out_changed : in_changed, .pass = session_passed,

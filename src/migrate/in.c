@@ -234,13 +234,18 @@ take_ram(struct in *n, bool end, GError **error)
     if (!n->ram_started || n->ram_ended || id != n->ram_id)
         return input_fail(&n->input, error, "section %u goes on and is not open", id);
     if (end) {
+        record_stop(n->session);
         n->ram_ended = true;
         n->ram.counter = &n->session->counters.downtime_bytes;
         if (!session_enter(n->session, MIGRATE_DEVICE))
             return session_alive(n->session, error);
     }
-    return ram_in_pages(&n->ram, error) && take_footer(n, id, "ram", error)
-        && (!end || ram_in_complete(&n->ram, error));
+    if (!ram_in_pages(&n->ram, error) || !take_footer(n, id, "ram", error)
+        || (end && !ram_in_complete(&n->ram, error)))
+        return false;
+    if (end)
+        record_part(n->session, "last RAM");
+    return true;
 }
 
 static bool
@@ -288,7 +293,10 @@ take_device(struct in *n, const struct section_head *h, unsigned at, GError **er
                           h->name, h->instance, h->version, section->version);
     if (!state_load(section, h->version, input_read, &n->input, error) || !take_footer(n, h->id, h->name, error))
         return false;
-    return !section->after_load || section->after_load(section->object, error);
+    if (section->after_load && !section->after_load(section->object, error))
+        return false;
+    record_part(n->session, "load %s %u", h->name, h->instance);
+    return true;
 }
 
 static bool
@@ -428,6 +436,7 @@ load(struct in *n, GError **error)
     while (!n->ended)
         if (!take_record(n, error))
             return false;
+    record_part(n->session, "description");
     return true;
 }
 
@@ -444,8 +453,10 @@ answer(struct in *n, GError **error)
     bool running = !n->back || send_return32(n, RETURN_SHUT, 0, error);
     if (!running)
         return false;
+    record_part(s, "answer");
     outcome_running(s);
     s->guest.start(s->guest.self, n->paused);
+    record_part(s, "start vCPUs");
     return true;
 }
 

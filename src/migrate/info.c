@@ -19,9 +19,9 @@ read_guarded(struct session *s, struct migrate_info *ret, int64_t now) REQUIRES(
         ret->total_ms = (uint64_t)(end - s->begin_us) / 1000;
         ret->setup_ms = (uint64_t)(active - s->begin_us) / 1000;
     }
-    ret->downtime_known = s->state == MIGRATE_COMPLETED && s->stop_us;
+    ret->downtime_known = s->state == MIGRATE_COMPLETED && s->stop_us && s->handed_us;
     if (ret->downtime_known)
-        ret->downtime_us = (uint64_t)(s->end_us - s->stop_us);
+        ret->downtime_us = (uint64_t)(s->handed_us - s->stop_us);
 }
 
 static void
@@ -56,19 +56,18 @@ pages_sent(const struct migrate_info *i)
     return i->pages_normal + i->pages_zero + i->compress_pages + i->xbzrle_pages - i->xbzrle_overflows;
 }
 
+/* Counters under the lock too: a state that has ended goes with its last figures. */
 void
-session_info(struct session *s, struct migrate_info *ret)
+session_read(struct session *s, struct migrate_info *ret)
 {
+    int64_t whole_us = s->begin_us ? s->end_us - s->begin_us : 0;
+
     *ret = (struct migrate_info) {
         .direction = s->direction, .page_size = PAGE_SIZE, .total_bytes = s->total_bytes,
     };
-    lock_take(&s->lock);
     read_guarded(s, ret, g_get_monotonic_time());
-    /* Under the lock too: a state that has ended goes with its last figures. */
     read_counters(s, ret);
     read_page_rates(s, ret);
-    int64_t whole_us = s->begin_us ? s->end_us - s->begin_us : 0;
-    lock_drop(&s->lock);
     if (!migrate_state_ended(ret->state))
         return;
     ret->mbps = whole_us > 0 ? (double)ret->bytes * 8 / (double)whole_us : 0;
@@ -77,6 +76,14 @@ session_info(struct session *s, struct migrate_info *ret)
         ret->remaining_bytes = 0;
         ret->dirty_pages_rate = 0;
     }
+}
+
+void
+session_info(struct session *s, struct migrate_info *ret)
+{
+    lock_take(&s->lock);
+    session_read(s, ret);
+    lock_drop(&s->lock);
 }
 
 void

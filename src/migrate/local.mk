@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h \
+libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h src/migrate/record-private.h \
+	src/migrate/record.c src/migrate/pieces.c \
 	src/migrate/parameters.c src/migrate/wire.c src/migrate/scan.c src/migrate/presence.c src/migrate/pace.c \
 	src/migrate/converge.c src/migrate/xbzrle.c src/migrate/page-cache.c src/migrate/compress.c src/migrate/ram-out.c \
 	src/migrate/address.c src/migrate/channel.c src/migrate/child.c src/migrate/file.c src/migrate/listener.c \
@@ -11,7 +12,7 @@ unit_programs += testsuite/unit/test-wire testsuite/unit/test-scan testsuite/uni
 	testsuite/unit/test-converge \
 	testsuite/unit/test-migrate testsuite/unit/test-handoff testsuite/unit/test-engine \
 	testsuite/unit/test-xbzrle testsuite/unit/test-compress testsuite/unit/test-coding \
-	testsuite/unit/test-ram-out
+	testsuite/unit/test-ram-out testsuite/unit/test-record
 testsuite_unit_test_wire_SOURCES = testsuite/unit/test-wire.c
 testsuite_unit_test_scan_SOURCES = testsuite/unit/test-scan.c
 testsuite_unit_test_converge_SOURCES = testsuite/unit/test-converge.c
@@ -22,6 +23,8 @@ testsuite_unit_test_engine_SOURCES = testsuite/unit/test-engine.c testsuite/unit
 	testsuite/unit/migrate-fake.h
 testsuite_unit_test_xbzrle_SOURCES = testsuite/unit/test-xbzrle.c
 testsuite_unit_test_ram_out_SOURCES = testsuite/unit/test-ram-out.c
+testsuite_unit_test_record_SOURCES = testsuite/unit/test-record.c testsuite/unit/migrate-fake.c \
+	testsuite/unit/migrate-fake.h
 testsuite_unit_test_compress_SOURCES = testsuite/unit/test-compress.c
 testsuite_unit_test_coding_SOURCES = testsuite/unit/test-coding.c testsuite/unit/migrate-fake.c \
 	testsuite/unit/migrate-fake.h

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include "migrate.h"
+#include "record-private.h"
 
 /* --- wire.c: QEMU's file format, pure ------------------------------------------------- */
 
@@ -229,6 +230,7 @@ struct pace {
     uint64_t debt;                  /* of the windows before: a page may be larger than a window's budget */
     double bytes_per_ms;            /* of the last whole window; 0 before there was one */
     double pages_per_second;
+    uint64_t last_window_us;        /* how long that window was */
 };
 void pace_init(struct pace *p, int64_t now_us);
 /* Closes the window if it is over.  'max_bandwidth' in bytes per second, 0 is unlimited. */
@@ -455,7 +457,9 @@ struct session {
     bool connected GUARDED;         /* there was one */
     struct page_cache *new_cache GUARDED;       /* owned; main made it, the worker takes it; NULL: goes on with his */
     uint64_t cache_bytes GUARDED;               /* 0: differences are not used */
-    int64_t begin_us GUARDED, active_us GUARDED, stop_us GUARDED, end_us GUARDED;
+    int64_t begin_us GUARDED, active_us GUARDED, stop_us GUARDED, handed_us GUARDED,
+        end_us GUARDED;
+    struct recording record GUARDED;
 
     struct migrate_counters counters;           /* atomic */
     /* Atomic; written by the worker. */
@@ -464,10 +468,17 @@ struct session {
     _Atomic double xbzrle_miss_rate, xbzrle_encoding_rate, compress_busy_rate, compress_rate;
 };
 
+/* Under the lock: into the recording. */
+void record_step(struct session *s, enum migrate_state state, int64_t now_us) REQUIRES(s->lock);
+void record_end(struct session *s) REQUIRES(s->lock);
+void session_read(struct session *s, struct migrate_info *ret) REQUIRES(s->lock);
+
 /* Makes the transition and tells main; false if the session was cancelled meanwhile. */
 bool session_enter(struct session *s, enum migrate_state next) EXCLUDES(s->lock);
 /* The worker's last word: COMPLETED, or FAILED with the error (taken), or CANCELLED if that was asked. */
 void session_end(struct session *s, enum migrate_owner owner, GError *error) EXCLUDES(s->lock);
+/* The other side has the guest (or a copy): the downtime is over. */
+void session_handed(struct session *s) EXCLUDES(s->lock);
 /* No way back from here.  False if it was cancelled or is closing. */
 bool session_commit(struct session *s) EXCLUDES(s->lock);
 void session_uncommit(struct session *s) EXCLUDES(s->lock);
@@ -573,8 +584,8 @@ struct out {
     GByteArray *bytes;              /* for headers; empty between uses */
     bool stopped;                   /* we stopped the guest */
     enum migrate_owner owner;
-    /* Since the last dirty sync. */
-    uint64_t pages_at_sync;
+    /* As of the last dirty sync. */
+    struct pieces pieces;
     uint64_t rate_pages;            /* dirtied since rate_us */
     int64_t rate_us;
     int64_t sync_us;                /* of the last sync */

@@ -27,14 +27,35 @@ spend(struct out *o, uint64_t before, uint64_t pages)
     counter_add(o->ram.last ? &o->session->counters.downtime_bytes : &o->session->counters.precopy_bytes, bytes);
 }
 
-bool
-out_send_run(struct out *o, struct block *b, uint64_t first, uint64_t count, GError **error)
+/* Of one piece. */
+static bool
+send_part_of_run(struct out *o, struct piece *piece, struct block *b, uint64_t first, uint64_t count, GError **error)
 {
-    uint64_t before = o->output.queued;
+    const _Atomic uint64_t *zero = &o->session->counters.pages_zero;
+    uint64_t before = o->output.queued, zero_before = counter_read(zero), taken_before = o->ram.taken;
 
     if (!ram_out_run(&o->ram, b, first, count, error))
         return false;
     spend(o, before, count);
+    piece->taken += o->ram.taken - taken_before;
+    piece->sent += count;
+    piece->zero += counter_read(zero) - zero_before;
+    return true;
+}
+
+bool
+out_send_run(struct out *o, struct block *b, uint64_t first, uint64_t count, GError **error)
+{
+    while (count) {
+        uint64_t here;
+        struct piece *piece = pieces_find(&o->pieces, b, first, &here);
+
+        here = MIN(here, count);
+        if (!send_part_of_run(o, piece, b, first, here, error))
+            return false;
+        first += here;
+        count -= here;
+    }
     return true;
 }
 
@@ -100,17 +121,6 @@ out_end_part(struct out *o, GError **error)
 
 /* --- passes ----------------------------------------------------------------------------------------------------- */
 
-/* The pages that became dirty since the last sync, now that 'pages' are. */
-static uint64_t
-newly_dirty(struct out *o, uint64_t pages)
-{
-    uint64_t known = pages + o->ram.taken, before = o->pages_at_sync;
-
-    o->pages_at_sync = pages;
-    o->ram.taken = 0;
-    return known > before ? known - before : 0;
-}
-
 /* Their rate, over a second or more; the first value may come earlier. */
 static void
 reckon_dirty_rate(struct out *o, uint64_t fresh)
@@ -124,6 +134,7 @@ reckon_dirty_rate(struct out *o, uint64_t fresh)
     atomic_store(&s->dirty_rate, o->rate_pages * 1000000 / (uint64_t)passed);
     o->rate_pages = 0;
     o->rate_us = now;
+    pieces_period(&o->pieces, now);
     ram_out_reckon(&o->ram, false);
 }
 
@@ -184,29 +195,6 @@ bandwidth(struct out *o)
     return pace_bandwidth(&o->pace, parameter(&o->session->parameters->max_bandwidth), g_get_monotonic_time());
 }
 
-/* Collects what the guest wrote; '*ret_bytes' remain to be sent. */
-bool
-out_sync(struct out *o, uint64_t *ret_bytes, GError **error)
-{
-    struct session *s = o->session;
-
-    if (!hub_sync(s->guest.hub, error))
-        return false;
-    uint64_t pages = sweep_remaining(s->guest.map, o->subscriber);
-    counter_add(&s->counters.dirty_syncs, 1);
-    o->sync_us = g_get_monotonic_time();
-    uint64_t fresh = newly_dirty(o, pages);
-    reckon_dirty_rate(o, fresh);
-    if (!slow_down(o, fresh, error))
-        return false;
-    *ret_bytes = pages * PAGE_SIZE;
-    atomic_store(&s->remaining_bytes, *ret_bytes);
-    double rate = bandwidth(o);
-    if (counter_read(&s->dirty_rate) && counter_read(&s->counters.bytes) > EXPECTED_DOWNTIME_BYTES && rate > 0)
-        atomic_store(&s->expected_downtime_ms, (uint64_t)((double)*ret_bytes / rate));
-    return true;
-}
-
 static uint64_t
 threshold(struct out *o)
 {
@@ -215,19 +203,60 @@ threshold(struct out *o)
     return pace_threshold(bandwidth(o), parameter(&p->avail_switchover_bandwidth), parameter(&p->downtime_limit));
 }
 
+/* The round that ends, as it is recorded. */
+static void
+record_round(struct out *o, uint64_t bytes, uint64_t fresh)
+{
+    uint64_t window = o->pace.last_window_us;
+    struct round_facts facts = {
+        .dirty_bytes = bytes, .fresh_pages = fresh, .bandwidth = (uint64_t)(bandwidth(o) * 1000),
+        .bandwidth_window_us = window ? window : (uint64_t)(o->sync_us - o->pace.begin_us),
+        .fits_bytes = threshold(o),
+    };
+
+    record_sync(o->session, &facts, o->stopped);
+    record_shares(o->session, &o->pieces);
+}
+
+/* Collects what the guest wrote; '*ret_bytes' remain to be sent. */
+bool
+out_sync(struct out *o, uint64_t *ret_bytes, GError **error)
+{
+    struct session *s = o->session;
+    uint64_t pages;
+
+    if (!hub_sync(s->guest.hub, error))
+        return false;
+    pieces_update(&o->pieces);
+    uint64_t fresh = pieces_sync(&o->pieces, o->subscriber, &pages);
+    counter_add(&s->counters.dirty_syncs, 1);
+    o->sync_us = g_get_monotonic_time();
+    reckon_dirty_rate(o, fresh);
+    if (!slow_down(o, fresh, error))
+        return false;
+    *ret_bytes = pages * PAGE_SIZE;
+    atomic_store(&s->remaining_bytes, *ret_bytes);
+    double rate = bandwidth(o);
+    if (counter_read(&s->dirty_rate) && counter_read(&s->counters.bytes) > EXPECTED_DOWNTIME_BYTES && rate > 0)
+        atomic_store(&s->expected_downtime_ms, (uint64_t)((double)*ret_bytes / rate));
+    record_round(o, *ret_bytes, fresh);
+    return true;
+}
+
 /* After a slice: does the rest fit the switchover?  At the end of a pass the log is read in any case, else only when
  * what is known to remain is little enough. */
 static bool
 look_ahead(struct out *o, bool end, bool *ret_fits, GError **error)
 {
     struct session *s = o->session;
-    uint64_t bytes = sweep_remaining(s->guest.map, o->subscriber) * PAGE_SIZE;
+    uint64_t bytes = pieces_remaining(&o->pieces, o->subscriber) * PAGE_SIZE;
 
     *ret_fits = false;
     o->ram.swept = o->ram.swept || end;
     bool may_stop = o->ram.swept || parameter(&s->parameters->switchover) == SWITCHOVER_EAGER;
     bool late = o->ram.swept && converges(o) && g_get_monotonic_time() - o->sync_us >= CONVERGE_SYNC_US;
     atomic_store(&s->remaining_bytes, bytes);
+    record_shares(s, &o->pieces);
     if (!end && !late && (!may_stop || bytes > threshold(o)))
         return true;
     if (!out_sync(o, &bytes, error))
@@ -312,6 +341,7 @@ begin_passes(struct out *o, GError **error)
 {
     struct session *s = o->session;
     int64_t now = g_get_monotonic_time();
+    uint64_t pages;
 
     o->subscriber = hub_subscribe(s->guest.hub, "migration", error);
     if (!o->subscriber)
@@ -323,8 +353,13 @@ begin_passes(struct out *o, GError **error)
     pace_init(&o->pace, now);
     converge_init(&o->converge, now);
     o->rate_us = o->sync_us = now;
-    o->pages_at_sync = sweep_remaining(s->guest.map, o->subscriber);
-    atomic_store(&s->remaining_bytes, o->pages_at_sync * PAGE_SIZE);
+    pieces_init(&o->pieces, &s->guest, now);
+    pieces_sync(&o->pieces, o->subscriber, &pages);
+    /* What is dirty at the beginning is not the guest's doing. */
+    pieces_forget(&o->pieces);
+    atomic_store(&s->remaining_bytes, pages * PAGE_SIZE);
+    record_first(s, &(struct round_facts) { .dirty_bytes = pages * PAGE_SIZE });
+    record_shares(s, &o->pieces);
     atomic_store(&s->expected_downtime_ms, parameter(&s->parameters->downtime_limit));
     if (!session_enter(s, MIGRATE_ACTIVE))
         return session_alive(s, error);
@@ -377,6 +412,7 @@ release_out(struct out *o)
     channel_free(o->channel);
     g_byte_array_unref(o->bytes);
     ram_out_release(&o->ram);
+    pieces_release(&o->pieces);
     g_free(o);
 }
 
@@ -393,8 +429,10 @@ out_main(void *session)
     bool done = run_out(o, &error);
     enum migrate_owner owner = o->owner;
     end_throttle(o);
-    if (o->stopped && owner == OWNER_HERE)
+    if (o->stopped && owner == OWNER_HERE) {
         s->guest.go_on(s->guest.self);
+        record_part(s, "guest goes on here");
+    }
     if (!done)
         improve_error(o, &error);
     release_out(o);

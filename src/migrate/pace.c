@@ -35,6 +35,7 @@ pace_advance(struct pace *p, uint64_t max_bandwidth, int64_t now_us)
         uint64_t spent = p->debt + p->bytes;
         p->debt = spent > budget ? MIN(spent - budget, DEBT_MOST) : 0;
     }
+    p->last_window_us = (uint64_t)passed;
     p->window_us = now_us;
     p->bytes = 0;
     p->pages = 0;

@@ -143,8 +143,10 @@ send_difference(struct ram_out *r, struct block *b, uint64_t index, GError **err
     counter_add(&c->xbzrle_pages, 1);
     page_snapshot(r->now, b->host + index * PAGE_SIZE);
     size_t size = xbzrle_encode(cached, r->now, PAGE_SIZE, r->coded, PAGE_SIZE);
-    if (size == 0)
+    if (size == 0) {
+        counter_add(&c->xbzrle_same, 1);
         return true;
+    }
     memcpy(cached, r->now, PAGE_SIZE);
     if (size != XBZRLE_TOO_BIG)
         return put_difference(r, b, index, (uint16_t)size, error);

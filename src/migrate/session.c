@@ -176,6 +176,9 @@ change_state(struct session *s, enum migrate_state next) REQUIRES(s->lock)
         s->active_us = now;
     else if (migrate_state_ended(next))
         s->end_us = now;
+    record_step(s, next, now);
+    if (migrate_state_ended(next))
+        record_end(s);
     tell_state(s, next);
     condition_broadcast(&s->changed);
 }
@@ -205,6 +208,14 @@ session_end(struct session *s, enum migrate_owner owner, GError *error)
         s->failure = error;
         change_state(s, error ? MIGRATE_FAILED : MIGRATE_COMPLETED);
     }
+    lock_drop(&s->lock);
+}
+
+void
+session_handed(struct session *s)
+{
+    lock_take(&s->lock);
+    s->handed_us = s->record.mark_us;
     lock_drop(&s->lock);
 }
 
@@ -267,6 +278,7 @@ session_new(enum migrate_direction direction, const struct migrate_guest *guest,
     condition_init(&s->changed);
     lock_take(&s->lock);
     s->connection = -1;
+    record_init(&s->record);
     s->owner = direction == MIGRATE_OUT ? OWNER_HERE : OWNER_THERE;
     lock_drop(&s->lock);
     return s;
@@ -298,6 +310,7 @@ session_free(struct session *s)
     close_fd(&s->proceed);
     tell_drop(s->tell);
     lock_take(&s->lock);
+    record_release(&s->record);
     page_cache_free(s->new_cache);
     close_fd(&s->connection);
     g_clear_error(&s->failure);

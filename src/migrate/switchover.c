@@ -40,15 +40,16 @@ stop_guest(struct out *o, GError **error)
 
     if (pauses ? !session_alive(s, error) : !enter(o, MIGRATE_DEVICE, error))
         return false;
-    lock_take(&s->lock);
-    s->stop_us = g_get_monotonic_time();
-    lock_drop(&s->lock);
+    record_stop(s);
     o->stopped = true;
     o->ram.last = true;
     o->ram.edge = o->sweep;
     s->guest.stop(s->guest.self);
+    record_part(s, "stop vCPUs");
     if (pauses && !pause_before_switchover(o, error))
         return false;
+    if (pauses)
+        record_part(s, "wait for migrate_continue");
     o->output.stall_ms = parameter(&s->parameters->switchover_timeout);
     /* Before the last look at the log: reading a device's state may still write to guest memory. */
     for (unsigned i = 0; i < s->guest.section_count; i++) {
@@ -56,7 +57,11 @@ stop_guest(struct out *o, GError **error)
         if (section->before_save && !section->before_save(section->object, error))
             return false;
     }
-    return out_sync(o, &rest, error);
+    record_part(s, "drain");
+    if (!out_sync(o, &rest, error))
+        return false;
+    record_part(s, "last sync");
+    return true;
 }
 
 static bool
@@ -75,6 +80,9 @@ send_last_pages(struct out *o, GError **error)
     if (!out_end_part(o, error))
         return false;
     ram_out_reckon(&o->ram, true);
+    pieces_remaining(&o->pieces, o->subscriber);
+    record_shares(o->session, &o->pieces);
+    record_part(o->session, "last RAM");
     return true;
 }
 
@@ -94,6 +102,7 @@ send_devices(struct out *o, GError **error)
         wire_put_footer(o->bytes, FIRST_SECTION_ID + i);
         if (!out_put(o, error))
             return false;
+        record_part(o->session, "save %s %u", section->name, section->instance);
     }
     return true;
 }
@@ -133,6 +142,7 @@ ping_destination(struct out *o, GError **error)
     wire_put_ping(o->bytes, PING_LOADED);
     if (!out_put(o, error) || !output_flush(&o->output, error))
         return false;
+    record_part(o->session, "flush");
     for (int64_t deadline = switchover_deadline(o); !ponged && g_get_monotonic_time() < deadline;) {
         if (!await_pong(o, MIN(deadline, g_get_monotonic_time() + PACE_WINDOW_US), &ponged, error))
             return false;
@@ -141,6 +151,7 @@ ping_destination(struct out *o, GError **error)
             deadline = switchover_deadline(o);
         underway = now_underway;
     }
+    record_part(o->session, "destination load");
     return ponged || fail(error, NUMON_ERROR_PEER, "the destination did not confirm the device state within %u ms "
                           "(switchover-timeout)",
                           (unsigned)parameter(&o->session->parameters->switchover_timeout));
@@ -166,7 +177,10 @@ send_description(struct out *o, size_t text_size, char *ret_last, GError **error
     put_description(o, text_size, o->bytes);
     *ret_last = (char)o->bytes->data[o->bytes->len - 1];
     g_byte_array_set_size(o->bytes, o->bytes->len - 1);
-    return out_put(o, error) && output_flush(&o->output, error);
+    if (!out_put(o, error) || !output_flush(&o->output, error))
+        return false;
+    record_part(o->session, "description");
+    return true;
 }
 
 /* The sum of all bytes before the two sums, and of those that will follow the section. */
@@ -187,7 +201,10 @@ send_checksum(struct out *o, size_t text_size, GError **error)
     wire_put32(o->bytes, o->output.sum);
     wire_put32(o->bytes, checksum_add(0, rest->data, rest->len));
     wire_put_footer(o->bytes, id);
-    return out_put(o, error) && output_flush(&o->output, error);
+    if (!out_put(o, error) || !output_flush(&o->output, error))
+        return false;
+    record_part(o->session, "checksum");
+    return true;
 }
 
 /* --- hand-off --------------------------------------------------------------------------------------------------- */
@@ -251,7 +268,10 @@ hand_off(struct out *o, char last, GError **error)
         session_uncommit(o->session);       /* a single byte is sent whole or not at all */
         return false;
     }
-    return o->back ? await_answer(o, error) : await_command(o, error);
+    bool good = o->back ? await_answer(o, error) : await_command(o, error);
+    record_part(o->session, o->back ? "answer" : "end of the stream is taken");
+    session_handed(o->session);
+    return good;
 }
 
 bool

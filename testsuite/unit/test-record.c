@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The recording of a migration: what its rounds, shares and parts must add up to. */
+#include "migrate-fake.h"
+
+#include <string.h>
+
+#include "../../src/migrate/migrate-private.h"
+
+enum { MIDDLE = 256 * PAGE_SIZE };
+
+static void
+a_round_is_judged_by_what_remains(void)
+{
+    g_assert_cmpint(round_verdict(1000, 900, 0), ==, VERDICT_CONVERGING);
+    g_assert_cmpint(round_verdict(1000, 949, 0), ==, VERDICT_CONVERGING);
+    g_assert_cmpint(round_verdict(1000, 950, 0), ==, VERDICT_STALLED);
+    g_assert_cmpint(round_verdict(1000, 1050, 0), ==, VERDICT_STALLED);
+    g_assert_cmpint(round_verdict(1000, 1051, 0), ==, VERDICT_DIVERGING);
+    g_assert_cmpint(round_verdict(1000, 2000, 2000), ==, VERDICT_CONVERGING);
+    g_assert_cmpint(round_verdict(0, 0, 0), ==, VERDICT_CONVERGING);
+}
+
+static struct migrate_round
+sum_of(const GArray *rounds)
+{
+    struct migrate_round sum = { 0 };
+
+    for (unsigned i = 0; i < rounds->len; i++) {
+        const struct migrate_round *r = &g_array_index(rounds, struct migrate_round, i);
+        sum.duration_us += r->duration_us;
+        sum.pages_zero += r->pages_zero;
+        sum.pages_normal += r->pages_normal;
+        sum.pages_delta += r->pages_delta;
+        sum.pages_same += r->pages_same;
+        sum.pages_compressed += r->pages_compressed;
+        sum.bytes += r->bytes;
+        sum.ram_bytes += r->ram_bytes;
+        sum.fresh_pages += r->fresh_pages;
+        sum.writes += r->writes;
+    }
+    return sum;
+}
+
+/* However many there were, the sums stay, and the first and the newest are told apart. */
+static void
+old_rounds_are_summed_up(void)
+{
+    g_autoptr(GArray) rounds = g_array_new(FALSE, TRUE, sizeof(struct migrate_round));
+    struct migrate_round before = { 0 }, after;
+    unsigned count = 5 * MIGRATE_ROUNDS / 2;
+
+    for (unsigned i = 1; i <= count; i++) {
+        struct migrate_round r = { .number = i, .last = i, .duration_us = i, .bytes = 7 * i, .pages_zero = i % 3,
+                                   .fresh_pages = i % 5, .writes = i, .dirty_start = i, .dirty_end = i + 1 };
+        rounds_fold(rounds);
+        g_array_append_val(rounds, r);
+        before.duration_us += i;
+        before.bytes += 7 * (uint64_t)i;
+        before.pages_zero += i % 3;
+        before.fresh_pages += i % 5;
+        before.writes += i;
+        g_assert_cmpuint(rounds->len, <=, MIGRATE_ROUNDS);
+    }
+    after = sum_of(rounds);
+    g_assert_cmpuint(after.duration_us, ==, before.duration_us);
+    g_assert_cmpuint(after.bytes, ==, before.bytes);
+    g_assert_cmpuint(after.pages_zero, ==, before.pages_zero);
+    g_assert_cmpuint(after.fresh_pages, ==, before.fresh_pages);
+    g_assert_cmpuint(after.writes, ==, before.writes);
+    g_assert_cmpuint(g_array_index(rounds, struct migrate_round, 0).last, ==, 1);
+    for (unsigned i = 1; i < rounds->len; i++) {
+        const struct migrate_round *a = &g_array_index(rounds, struct migrate_round, i - 1), *b = a + 1;
+        g_assert_cmpuint(b->number, ==, a->last + 1);
+        g_assert_cmpuint(b->dirty_start, ==, a->dirty_end);
+    }
+    g_assert_cmpuint(g_array_index(rounds, struct migrate_round, rounds->len - 1).last, ==, count);
+}
+
+/* --- against the totals ----------------------------------------------------------------------------------------- */
+
+static uint64_t
+total_pages(const struct guest_map *map)
+{
+    uint64_t pages = 0;
+
+    for (unsigned i = 0; i < map->blocks->len; i++)
+        pages += ((const struct block *)map->blocks->pdata[i])->page_count;
+    return pages;
+}
+
+static void
+assert_rounds(const struct migrate_record *r)
+{
+    struct migrate_round sum = sum_of(r->rounds);
+    const struct migrate_info *i = &r->info;
+
+    g_assert_cmpuint(r->rounds->len, ==, i->dirty_syncs);
+    g_assert_cmpuint(sum.bytes, ==, i->bytes);
+    g_assert_cmpuint(sum.ram_bytes, ==, i->precopy_bytes + i->downtime_bytes);
+    g_assert_cmpuint(sum.pages_zero, ==, i->pages_zero);
+    g_assert_cmpuint(sum.pages_normal, ==, i->pages_normal);
+    g_assert_cmpuint(sum.pages_compressed, ==, i->compress_pages);
+    g_assert_cmpuint(sum.pages_delta + sum.pages_same + i->xbzrle_overflows, ==, i->xbzrle_pages);
+    for (unsigned n = 0; n < r->rounds->len; n++) {
+        const struct migrate_round *a = &g_array_index(r->rounds, struct migrate_round, n);
+        bool last = n + 1 == r->rounds->len;
+
+        g_assert_cmpuint(a->number, ==, n + 1);
+        g_assert_false(a->open);
+        g_assert_cmpint(a->verdict, ==, last ? VERDICT_LAST : round_verdict(a->dirty_start, a->dirty_end,
+                                                                             a->fits_bytes));
+        if (last)
+            break;
+        g_assert_cmpuint(a[1].dirty_start, ==, a->dirty_end);
+        g_assert_cmpuint(a[1].start_us, ==, a->start_us + a->duration_us);
+    }
+}
+
+static void
+assert_shares(const struct migrate_record *r, const struct guest_map *map)
+{
+    uint64_t pages = 0, zero = 0, sent = 0, remaining = 0;
+
+    for (unsigned i = 0; i < r->shares->len; i++) {
+        const struct migrate_share *s = &g_array_index(r->shares, struct migrate_share, i);
+        pages += s->pages;
+        zero += s->zero;
+        sent += s->sent;
+        remaining += s->remaining;
+    }
+    g_assert_cmpuint(pages, ==, total_pages(map));
+    g_assert_cmpuint(zero, ==, r->info.pages_zero);
+    g_assert_cmpuint(sent, ==, r->info.pages_zero + r->info.pages_normal + r->info.compress_pages
+                     + r->info.xbzrle_pages - r->info.xbzrle_overflows);
+    g_assert_cmpuint(remaining, ==, 0);
+}
+
+static uint64_t
+parts_sum(const struct migrate_record *r)
+{
+    uint64_t us = 0;
+
+    for (unsigned i = 0; i < r->parts->len; i++)
+        us += g_array_index(r->parts, struct migrate_part, i).us;
+    return us;
+}
+
+static bool
+has_part(const struct migrate_record *r, const char *name)
+{
+    for (unsigned i = 0; i < r->parts->len; i++)
+        if (g_str_equal(g_array_index(r->parts, struct migrate_part, i).name, name))
+            return true;
+    return false;
+}
+
+static void
+assert_path(const struct migrate_record *r, const char *wanted)
+{
+    g_autoptr(GString) path = g_string_new(NULL);
+    uint64_t at = 0;
+
+    for (unsigned i = 0; i < r->path->len; i++) {
+        const struct migrate_step *s = &g_array_index(r->path, struct migrate_step, i);
+        g_string_append_printf(path, "%s%s", i ? " " : "", migrate_state_name(s->state));
+        g_assert_cmpuint(s->at_us, >=, at);
+        at = s->at_us;
+    }
+    g_assert_cmpstr(path->str, ==, wanted);
+}
+
+/* Pages are cut out of runs where ranges begin and end, and belong to them alone. */
+static void
+move_and_check(void (*prepare)(struct pair *p))
+{
+    static const char *const parts[] = { "stop vCPUs", "drain", "last sync", "last RAM", "save fake-device 0", "flush",
+                                         "destination load", "description", "answer" };
+    struct pair p;
+
+    pair_init(&p, MIDDLE, 20);
+    fake_fill(&p.from.fake, 31);
+    fake_run(&p.from.fake);
+    prepare(&p);
+    g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
+    pair_start(&p, uri, uri);
+    PAIR_WAIT(&p, p.from.passes >= 3);
+    atomic_store(&p.from.fake.held, false);
+    atomic_store(&p.parameters.max_bandwidth, 0);
+    atomic_store(&p.parameters.downtime_limit, 300);
+    PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+    pair_assert_moved(&p);
+    struct migrate_record *from = session_record(p.from.session), *to = session_record(p.to.session);
+    assert_rounds(from);
+    assert_shares(from, p.from.fake.map);
+    assert_path(from, "setup active device completed");
+    assert_path(to, "setup active device completed");
+    for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++)
+        g_assert_true(has_part(from, parts[i]));
+    g_assert_cmpuint(parts_sum(from), ==, from->stopped_us);
+    g_assert_cmpuint(from->stopped_us, ==, from->info.downtime_us);
+    g_assert_true(has_part(to, "last RAM") && has_part(to, "load fake-device 0") && has_part(to, "start vCPUs"));
+    g_assert_cmpuint(parts_sum(to), ==, to->stopped_us);
+    struct migrate_record *copy = migrate_record_copy(from);
+    migrate_record_free(from);
+    assert_rounds(copy);
+    migrate_record_free(copy);
+    migrate_record_free(to);
+    pair_release(&p);
+}
+
+static void
+narrow(struct pair *p)
+{
+    atomic_store(&p->from.fake.held, true);
+    atomic_store(&p->parameters.downtime_limit, 1);
+    atomic_store(&p->parameters.max_bandwidth, 20 * MIB);
+}
+
+static void
+with_differences(struct pair *p)
+{
+    narrow(p);
+    atomic_store(&p->capabilities.xbzrle, true);
+}
+
+static void
+with_compression(struct pair *p)
+{
+    narrow(p);
+    atomic_store(&p->capabilities.compress, true);
+}
+
+static void
+rounds_add_up_to_the_totals(void)
+{
+    move_and_check(narrow);
+}
+
+static void
+differences_add_up_too(void)
+{
+    move_and_check(with_differences);
+}
+
+static void
+compressed_pages_add_up_too(void)
+{
+    move_and_check(with_compression);
+}
+
+/* --- pieces ----------------------------------------------------------------------------------------------------- */
+
+/* Odd borders, one range over the block's end, one block without any. */
+static void
+odd_ranges(void *self, GArray *ranges)
+{
+    const struct fake *f = self;
+    const struct block *b0 = f->map->blocks->pdata[0], *b2 = f->map->blocks->pdata[2];
+    const struct migrate_range list[] = {
+        { b2, 100, 1000000, 1, 3 }, { b0, 3, 1, 0, 0 }, { b0, 4, 67, 0, 1 }, { b0, 200, 7, -1, 2 },
+    };
+
+    g_array_append_vals(ranges, list, G_N_ELEMENTS(list));
+}
+
+static void
+pieces_cover_all_memory_once(void)
+{
+    struct pair p;
+    struct pieces pieces;
+    uint64_t at = 0, total = 0, left;
+    const struct block *block = NULL;
+
+    pair_init(&p, MIDDLE, 0);
+    struct migrate_guest guest = { .self = &p.from.fake, .map = p.from.fake.map, .ranges = odd_ranges };
+    pieces_init(&pieces, &guest, 0);
+    for (unsigned i = 0; i < pieces.list->len; i++) {
+        const struct migrate_range *r = &g_array_index(pieces.list, struct piece, i).range;
+        if (r->block != block)
+            at = 0;
+        block = r->block;
+        g_assert_cmpuint(r->first, ==, at);
+        at += r->count;
+        total += r->count;
+    }
+    g_assert_cmpuint(total, ==, total_pages(guest.map));
+    for (unsigned b = 0; b < guest.map->blocks->len; b++)
+        for (uint64_t page = 0; page < 250; page++) {
+            const struct piece *found = pieces_find(&pieces, guest.map->blocks->pdata[b], page, &left);
+            g_assert_true(found->range.block == guest.map->blocks->pdata[b]);
+            g_assert_cmpuint(page, >=, found->range.first);
+            g_assert_cmpuint(left, ==, found->range.first + found->range.count - page);
+        }
+    g_assert_cmpint(pieces_find(&pieces, guest.map->blocks->pdata[0], 70, &left)->range.cpu, ==, 1);
+    g_assert_cmpint(pieces_find(&pieces, guest.map->blocks->pdata[0], 71, &left)->range.cpu, ==, -1);
+    pieces_release(&pieces);
+    pair_release(&p);
+}
+
+/* What was set, taken and set again, by hand. */
+static void
+a_page_dirtied_again_counts_again(void)
+{
+    struct pair p;
+    struct pieces pieces;
+    uint64_t remaining, left, taken;
+
+    pair_init(&p, MIDDLE, 0);
+    struct hub *hub = p.from.fake.hub;
+    struct migrate_guest guest = { .self = &p.from.fake, .map = p.from.fake.map, .ranges = odd_ranges };
+    struct block *b = guest.map->blocks->pdata[0];
+    struct subscriber *subscriber = hub_subscribe(hub, "test", NULL);
+    pieces_init(&pieces, &guest, 0);
+    hub_mark(hub, b, 2, 70);
+    g_assert_cmpuint(pieces_sync(&pieces, subscriber, &remaining), ==, 70);
+    g_assert_cmpuint(remaining, ==, 70);
+    struct piece *one = pieces_find(&pieces, b, 4, &left);
+    g_assert_cmpuint(one->remaining, ==, 67);
+    g_assert_true(hub_clear(hub, subscriber, b, 4, 10, &taken, NULL));
+    one->taken += taken;
+    hub_mark(hub, b, 4, 5);
+    g_assert_cmpuint(pieces_sync(&pieces, subscriber, &remaining), ==, 5);
+    g_assert_cmpuint(remaining, ==, 65);
+    pieces_period(&pieces, 1000);
+    g_assert_cmpuint(one->period_fresh, ==, 72);
+    pieces_release(&pieces);
+    hub_unsubscribe(hub, subscriber);
+    pair_release(&p);
+}
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    main_thread_claim();
+    g_test_add_func("/record/a-round-is-judged-by-what-remains", a_round_is_judged_by_what_remains);
+    g_test_add_func("/record/old-rounds-are-summed-up", old_rounds_are_summed_up);
+    g_test_add_func("/record/pieces-cover-all-memory-once", pieces_cover_all_memory_once);
+    g_test_add_func("/record/a-page-dirtied-again-counts-again", a_page_dirtied_again_counts_again);
+    g_test_add_func("/record/rounds-add-up-to-the-totals", rounds_add_up_to_the_totals);
+    g_test_add_func("/record/differences-add-up-too", differences_add_up_too);
+    g_test_add_func("/record/compressed-pages-add-up-too", compressed_pages_add_up_too);
+    return g_test_run();
+}

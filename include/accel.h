@@ -47,10 +47,10 @@ struct accel_class {
     /* The dirty log; functions may be NULL. */
     struct dirty_source (*dirty_source)(struct accel *a);
     /* Guest memory that comes and goes, while vCPUs are parked and nobody collects; NULL: nothing is to be done, there
-     * is always room.  'added' is one section in the map already; 'removed' all of a block that is still there. */
+     * is always room.  'changed' is told what the guest finds from now on (guest_map_view); it follows, with what was
+     * written so far kept for the next collection, or all stays as it was. */
     bool (*memory_room)(struct accel *a, GError **error);
-    bool (*memory_added)(struct accel *a, const struct section *s, GError **error);
-    bool (*memory_removed)(struct accel *a, const struct block *b, GError **error);
+    bool (*memory_changed)(struct accel *a, const GArray *view, GError **error);
     /* The hub exists only after the accelerator: told once, before vCPUs run.  May be NULL. */
     void (*set_hub)(struct accel *a, struct hub *hub);
     /* Puts a vCPU into its first state.  Also resets local APIC, events, FPU; vCPU 0's call resets the interrupt

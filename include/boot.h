@@ -14,6 +14,14 @@
 #define LAYOUT_LOW_END    (3 * GIB)
 #define LAYOUT_HIGH_START (4 * GIB)
 
+/* PC interrupt controllers: Intel 82093AA 3.0 and Intel SDM 3A, 10.4.1. */
+#define LAYOUT_IO_APIC_GPA    UINT32_C(0xfec00000)
+#define LAYOUT_LOCAL_APIC_GPA UINT32_C(0xfee00000)
+enum { LAYOUT_APIC_SIZE = 4096 };
+/* Where the ACPI tables are: ACPI 6.4, 5.2.5.1, the RSDP is searched from here to 0xfffff.  The guest cannot write
+ * there. */
+enum { LAYOUT_ACPI_GPA = 0xe0000, LAYOUT_ACPI_SIZE = 0x20000 };
+
 struct cpu_segment {
     uint16_t selector;
     uint64_t base;

@@ -21,6 +21,9 @@ void bus_free(struct bus *bus);
 /* Claims [base, base + length).  Error STATE if part of it is taken, naming both.  Main only, before vCPUs run. */
 bool bus_claim(struct bus *bus, enum bus_space space, uint64_t base, uint64_t length, const char *name,
                const struct bus_ops *ops, void *device, GError **error);
+/* All that is claimed, by rising base.  Main. */
+void bus_each(const struct bus *bus, enum bus_space space,
+              void (*tell)(void *self, const char *name, uint64_t base, uint64_t length), void *self);
 /* Nobody there: reads all ones, writes are dropped.  vCPU threads, frozen map. */
 uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t address, unsigned size);
 void bus_write(struct bus *bus, enum bus_space space, uint64_t address, unsigned size, uint64_t value);

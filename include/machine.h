@@ -148,6 +148,9 @@ bool machine_ask_outcome(struct machine *m, void (*done)(void *self, enum migrat
 const struct topology_final *machine_topology(const struct machine *m);     /* NULL in preconfig */
 const struct guest_map *machine_map(const struct machine *m);               /* NULL in preconfig */
 struct run *machine_run(struct machine *m);                                 /* NULL in preconfig */
+const struct bus *machine_bus(const struct machine *m);                     /* NULL in preconfig */
+/* What the accelerator tells of itself: a{sv}, floating; NULL in preconfig. */
+GVariant *machine_accel_facts(struct machine *m);
 struct serial *machine_serial(struct machine *m);                           /* NULL in preconfig */
 /* Parameters: of the running guest, or the initial ones. */
 bool machine_workload_set(struct machine *m, const struct values *v, GError **error);

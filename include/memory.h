@@ -131,18 +131,27 @@ bool page_is_zero(const uint8_t *page);
 
 /* --- the guest physical map ------------------------------------------------------------------------------------- */
 
-/* One contiguous piece of guest physical RAM. */
+enum section_kind {
+    SECTION_RAM,
+    SECTION_ROM,                    /* RAM that the guest reads at once, and whose writes go to the bus */
+    SECTION_DEVICE,                 /* every access goes to the bus */
+};
+
+/* One contiguous piece of guest physical address space. */
 struct section {
-    uint64_t gpa, size;             /* bytes, page aligned */
-    struct block *block;            /* borrowed from the map */
+    uint64_t gpa, size;             /* bytes; page aligned but for a device's */
+    struct block *block;            /* borrowed from the map; NULL for a device */
     uint64_t offset;                /* in the block */
     int node;                       /* guest node, or -1 without NUMA */
+    enum section_kind kind;
+    const char *name;               /* of what covers RAM; static; NULL for plain RAM */
 };
 
 /* Owns its blocks.  Frozen while vCPUs run or a migration lives: readers need no lock. */
 struct guest_map {
     GPtrArray *blocks;              /* struct block *, in creation order */
     GArray *sections;               /* struct section, by rising gpa, never overlapping; one a node and piece */
+    GArray *covers;                 /* struct section: ROM and devices, each over all that came before and over RAM */
     uint64_t device_base, device_size;      /* where memory devices may lie; 0: nowhere */
     int lost_fd;                    /* eventfd, readable once a page of a block was lost */
 };
@@ -156,6 +165,13 @@ void guest_map_take_block(struct guest_map *map, struct block *b);
 struct block *guest_map_find_block(const struct guest_map *map, const char *name);
 /* Adds RAM; the caller keeps to the rules above. */
 void guest_map_add(struct guest_map *map, const struct section *s);
+/* Makes RAM in [gpa, gpa + size) read-only to the guest; what is no RAM there stays as it is.  'name' is static. */
+void guest_map_protect(struct guest_map *map, const char *name, uint64_t gpa, uint64_t size);
+/* Lets a device answer in [gpa, gpa + size), whatever lies below.  'name' is static. */
+void guest_map_cover(struct guest_map *map, const char *name, uint64_t gpa, uint64_t size);
+/* What the guest finds: an array of struct section by rising gpa, never overlapping, each as it is in the map or a
+ * part of that.  'without' (may be NULL) is left out.  Caller unrefs. */
+GArray *guest_map_view(const struct guest_map *map, const struct block *without);
 /* Takes a block and its sections out again and returns it; the places of those behind it fall by one. */
 struct block *guest_map_remove_block(struct guest_map *map, struct block *b);
 /* The section that holds 'gpa', or NULL.  Any thread while frozen. */

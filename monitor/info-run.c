@@ -166,55 +166,6 @@ cpus_print(GVariant *tree, GString *out)
     print_default(tree, out);
 }
 
-/* --- kvm -------------------------------------------------------------------------------------------------------- */
-
-/* In preconfig: what the choice comes to here, by trying it.  '*ret_default' is NULL if it was made by name. */
-static bool
-kvm_would_run(const struct definition *d, char **ret_default)
-{
-    g_autoptr(GError) error = NULL;
-    bool works;
-
-    *ret_default = NULL;
-    if (d->accel == ACCEL_SYNTHETIC)
-        return false;
-    works = accel_kvm.probe(&error);
-    if (d->accel == ACCEL_AUTO)
-        *ret_default = works ? g_strdup("the first accelerator that works: kvm")
-                             : g_strdup_printf("the first accelerator that works: synthetic, as kvm does not: %s",
-                                               error->message);
-    return works;
-}
-
-static GVariant *
-kvm_get(struct monitor *m, const struct values *args, GError **error)
-{
-    const char *accel = machine_accel(m->machine);
-    g_autofree char *by_default = NULL;
-    GVariantBuilder tree;
-    bool enabled;
-
-    if (accel)
-        enabled = strcmp(accel, accel_kvm.name) == 0;
-    else
-        enabled = kvm_would_run(machine_definition(m->machine), &by_default);
-    g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
-    g_variant_builder_add(&tree, "{sv}", "enabled", g_variant_new_boolean(enabled));
-    if (by_default)
-        g_variant_builder_add(&tree, "{sv}", "default", text_variant(by_default));
-    return g_variant_builder_end(&tree);
-}
-
-static void
-kvm_print(GVariant *tree, GString *out)
-{
-    gboolean enabled = FALSE;
-
-    g_variant_lookup(tree, "enabled", "b", &enabled);
-    g_string_append_printf(out, "kvm support: %s\n", enabled ? "enabled" : "disabled");
-    print_default(tree, out);
-}
-
 /* --- ramblock --------------------------------------------------------------------------------------------------- */
 
 static GVariant *
@@ -315,7 +266,6 @@ serial_print(GVariant *tree, GString *out)
 const struct info_item info_run_items[] = {
     { "status", "show whether the guest runs", WHEN_ALWAYS, NULL, status_get, status_print },
     { "cpus", "show the CPUs and their threads", WHEN_ALWAYS, cpus_args, cpus_get, cpus_print },
-    { "kvm", "show whether KVM runs the guest", WHEN_ALWAYS, NULL, kvm_get, kvm_print },
     { "ramblock", "show the blocks that RAM is made of", WHEN_ALWAYS, NULL, ramblock_get, ramblock_print },
     { "workload", "show what the workload guest has done", WHEN_ALWAYS, NULL, info_workload_get,
       info_workload_print },

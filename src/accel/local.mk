@@ -13,9 +13,14 @@ testsuite_unit_test_synthetic_SOURCES = testsuite/unit/test-synthetic.c
 
 libnumon_a_SOURCES += src/accel/kvm/kvm-private.h src/accel/kvm/chips.c src/accel/kvm/cpuid.c \
 	src/accel/kvm/dirty.c src/accel/kvm/fault.c src/accel/kvm/kvm.c src/accel/kvm/msr.c src/accel/kvm/nap.c \
-	src/accel/kvm/reset.c src/accel/kvm/slots.c src/accel/kvm/state.c src/accel/kvm/time.c src/accel/kvm/vcpu.c
+	src/accel/kvm/plan.c src/accel/kvm/reset.c src/accel/kvm/slots.c src/accel/kvm/state.c src/accel/kvm/time.c src/accel/kvm/vcpu.c
 unit_programs += testsuite/unit/test-kvm
 testsuite_unit_test_kvm_SOURCES = testsuite/unit/test-kvm.c testsuite/unit/kvm-bench.c \
+	testsuite/unit/kvm-bench.h
+unit_programs += testsuite/unit/test-slots
+testsuite_unit_test_slots_SOURCES = testsuite/unit/test-slots.c
+unit_programs += testsuite/unit/test-kvm-map
+testsuite_unit_test_kvm_map_SOURCES = testsuite/unit/test-kvm-map.c testsuite/unit/kvm-bench.c \
 	testsuite/unit/kvm-bench.h
 unit_programs += testsuite/unit/test-kvm-dirty
 testsuite_unit_test_kvm_dirty_SOURCES = testsuite/unit/test-kvm-dirty.c testsuite/unit/kvm-bench.c \

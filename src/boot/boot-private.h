@@ -16,14 +16,10 @@ enum {
     BOOT_COMMAND_GPA    = 0x9000,       /* command line; 0x8000 is the workload guest's trampoline */
     BOOT_COMMAND_SIZE   = 4096,         /* with its NUL */
     BOOT_LOW_RAM_END    = 0x9fc00,      /* where a PC's extended BIOS data area begins (640 KiB - 1 KiB) */
-    BOOT_ACPI_GPA       = 0xe0000,      /* ACPI 6.4, 5.2.5.1: the RSDP is searched from here to 0xfffff */
-    BOOT_ACPI_END       = 0x100000,
+    BOOT_ACPI_GPA       = LAYOUT_ACPI_GPA,
+    BOOT_ACPI_END       = LAYOUT_ACPI_GPA + LAYOUT_ACPI_SIZE,
     BOOT_HIGH_RAM       = 0x100000,     /* kernels may lie from here on */
 };
-
-/* PC interrupt controllers: Intel 82093AA 3.0 and Intel SDM 3A, 10.4.1. */
-#define IO_APIC_GPA     UINT32_C(0xfec00000)
-#define LOCAL_APIC_GPA  UINT32_C(0xfee00000)
 
 /* --- kernel files ----------------------------------------------------------------------------------------------- */
 

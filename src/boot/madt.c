@@ -68,12 +68,12 @@ madt_build(const struct topology_final *topology)
     GByteArray *table = acpi_table_begin("APIC", MADT_REVISION, sizeof(struct madt));
     struct madt *madt = (struct madt *)table->data;
 
-    madt->local_apic = GUINT32_TO_LE(LOCAL_APIC_GPA);
+    madt->local_apic = GUINT32_TO_LE(LAYOUT_LOCAL_APIC_GPA);
     madt->flags = GUINT32_TO_LE(PC_COMPATIBLE);
     for (unsigned cpu = 0; cpu < topology->smp.cpus; cpu++)
         add_cpu(table, smp_apic_id(&topology->smp, cpu), cpu);
     APPEND(table, (struct madt_io_apic) {
-        IO_APIC, sizeof(struct madt_io_apic), 0, 0, GUINT32_TO_LE(IO_APIC_GPA), 0,
+        IO_APIC, sizeof(struct madt_io_apic), 0, 0, GUINT32_TO_LE(LAYOUT_IO_APIC_GPA), 0,
     });
     APPEND(table, (struct madt_override) {
         OVERRIDE, sizeof(struct madt_override), 0, TIMER_SOURCE, GUINT32_TO_LE(TIMER_INTERRUPT), 0,

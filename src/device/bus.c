@@ -97,6 +97,17 @@ bus_claim(struct bus *bus, enum bus_space space, uint64_t base, uint64_t length,
     return true;
 }
 
+void
+bus_each(const struct bus *bus, enum bus_space space,
+         void (*tell)(void *self, const char *name, uint64_t base, uint64_t length), void *self)
+{
+    for (unsigned i = 0; i < bus->claims[space]->len; i++) {
+        const struct claim *c = &g_array_index(bus->claims[space], struct claim, i);
+
+        tell(self, c->name, c->base, c->length);
+    }
+}
+
 uint64_t
 bus_read(struct bus *bus, enum bus_space space, uint64_t address, unsigned size)
 {

@@ -92,6 +92,18 @@ let_go(struct machine *m)
         machine_reset_if_wanted(m);
 }
 
+/* The accelerator follows the map, without a block that is about to go. */
+static bool
+follow(struct parts *p, const struct block *without, GError **error)
+{
+    g_autoptr(GArray) view = NULL;
+
+    if (!p->class->memory_changed)
+        return true;
+    view = guest_map_view(p->map, without);
+    return p->class->memory_changed(p->accel, view, error);
+}
+
 static bool
 attach(void *self, GError **error)
 {
@@ -100,8 +112,7 @@ attach(void *self, GError **error)
 
     guest_map_take_block(parts->map, p->block);
     machine_map_device(parts->map, p->block, &p->place, parts->topology.node_count > 0);
-    if (!parts->class->memory_added ||
-        parts->class->memory_added(parts->accel, guest_map_find(parts->map, p->place.addr), error))
+    if (follow(parts, NULL, error))
         return true;
     guest_map_remove_block(parts->map, p->block);
     return false;
@@ -113,7 +124,7 @@ detach(void *self, GError **error)
     struct plug *p = self;
     struct parts *parts = p->machine->parts;
 
-    if (parts->class->memory_removed && !parts->class->memory_removed(parts->accel, p->block, error))
+    if (!follow(parts, p->block, error))
         return false;
     guest_map_remove_block(parts->map, p->block);
     return true;

@@ -338,6 +338,25 @@ machine_map(const struct machine *m)
     return m->parts ? m->parts->map : NULL;
 }
 
+const struct bus *
+machine_bus(const struct machine *m)
+{
+    return m->parts ? m->parts->bus : NULL;
+}
+
+GVariant *
+machine_accel_facts(struct machine *m)
+{
+    GVariantBuilder dict;
+
+    if (!m->parts)
+        return NULL;
+    g_variant_builder_init(&dict, G_VARIANT_TYPE_VARDICT);
+    if (m->parts->class->inform)
+        m->parts->class->inform(m->parts->accel, &dict);
+    return g_variant_builder_end(&dict);
+}
+
 struct run *
 machine_run(struct machine *m)
 {

@@ -179,6 +179,7 @@ machine_make_map(const struct definition *d, const struct topology_final *t, str
     struct device_room room = definition_device_room(d);
     bool ok = make_all(&k, t, error) && make_devices(&k, t->node_count > 0, error);
 
+    guest_map_protect(k.map, "acpi-tables", LAYOUT_ACPI_GPA, LAYOUT_ACPI_SIZE);
     k.map->device_base = room.base;
     k.map->device_size = room.size;
     *ret_warning = k.warning;

@@ -46,6 +46,10 @@ make_accel(struct parts *p, struct machine *m, GError **error)
     p->class = parts_choose_accel(m->definition, &p->accel_reason, error);
     if (!p->class)
         return false;
+    if (!p->class->lays_out_workload) {
+        guest_map_cover(p->map, "ioapic", LAYOUT_IO_APIC_GPA, LAYOUT_APIC_SIZE);
+        guest_map_cover(p->map, "apic", LAYOUT_LOCAL_APIC_GPA, LAYOUT_APIC_SIZE);
+    }
     p->accel = p->class->create(&setup, error);
     if (!p->accel)
         return false;

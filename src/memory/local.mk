@@ -11,6 +11,7 @@ libnumon_a_SOURCES += src/memory/map.c
 libnumon_a_SOURCES += src/memory/open.c
 libnumon_a_SOURCES += src/memory/populate.c
 libnumon_a_SOURCES += src/memory/usage.c
+libnumon_a_SOURCES += src/memory/view.c
 libnumon_a_SOURCES += src/memory/zero.c
 unit_programs += testsuite/unit/test-memory
 testsuite_unit_test_memory_SOURCES = testsuite/unit/test-memory.c

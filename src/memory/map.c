@@ -18,6 +18,7 @@ guest_map_new(void)
 
     map->blocks = g_ptr_array_new_with_free_func(free_block);
     map->sections = g_array_new(FALSE, FALSE, sizeof(struct section));
+    map->covers = g_array_new(FALSE, FALSE, sizeof(struct section));
     map->lost_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return map;
 }
@@ -28,6 +29,7 @@ guest_map_free(struct guest_map *map)
     if (!map)
         return;
     g_array_unref(map->sections);
+    g_array_unref(map->covers);
     g_ptr_array_unref(map->blocks);
     close_fd(&map->lost_fd);
     g_free(map);
@@ -54,13 +56,20 @@ guest_map_find_block(const struct guest_map *map, const char *name)
     return NULL;
 }
 
+static void
+remove_of_block(GArray *sections, const struct block *b)
+{
+    for (unsigned i = sections->len; i-- > 0;) {
+        if (g_array_index(sections, struct section, i).block == b)
+            g_array_remove_index(sections, i);
+    }
+}
+
 struct block *
 guest_map_remove_block(struct guest_map *map, struct block *b)
 {
-    for (unsigned i = map->sections->len; i-- > 0;) {
-        if (g_array_index(map->sections, struct section, i).block == b)
-            g_array_remove_index(map->sections, i);
-    }
+    remove_of_block(map->sections, b);
+    remove_of_block(map->covers, b);
     g_ptr_array_steal_index(map->blocks, b->index);
     for (unsigned i = b->index; i < map->blocks->len; i++)
         ((struct block *)map->blocks->pdata[i])->index = i;

@@ -16,9 +16,10 @@ log_stop(void *self)
     struct kvm *k = self;
 
     k->logging = false;
+    g_array_set_size(k->kept, 0);
     for (unsigned i = 0; i < k->slot_count; i++)
         if (k->slots[i].block)
-            slot_set(k, i, 0);      /* a slot that goes on logging costs time and harms nothing */
+            slot_set(k, i, false);  /* a slot that goes on logging costs time and harms nothing */
 }
 
 static bool
@@ -34,7 +35,7 @@ log_start(void *self, GError **error)
             continue;
         s->log = s->log ? s->log : g_try_new(uint64_t, words);
         errno = ENOMEM;
-        if (!s->log || !slot_set(k, i, KVM_MEM_LOG_DIRTY_PAGES)) {
+        if (!s->log || !slot_set(k, i, true)) {
             int host_errno = errno;
 
             log_stop(k);
@@ -63,6 +64,33 @@ or_shifted(uint64_t *to, uint64_t first, const uint64_t *from, uint64_t pages)
     }
 }
 
+bool
+log_keep(struct kvm *k, unsigned slot, GError **error)
+{
+    struct kvm_slot *s = &k->slots[slot];
+    struct kvm_dirty_log log = { .slot = slot, .dirty_bitmap = s->log };
+    struct kvm_slot copy = *s;
+
+    if (kvm_ioctl(k->vm_fd, KVM_GET_DIRTY_LOG, &log) < 0)
+        return fail_host(error, errno, "cannot read which pages of '%s' were written", s->block->name);
+    copy.log = g_memdup2(s->log, WORDS_FOR(s->size / PAGE_SIZE) * sizeof *s->log);
+    g_array_append_val(k->kept, copy);
+    return true;
+}
+
+static void
+collect_kept(struct kvm *k, const struct block *block, uint64_t *words)
+{
+    for (unsigned i = k->kept->len; i-- > 0;) {
+        struct kvm_slot *s = &g_array_index(k->kept, struct kvm_slot, i);
+
+        if (s->block != block)
+            continue;
+        or_shifted(words, s->first_page, s->log, s->size / PAGE_SIZE);
+        g_array_remove_index_fast(k->kept, i);
+    }
+}
+
 static bool
 log_collect(void *self, struct block *block, uint64_t *words, GError **error)
 {
@@ -78,6 +106,7 @@ log_collect(void *self, struct block *block, uint64_t *words, GError **error)
             return fail_host(error, errno, "cannot read which pages of '%s' were written", block->name);
         or_shifted(words, s->first_page, s->log, s->size / PAGE_SIZE);
     }
+    collect_kept(k, block, words);
     return true;
 }
 

@@ -23,7 +23,14 @@ struct kvm_slot {
     uint64_t gpa, size;             /* bytes */
     struct block *block;            /* borrowed from the map */
     uint64_t first_page;            /* in the block */
+    bool readonly;                  /* writes of the guest go to the bus */
     uint64_t *log;                  /* what KVM_GET_DIRTY_LOG fills: WORDS_FOR(pages) words; NULL until logging */
+};
+
+struct slot_rules {
+    uint64_t most_size;             /* of a slot: bytes, whole pages */
+    unsigned limit;                 /* slots that KVM has */
+    bool readonly;                  /* KVM has read-only slots; else what is to be one is writable */
 };
 
 /* What a vCPU is made of, as it travels. */
@@ -81,7 +88,8 @@ struct kvm {
     const struct guest_map *map;    /* borrowed */
     struct kvm_slot *slots;
     unsigned slot_count;            /* those without block are free */
-    unsigned slot_limit;            /* KVM's */
+    struct slot_rules slot_rules;   /* KVM's */
+    GArray *kept;                   /* struct kvm_slot: logs of slots that have gone, not collected yet; hub's lock */
     bool logging;                   /* slots log writes; under the hub's lock */
     struct kvm_cpu *cpus;
     unsigned cpu_count;
@@ -111,19 +119,35 @@ struct kvm {
 int kvm_ioctl(int fd, unsigned long request, void *argument);
 int kvm_ioctl_number(int fd, unsigned long request, unsigned long argument);
 
+/* plan.c */
+/* What must become of the slots.  Slots that do not stand go before any comes. */
+struct slot_plan {
+    const struct kvm_slot *slots;   /* borrowed: those there are; without block they are free */
+    unsigned count;
+    bool *stands;                   /* by slot; a free one does not */
+    GArray *gains;                  /* struct kvm_slot without log: those that come */
+};
+/* Plans for a view of guest_map_view.  Error: LIMIT, and there is nothing to release. */
+bool slot_plan_make(struct slot_plan *plan, const struct kvm_slot *slots, unsigned count, const GArray *view,
+                    const struct slot_rules *rules, GError **error);
+void slot_plan_release(struct slot_plan *plan);
+
 /* slots.c */
-bool slots_add(struct kvm *k, const struct guest_map *map, GError **error);
+bool slots_init(struct kvm *k, const struct guest_map *map, GError **error);
 unsigned slots_used(const struct kvm *k);
 bool kvm_memory_room(struct accel *a, GError **error);
-bool kvm_memory_added(struct accel *a, const struct section *s, GError **error);
-bool kvm_memory_removed(struct accel *a, const struct block *b, GError **error);
+bool kvm_memory_changed(struct accel *a, const GArray *view, GError **error);
 void slots_free(struct kvm *k);
-/* KVM_SET_USER_MEMORY_REGION of one slot with these flags; false sets errno. */
-bool slot_set(struct kvm *k, unsigned index, uint32_t flags);
+/* The slots in use, aa{sv}: slot, gpa, size, block, offset, host, readonly, logging.  Floating. */
+GVariant *slots_tree(const struct kvm *k);
+/* KVM_SET_USER_MEMORY_REGION of one slot; false sets errno. */
+bool slot_set(struct kvm *k, unsigned index, bool logging);
 
 int kvm_slot_of(struct accel *a, uint64_t gpa);
 
 /* dirty.c */
+/* Reads what the guest wrote in a slot that is about to go, for the next collection of its block. */
+bool log_keep(struct kvm *k, unsigned slot, GError **error);
 struct dirty_source kvm_dirty_source(struct accel *a);
 
 /* vcpu.c */

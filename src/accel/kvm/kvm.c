@@ -223,7 +223,7 @@ kvm_create(const struct accel_setup *setup, GError **error)
     k->topology = setup->topology;
     k->clock_stops = setup->clock_stops;
     if (open_vm(k, error) && check_limits(k, setup, error) && prepare_vm(k, setup, error) &&
-        slots_add(k, setup->map, error) && chips_create(k, error)) {
+        slots_init(k, setup->map, error) && chips_create(k, error)) {
         learn(k, setup->map);
         if (create_cpus(k, setup, error) && msrs_list(k, error) && reset_capture(k, error)) {
             make_sections(k);
@@ -297,7 +297,8 @@ kvm_inform(struct accel *a, GVariantBuilder *dict)
     g_variant_builder_add(dict, "{sv}", "recommended-vcpus", g_variant_new_uint32(capability(k, KVM_CAP_NR_VCPUS)));
     g_variant_builder_add(dict, "{sv}", "max-vcpus", g_variant_new_uint32(capability(k, KVM_CAP_MAX_VCPUS)));
     g_variant_builder_add(dict, "{sv}", "slots", g_variant_new_uint32(slots_used(k)));
-    g_variant_builder_add(dict, "{sv}", "max-slots", g_variant_new_uint32(capability(k, KVM_CAP_NR_MEMSLOTS)));
+    g_variant_builder_add(dict, "{sv}", "max-slots", g_variant_new_uint32(k->slot_rules.limit));
+    g_variant_builder_add(dict, "{sv}", "slot-table", slots_tree(k));
     g_variant_builder_add(dict, "{sv}", "msrs", g_variant_new_uint32(k->msr_count));
     g_variant_builder_add(dict, "{sv}", "xsave-size", g_variant_new_uint32(k->xsave_size));
     g_variant_builder_add(dict, "{sv}", "tsc-khz", g_variant_new_uint64(k->tsc_khz));
@@ -312,8 +313,7 @@ const struct accel_class accel_kvm = {
     .destroy = kvm_destroy,
     .dirty_source = kvm_dirty_source,
     .memory_room = kvm_memory_room,
-    .memory_added = kvm_memory_added,
-    .memory_removed = kvm_memory_removed,
+    .memory_changed = kvm_memory_changed,
     .vcpu_reset = kvm_vcpu_reset,
     .vcpu_run = kvm_vcpu_run,
     .vcpu_settle = kvm_vcpu_settle,

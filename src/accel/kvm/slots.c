@@ -1,65 +1,27 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Memory slots: sections that follow each other in guest memory and in their block share one. */
+/* Memory slots: what KVM is told of guest memory.  plan.c says which must go and come when the map changes; here that
+ * is done, all of it or nothing: every slot that goes before any that comes, as KVM has no two slots overlap. */
 #include "kvm-private.h"
 
 #include <errno.h>
 #include <inttypes.h>
 
+enum { SLOTS_EVERYWHERE = 32 };     /* what a KVM has that does not tell (QEMU assumes the same) */
+/* KVM takes a little less than 2^31 pages (KVM_MEM_MAX_NR_PAGES); half of it keeps pieces aligned. */
+#define SLOT_SIZE_MOST ((UINT64_C(1) << 30) * PAGE_SIZE)
+
 bool
-slot_set(struct kvm *k, unsigned index, uint32_t flags)
+slot_set(struct kvm *k, unsigned index, bool logging)
 {
     const struct kvm_slot *s = &k->slots[index];
     struct kvm_userspace_memory_region region = {
-        .slot = index, .flags = flags, .guest_phys_addr = s->gpa, .memory_size = s->size,
+        .slot = index, .guest_phys_addr = s->gpa, .memory_size = s->size,
+        .flags = (logging ? KVM_MEM_LOG_DIRTY_PAGES : 0) | (s->readonly ? KVM_MEM_READONLY : 0),
         .userspace_addr = (uintptr_t)s->block->host + s->first_page * PAGE_SIZE,
     };
 
     return kvm_ioctl(k->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) == 0;
 }
-
-static bool
-continues(const struct kvm_slot *s, const struct section *next)
-{
-    return s->block == next->block && s->gpa + s->size == next->gpa &&
-           s->first_page * PAGE_SIZE + s->size == next->offset;
-}
-
-static void
-list_slots(struct kvm *k, const struct guest_map *map)
-{
-    k->slots = g_new0(struct kvm_slot, map->sections->len + BLOCKS_MAX);
-    for (unsigned i = 0; i < map->sections->len; i++) {
-        const struct section *s = &g_array_index(map->sections, struct section, i);
-
-        if (k->slot_count && continues(&k->slots[k->slot_count - 1], s)) {
-            k->slots[k->slot_count - 1].size += s->size;
-            continue;
-        }
-        k->slots[k->slot_count++] = (struct kvm_slot) {
-            .gpa = s->gpa, .size = s->size, .block = s->block, .first_page = s->offset / PAGE_SIZE,
-        };
-    }
-}
-
-bool
-slots_add(struct kvm *k, const struct guest_map *map, GError **error)
-{
-    int most = kvm_ioctl_number(k->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
-
-    list_slots(k, map);
-    most = most > 0 ? most : 32;            /* what every KVM has (QEMU assumes the same) */
-    k->slot_limit = (unsigned)most;
-    if (k->slot_count > (unsigned)most)
-        return fail(error, NUMON_ERROR_LIMIT, "cannot give the guest %u pieces of memory: KVM has %d slots here",
-                    k->slot_count, most);
-    for (unsigned i = 0; i < k->slot_count; i++)
-        if (!slot_set(k, i, 0))
-            return fail_host(error, errno, "cannot give the guest %" PRIu64 " bytes of '%s' at 0x%" PRIx64,
-                             k->slots[i].size, k->slots[i].block->name, k->slots[i].gpa);
-    return true;
-}
-
-/* --- memory that comes and goes ---------------------------------------------------------------------------------- */
 
 unsigned
 slots_used(const struct kvm *k)
@@ -77,32 +39,63 @@ kvm_memory_room(struct accel *a, GError **error)
     struct kvm *k = (struct kvm *)a;
     unsigned used = slots_used(k);
 
-    if (used < k->slot_limit)
+    if (used < k->slot_rules.limit)
         return true;
     return fail(error, NUMON_ERROR_LIMIT, "hypervisor has no free memory slots left: KVM gives %u here, %u are in use",
-                k->slot_limit, used);
+                k->slot_rules.limit, used);
 }
 
-bool
-kvm_memory_added(struct accel *a, const struct section *s, GError **error)
-{
-    struct kvm *k = (struct kvm *)a;
-    unsigned i = 0;
+/* --- a change of the map ------------------------------------------------------------------------------------------ */
 
-    if (!kvm_memory_room(a, error))
-        return false;
-    while (i < k->slot_count && k->slots[i].block)
-        i++;
-    k->slots[i] = (struct kvm_slot) {
-        .gpa = s->gpa, .size = s->size, .block = s->block, .first_page = s->offset / PAGE_SIZE,
-    };
-    if (k->logging)
-        k->slots[i].log = g_try_new(uint64_t, WORDS_FOR(s->size / PAGE_SIZE));
-    errno = ENOMEM;
-    if ((!k->logging || k->slots[i].log) && slot_set(k, i, k->logging ? KVM_MEM_LOG_DIRTY_PAGES : 0)) {
-        k->slot_count = MAX(k->slot_count, i + 1);
+/* Slots of the plan that have gone and come so far, to be taken back if the host refuses the next. */
+struct change {
+    struct kvm *kvm;
+    const struct slot_plan *plan;
+    struct kvm_slot *before;        /* owned: all slots as they were */
+    unsigned gone, come;            /* entries of 'before' looked at, of plan->gains done */
+    unsigned *places;               /* owned: by gain, its slot */
+};
+
+static bool
+goes(const struct change *c, unsigned i)
+{
+    return c->before[i].block && !c->plan->stands[i];
+}
+
+/* KVM forgets the slot; what numon knows of it stays in 'before'. */
+static bool
+take_slot(struct kvm *k, unsigned i, GError **error)
+{
+    uint64_t size = k->slots[i].size;
+
+    k->slots[i].size = 0;
+    if (slot_set(k, i, false)) {
+        k->slots[i] = (struct kvm_slot) { 0 };
         return true;
     }
+    k->slots[i].size = size;
+    return fail_host(error, errno, "cannot take %" PRIu64 " bytes at 0x%" PRIx64 " from the guest", size,
+                     k->slots[i].gpa);
+}
+
+static bool
+take_all(struct change *c, GError **error)
+{
+    for (; c->gone < c->plan->count; c->gone++)
+        if (goes(c, c->gone) && !take_slot(c->kvm, c->gone, error))
+            return false;
+    return true;
+}
+
+static bool
+give_slot(struct kvm *k, unsigned i, const struct kvm_slot *s, GError **error)
+{
+    k->slots[i] = *s;
+    errno = ENOMEM;
+    if (k->logging)
+        k->slots[i].log = g_try_new(uint64_t, WORDS_FOR(s->size / PAGE_SIZE));
+    if ((!k->logging || k->slots[i].log) && slot_set(k, i, k->logging))
+        return true;
     fail_host(error, errno, "cannot give the guest %" PRIu64 " bytes of '%s' at 0x%" PRIx64, s->size, s->block->name,
               s->gpa);
     g_free(k->slots[i].log);
@@ -110,26 +103,144 @@ kvm_memory_added(struct accel *a, const struct section *s, GError **error)
     return false;
 }
 
-bool
-kvm_memory_removed(struct accel *a, const struct block *b, GError **error)
+static bool
+give_all(struct change *c, GError **error)
 {
-    struct kvm *k = (struct kvm *)a;
+    unsigned at = 0;
 
-    for (unsigned i = 0; i < k->slot_count; i++) {
-        struct kvm_slot *s = &k->slots[i];
-        uint64_t size = s->size;
-
-        if (s->block != b)
-            continue;
-        s->size = 0;
-        if (!slot_set(k, i, 0)) {
-            s->size = size;
-            return fail_host(error, errno, "cannot take %" PRIu64 " bytes at 0x%" PRIx64 " from the guest", size, s->gpa);
-        }
-        g_free(s->log);
-        *s = (struct kvm_slot) { 0 };
+    for (; c->come < c->plan->gains->len; c->come++) {
+        while (c->kvm->slots[at].block)
+            at++;
+        if (!give_slot(c->kvm, at, &g_array_index(c->plan->gains, struct kvm_slot, c->come), error))
+            return false;
+        c->places[c->come] = at;
     }
     return true;
+}
+
+/* What cannot be taken back leaves the guest without memory that it had: the error says so. */
+static void
+take_back(struct change *c, GError **error)
+{
+    struct kvm *k = c->kvm;
+    bool whole = true;
+
+    while (c->come-- > 0) {
+        g_clear_pointer(&k->slots[c->places[c->come]].log, g_free);
+        whole = take_slot(k, c->places[c->come], NULL) && whole;
+    }
+    for (unsigned i = 0; i < c->gone; i++) {
+        if (!goes(c, i))
+            continue;
+        k->slots[i] = c->before[i];
+        whole = slot_set(k, i, k->logging) && whole;
+    }
+    if (!whole)
+        g_prefix_error(error, "the guest has lost memory, reset it: ");
+}
+
+/* Before anything is taken, as KVM forgets the log with the slot. */
+static bool
+keep_logs(const struct change *c, GError **error)
+{
+    for (unsigned i = 0; c->kvm->logging && i < c->plan->count; i++)
+        if (goes(c, i) && !log_keep(c->kvm, i, error))
+            return false;
+    return true;
+}
+
+static void
+forget_gone(const struct change *c)
+{
+    for (unsigned i = 0; i < c->plan->count; i++)
+        if (goes(c, i))
+            g_free(c->before[i].log);
+}
+
+static void
+make_room(struct kvm *k, unsigned count)
+{
+    k->slots = g_renew(struct kvm_slot, k->slots, count);
+    for (unsigned i = k->slot_count; i < count; i++)
+        k->slots[i] = (struct kvm_slot) { 0 };
+    k->slot_count = count;
+}
+
+static bool
+carry_out(struct kvm *k, const struct slot_plan *plan, GError **error)
+{
+    struct change c = {
+        .kvm = k, .plan = plan, .before = g_memdup2(k->slots, plan->count * sizeof *k->slots),
+        .places = g_new(unsigned, plan->gains->len + 1),
+    };
+    bool ok;
+
+    make_room(k, plan->count + plan->gains->len);
+    ok = keep_logs(&c, error);
+    if (ok) {
+        ok = take_all(&c, error) && give_all(&c, error);
+        if (ok)
+            forget_gone(&c);
+        else
+            take_back(&c, error);
+    }
+    while (k->slot_count && !k->slots[k->slot_count - 1].block)
+        k->slot_count--;
+    g_free(c.before);
+    g_free(c.places);
+    return ok;
+}
+
+/* Logs kept of blocks that the guest has no more. */
+static void
+forget_kept(struct kvm *k, const GArray *view)
+{
+    for (unsigned i = k->kept->len; i-- > 0;) {
+        const struct kvm_slot *s = &g_array_index(k->kept, struct kvm_slot, i);
+        bool there = false;
+
+        for (unsigned v = 0; v < view->len && !there; v++)
+            there = g_array_index(view, struct section, v).block == s->block;
+        if (!there)
+            g_array_remove_index_fast(k->kept, i);
+    }
+}
+
+bool
+kvm_memory_changed(struct accel *a, const GArray *view, GError **error)
+{
+    struct kvm *k = (struct kvm *)a;
+    struct slot_plan plan;
+    bool ok;
+
+    if (!slot_plan_make(&plan, k->slots, k->slot_count, view, &k->slot_rules, error))
+        return false;
+    ok = carry_out(k, &plan, error);
+    slot_plan_release(&plan);
+    if (ok)
+        forget_kept(k, view);
+    return ok;
+}
+
+static void
+kept_release(void *slot)
+{
+    g_free(((struct kvm_slot *)slot)->log);
+}
+
+bool
+slots_init(struct kvm *k, const struct guest_map *map, GError **error)
+{
+    g_autoptr(GArray) view = guest_map_view(map, NULL);
+    int most = kvm_ioctl_number(k->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
+
+    k->kept = g_array_new(FALSE, FALSE, sizeof(struct kvm_slot));
+    g_array_set_clear_func(k->kept, kept_release);
+    k->slot_rules = (struct slot_rules) {
+        .most_size = SLOT_SIZE_MOST, .limit = most > 0 ? (unsigned)most : SLOTS_EVERYWHERE,
+        .readonly = kvm_ioctl_number(k->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_READONLY_MEM) > 0,
+    };
+    return kvm_memory_changed((struct accel *)k, view, error);
 }
 
 void
@@ -138,6 +249,38 @@ slots_free(struct kvm *k)
     for (unsigned i = 0; i < k->slot_count; i++)
         g_free(k->slots[i].log);
     g_free(k->slots);
+    g_clear_pointer(&k->kept, g_array_unref);
+}
+
+static GVariant *
+slot_tree(const struct kvm *k, unsigned i)
+{
+    const struct kvm_slot *s = &k->slots[i];
+    GVariantBuilder dict;
+
+    g_variant_builder_init(&dict, G_VARIANT_TYPE_VARDICT);
+    g_variant_builder_add(&dict, "{sv}", "slot", g_variant_new_uint32(i));
+    g_variant_builder_add(&dict, "{sv}", "gpa", g_variant_new_uint64(s->gpa));
+    g_variant_builder_add(&dict, "{sv}", "size", g_variant_new_uint64(s->size));
+    g_variant_builder_add(&dict, "{sv}", "block", g_variant_new_string(s->block->name));
+    g_variant_builder_add(&dict, "{sv}", "offset", g_variant_new_uint64(s->first_page * PAGE_SIZE));
+    g_variant_builder_add(&dict, "{sv}", "host",
+                          g_variant_new_uint64((uintptr_t)s->block->host + s->first_page * PAGE_SIZE));
+    g_variant_builder_add(&dict, "{sv}", "readonly", g_variant_new_boolean(s->readonly));
+    g_variant_builder_add(&dict, "{sv}", "logging", g_variant_new_boolean(k->logging));
+    return g_variant_builder_end(&dict);
+}
+
+GVariant *
+slots_tree(const struct kvm *k)
+{
+    GVariantBuilder list;
+
+    g_variant_builder_init(&list, G_VARIANT_TYPE("aa{sv}"));
+    for (unsigned i = 0; i < k->slot_count; i++)
+        if (k->slots[i].block)
+            g_variant_builder_add_value(&list, slot_tree(k, i));
+    return g_variant_builder_end(&list);
 }
 
 int

@@ -37,5 +37,6 @@ DISTCLEANFILES += site.exp site.bak
 include testsuite/numon.numa/local.mk
 include testsuite/bench/local.mk
 include testsuite/numon.migrate/local.mk
+include testsuite/numon.kvm/local.mk
 include testsuite/numon.memory/local.mk
 include testsuite/fuzz/local.mk

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+EXTRA_DIST += testsuite/numon.kvm/map.exp

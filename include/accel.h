@@ -21,12 +21,13 @@ enum vcpu_exit {
 };
 
 struct accel_setup {
-    unsigned cpu_count;
-    const unsigned *apic_ids;       /* by CPU index */
+    unsigned cpu_slots;             /* a CPU goes by its slot: 0 to cpu_slots - 1 */
+    const uint64_t *cpus_present;   /* slots that have a CPU: words, borrowed as all below; NULL: all */
+    const unsigned *apic_ids;       /* by slot */
     struct guest_map *map;          /* borrowed, as all below; complete */
     struct bus *bus;
     struct mailbox *mailbox;
-    const int *cpu_nodes;           /* by CPU index; -1 without NUMA */
+    const int *cpu_nodes;           /* by slot; -1 without NUMA */
     unsigned node_count;
     const struct topology_final *topology;      /* what the guest is told; synthetic prints it */
     uint64_t numa_delay_ns;         /* synthetic: cost of a page write at distance 10; 0: none */
@@ -67,7 +68,8 @@ struct accel_class {
     void (*vcpu_unkick)(struct accel *a, unsigned cpu);
     /* The workload's witness: the vCPU's total of page writes, from its register. */
     bool (*vcpu_witness)(struct accel *a, unsigned cpu, uint64_t *ret, GError **error);
-    /* Sections of vCPUs and in-kernel devices, in the order of the stream; borrowed, valid as long as 'a'. */
+    /* Sections of the vCPUs there are and of in-kernel devices, in the order of the stream; borrowed, valid until
+     * it is asked again. */
     const struct state_section *(*sections)(struct accel *a, unsigned *ret_count);
     /* Appends "key=value" lines that source and destination must share (features, TSC frequency). */
     void (*describe)(struct accel *a, GString *lines);
@@ -112,9 +114,10 @@ struct run_event {
 };
 
 struct run;
-/* Starts with STOP_USER.  Threads begin with the first release of the last reason. 'event' runs on main. */
-struct run *run_new(const struct accel_class *class, struct accel *a, unsigned cpu_count, struct mailbox *mailbox,
-                    void (*event)(void *self, const struct run_event *e), void *self);
+/* Starts with STOP_USER.  Threads begin with the first release of the last reason. 'event' runs on main.
+ * 'present' are the slots that have a vCPU, words; NULL: all. */
+struct run *run_new(const struct accel_class *class, struct accel *a, unsigned cpu_slots, const uint64_t *present,
+                    struct mailbox *mailbox, void (*event)(void *self, const struct run_event *e), void *self);
 void run_free(struct run *r);       /* stops and joins */
 /* Adds reasons and waits until every vCPU is parked (settled, its state readable), or somebody takes one of these
  * reasons away again.  Any thread but a vCPU's. */

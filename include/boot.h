@@ -47,17 +47,19 @@ struct boot_setup {
     const struct topology_final *topology;
     const char *kernel;             /* path, or "builtin:workload" */
     const char *command_line;       /* may be NULL */
-    unsigned cpu_count;
     bool direct_cpus;               /* start the workload guest's other CPUs directly */
     /* For the workload guest; other kernels ignore them. */
     const struct control_parameters *workload;      /* put into the control page; NULL: it parses its command line */
     uint64_t tsc_khz;               /* frequency of the time stamp counter; 0: the guest finds out */
 };
 
-/* Loads kernel, command line and ACPI tables into guest memory (fresh: all zeros) and fills 'starts' ('cpu_count' of
- * them).  Error: ARGUMENT or HOST naming the file and what was looked for; guest memory may then be half written.
+/* Loads kernel, command line and ACPI tables into guest memory (fresh: all zeros) and fills 'starts' (one a CPU
+ * slot).  Error: ARGUMENT or HOST naming the file and what was looked for; guest memory may then be half written.
  * Does not mark pages dirty. */
 bool boot_load(const struct boot_setup *setup, struct cpu_start *starts, GError **error);
+/* How a CPU starts that is not the first: the workload guest, if it lies in memory and numon loaded it, has it run at
+ * once; else it waits. */
+void boot_start_cpu(const struct guest_map *map, unsigned slot, struct cpu_start *ret);
 /* Checks that the kernel exists and is of a known kind and fits RAM, without a machine. */
 bool boot_check(const char *kernel, uint64_t ram_bytes, GError **error);
 /* Checks that a kernel can be given this command line.  Error: LIMIT. */

@@ -113,6 +113,8 @@ enum { TOPOLOGY_IMPLICIT = 1, TOPOLOGY_SPLIT = 2 };     /* the one implicit node
 unsigned definition_topology(const struct definition *d, struct topology *ret);
 /* The same completed; only for a definition without problems. */
 void definition_complete(const struct definition *d, struct topology_final *ret);
+/* The slots that will have a CPU: WORDS_FOR(TOPOLOGY_CPUS) words. */
+void definition_cpus(const struct definition *d, uint64_t *ret_slots);
 /* What a user should know and need not mend: appends char *. */
 void definition_warnings(const struct definition *d, GPtrArray *warnings);
 /* Every problem at once: struct problem *, in a useful order; empty if it can be built. */

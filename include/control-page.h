@@ -11,9 +11,9 @@
  *   CONTROL_FREE            from here on in each node's memory: the areas
  *
  * Each node has one free range (its largest piece above CONTROL_FREE, page aligned).  Its first half is divided
- * equally among the node's own CPUs, its second half among all CPUs of the guest.  So every (CPU, node) pair has an
- * area that no other pair touches, found by arithmetic: control_area().  An area begins with its table of expected
- * generations, 8 bytes a page, apart from the pages; the pages follow.
+ * equally among the node's own CPUs, its second half among all CPUs of the guest, counting those that may come later.
+ * So every (CPU, node) pair has an area that no other pair touches, found by arithmetic: control_area().  An area
+ * begins with its table of expected generations, 8 bytes a page, apart from the pages; the pages follow.
  *
  * A page begins with four words: page number (guest physical address / 4096), generation (its count of writes),
  * checksum, and a magic.  The checksum is the sum over all other words of word[i] * (2 i + 1) modulo 2^64, so a
@@ -89,13 +89,13 @@ struct control_head {
     /* By the guest. */
     uint64_t stage;                     /* enum control_stage */
     uint64_t panic;                     /* vector or reason, with STAGE_PANIC */
-    uint64_t cpu_count, node_count;
+    uint64_t cpu_count, node_count;     /* CPUs with those that may come later: what pages and areas there are */
     uint64_t ticks;                     /* serial lines "tick N pages TOTAL" printed */
 };
 
 struct control_node {
     uint64_t base, size;                /* its free range; size 0: no memory */
-    uint64_t cpus;                      /* how many CPUs it has */
+    uint64_t cpus;                      /* how many CPUs it has, with those that may come later */
     uint64_t reserved;
 };
 

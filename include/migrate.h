@@ -136,11 +136,12 @@ extern const struct counter_info migrate_counter_info[];    /* ends with a NULL 
 
 /* --- what the machine hands in ---------------------------------------------------------------------------------- */
 
-/* One vCPU's account since it was made. */
+/* One vCPU's account since it was made; a list of them has one for each CPU slot. */
 struct migrate_cpu {
     uint64_t writes;                        /* pages written, as the workload guest counts them */
     uint64_t throttled_us;                  /* time it was kept asleep */
     uint64_t faults;                        /* times the host had to let it write a page */
+    bool present;                           /* the slot has a vCPU; else all is 0 */
     bool writes_known, faults_known;
 };
 /* A range of a block whose pages belong to one node and one vCPU. */

@@ -51,6 +51,8 @@ struct numa_options {
     bool hmat;                      /* the guest is told of latencies, bandwidths and memory side caches */
 };
 
+/* A CPU goes by the number of its slot, QEMU's cpu-index: maxcpus places, counted as smp_place has it.  The first
+ * 'cpus' slots have their CPU from the start; the others are free until one is plugged in. */
 struct topology {
     struct numa_options options;
     struct smp smp;                 /* as entered */
@@ -58,7 +60,7 @@ struct topology {
     uint8_t node_order[TOPOLOGY_NODES];             /* ids in the order of creation; 'node_count' of them */
     unsigned node_count;
     uint8_t distance[TOPOLOGY_NODES][TOPOLOGY_NODES];   /* [src][dst]; 0: not given */
-    int16_t cpu_node[TOPOLOGY_CPUS];                /* explicit mapping by CPU index; -1: none */
+    int16_t cpu_node[TOPOLOGY_CPUS];                /* explicit mapping by slot; -1: none */
 };
 
 /* Heterogeneous memory: values between initiators (nodes with CPUs) and targets (nodes), and memory side caches. */
@@ -174,9 +176,9 @@ void hmat_save(const struct hmat *h, GString *out);
 /* Fills every level, as QEMU 7.2 derives them: what is left goes to cores, then sockets, then threads.  False with
  * the product rule's message if they do not fit; '*ret' is then unchanged. */
 bool smp_derive(const struct smp *entered, struct smp *ret, GError **error);
-struct cpu_place smp_place(const struct smp *derived, unsigned cpu);
-/* The APIC id of a CPU: each level in the bits it needs, as QEMU assigns them. */
-unsigned smp_apic_id(const struct smp *derived, unsigned cpu);
+struct cpu_place smp_place(const struct smp *derived, unsigned slot);
+/* The APIC id of the CPU in a slot: each level in the bits it needs, as QEMU assigns them. */
+unsigned smp_apic_id(const struct smp *derived, unsigned slot);
 
 /* The sum of the nodes' sizes in bytes; UINT64_MAX if it does not fit. */
 uint64_t topology_memory(const struct topology *t, struct backend_lookup backends);
@@ -194,14 +196,19 @@ struct topology_final {
     unsigned node_count;                            /* 0: no NUMA */
     uint64_t node_size[TOPOLOGY_NODES];             /* bytes; sum is RAM */
     char node_memdev[TOPOLOGY_NODES][ID_SIZE];
-    uint8_t cpu_node[TOPOLOGY_CPUS];
+    uint8_t cpu_node[TOPOLOGY_CPUS];                /* by slot, also of free ones */
+    uint64_t present[WORDS_FOR(TOPOLOGY_CPUS)];     /* slots that have a CPU; slot 0 always */
     bool has_distances;                             /* else the guest gets no SLIT */
     uint8_t distance[TOPOLOGY_NODES][TOPOLOGY_NODES];
 };
-/* The node that a CPU will be in as far as the topology goes now: mapped, the default (whole sockets, when none is
- * mapped), node 0 (when others are), or -1 if there is no such node yet.  'cpu' is below maxcpus. */
-int topology_cpu_node(const struct topology *t, unsigned cpu);
-/* True if some CPU will be in the node, mapped or by default. */
+/* True if the slot has a CPU; any number. */
+bool topology_has_cpu(const struct topology_final *t, uint64_t slot);
+/* Those there are, "CPUs 0-1,3" or "CPU 0".  Caller frees. */
+char *topology_spell_cpus(const struct topology_final *t);
+/* The node that a slot's CPU will be in as far as the topology goes now: mapped, the default (whole sockets, when
+ * none is mapped), node 0 (when others are), or -1 if there is no such node yet.  'slot' is below maxcpus. */
+int topology_cpu_node(const struct topology *t, unsigned slot);
+/* True if some slot will be in the node, mapped or by default. */
 bool topology_has_cpus(const struct topology *t, unsigned node);
 /* Only for a topology that has no problems. */
 void topology_complete(const struct topology *t, uint64_t ram_bytes, struct backend_lookup backends,

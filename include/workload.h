@@ -35,8 +35,8 @@ bool workload_parameters_current(const struct guest_map *map, struct control_par
 struct workload_cpu { uint64_t pages_written, node, target_node, mismatches; bool online; };
 struct workload_status {
     enum control_stage stage;
-    uint64_t ticks, cpu_count, node_count, panic;
-    struct workload_cpu cpus[CONTROL_CPUS];
+    uint64_t ticks, cpu_count, node_count, panic;   /* cpu_count: slots, also those without a CPU */
+    struct workload_cpu cpus[CONTROL_CPUS];         /* by slot */
 };
 bool workload_status(const struct guest_map *map, struct workload_status *ret, GError **error);
 
@@ -49,14 +49,14 @@ struct workload_verdict {
 };
 void workload_verdict_release(struct workload_verdict *v);
 /* Checks every page of every area against its table, page numbers, checksums, and each vCPU's total against
- * 'totals' (the witness registers, 'cpu_count' of them).  The guest must be stopped.  Looks at job_cancelled(job)
- * if 'job' is not NULL.  Any thread.  Error: STATE if there is no workload guest. */
-bool workload_verify(const struct guest_map *map, const uint64_t *totals, unsigned cpu_count, struct job *job,
+ * 'totals' (the witness registers, one a slot, 0 where no CPU is).  The guest must be stopped.  Looks at
+ * job_cancelled(job) if 'job' is not NULL.  Any thread.  Error: STATE if there is no workload guest. */
+bool workload_verify(const struct guest_map *map, const uint64_t *totals, unsigned cpu_slots, struct job *job,
                      struct workload_verdict *ret, GError **error);
 
 /* What the synthetic accelerator puts where the image would be: head, nodes, cpus as the guest itself would lay
- * them out from SRAT.  'cpu_node' by CPU index, -1 without NUMA. */
-bool workload_lay_out(const struct guest_map *map, const int *cpu_node, unsigned cpu_count, unsigned node_count,
+ * them out from SRAT.  'cpu_node' by slot, -1 without NUMA. */
+bool workload_lay_out(const struct guest_map *map, const int *cpu_node, unsigned cpu_slots, unsigned node_count,
                       GError **error);
 
 #endif

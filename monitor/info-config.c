@@ -14,13 +14,13 @@ struct shown_node {
 };
 
 static GVariant *
-node_tree(const struct shown_node *n, const int *cpu_node, unsigned cpu_count)
+node_tree(const struct shown_node *n, const int *cpu_node, const uint64_t *present)
 {
     GVariantBuilder dict, cpus;
 
     g_variant_builder_init(&cpus, G_VARIANT_TYPE("au"));
-    for (unsigned cpu = 0; cpu < cpu_count; cpu++) {
-        if (cpu_node[cpu] == (int)n->id)
+    for (unsigned cpu = 0; cpu < TOPOLOGY_CPUS; cpu++) {
+        if (bit_test(present, cpu) && cpu_node[cpu] == (int)n->id)
             g_variant_builder_add(&cpus, "u", cpu);
     }
     g_variant_builder_init(&dict, G_VARIANT_TYPE_VARDICT);
@@ -46,19 +46,18 @@ static void
 add_pending_nodes(GVariantBuilder *nodes, const struct definition *d)
 {
     g_autofree struct topology *t = g_new(struct topology, 1);
+    uint64_t present[WORDS_FOR(TOPOLOGY_CPUS)];
     int cpu_node[TOPOLOGY_CPUS];
-    struct smp smp;
 
     definition_topology(d, t);
-    smp = t->smp;
-    smp_derive(&t->smp, &smp, NULL);
-    for (unsigned cpu = 0; cpu < smp.maxcpus; cpu++)
-        cpu_node[cpu] = topology_cpu_node(t, cpu);
+    definition_cpus(d, present);
+    for (unsigned cpu = 0; cpu < TOPOLOGY_CPUS; cpu++)
+        cpu_node[cpu] = bit_test(present, cpu) ? topology_cpu_node(t, cpu) : -1;
     for (unsigned i = 0; i < t->node_count; i++) {
         unsigned id = t->node_order[i];
         struct shown_node n = { id, pending_size(d, &t->nodes[id]), definition_plugged(d, (int)id) };
 
-        g_variant_builder_add_value(nodes, node_tree(&n, cpu_node, smp.cpus));
+        g_variant_builder_add_value(nodes, node_tree(&n, cpu_node, present));
     }
 }
 
@@ -67,12 +66,12 @@ add_final_nodes(GVariantBuilder *nodes, const struct definition *d, const struct
 {
     int cpu_node[TOPOLOGY_CPUS];
 
-    for (unsigned cpu = 0; cpu < t->smp.cpus; cpu++)
+    for (unsigned cpu = 0; cpu < TOPOLOGY_CPUS; cpu++)
         cpu_node[cpu] = t->cpu_node[cpu];
     for (unsigned id = 0; id < t->node_count; id++) {
         struct shown_node n = { id, t->node_size[id], definition_plugged(d, (int)id) };
 
-        g_variant_builder_add_value(nodes, node_tree(&n, cpu_node, t->smp.cpus));
+        g_variant_builder_add_value(nodes, node_tree(&n, cpu_node, t->present));
     }
 }
 

@@ -82,24 +82,18 @@ cpu_tree(unsigned index, int thread_id)
 }
 
 /* For -a: by CPU, its guest node (-1: none), the host CPUs its thread may run on, and whether it was pinned. */
-static GVariant *
-cpu_places(struct monitor *m, unsigned count)
+static void
+add_place(GVariantBuilder *list, struct monitor *m, unsigned cpu)
 {
     const struct topology_final *final = machine_topology(m->machine);
     const struct topology *pending = &machine_definition(m->machine)->topology;
     struct run *run = machine_run(m->machine);
-    GVariantBuilder list;
+    uint64_t host[WORDS_FOR(HOST_CPUS)] = { 0 };
+    bool pinned = run && run_pinned(run, cpu, host);
+    g_autofree char *cpus = list_format(host, HOST_CPUS);
+    int node = final ? (final->node_count ? final->cpu_node[cpu] : -1) : topology_cpu_node(pending, cpu);
 
-    g_variant_builder_init(&list, G_VARIANT_TYPE("a(isb)"));
-    for (unsigned cpu = 0; cpu < count; cpu++) {
-        uint64_t host[WORDS_FOR(HOST_CPUS)] = { 0 };
-        bool pinned = run && run_pinned(run, cpu, host);
-        g_autofree char *cpus = list_format(host, HOST_CPUS);
-        int node = final ? (final->node_count ? final->cpu_node[cpu] : -1) : topology_cpu_node(pending, cpu);
-
-        g_variant_builder_add(&list, "(isb)", node, cpus, pinned);
-    }
-    return g_variant_builder_end(&list);
+    g_variant_builder_add(list, "(isb)", node, cpus, pinned);
 }
 
 static void
@@ -120,25 +114,33 @@ print_place(GVariant *places, gsize cpu, GString *out)
 static GVariant *
 cpus_get(struct monitor *m, const struct values *args, GError **error)
 {
-    const struct topology_final *final = machine_topology(m->machine);
-    const struct smp *entered = &machine_definition(m->machine)->topology.smp;
+    const struct definition *d = machine_definition(m->machine);
     struct run *run = machine_run(m->machine);
-    struct smp smp = final ? final->smp : *entered;
-    GVariantBuilder tree, list;
+    uint64_t present[WORDS_FOR(TOPOLOGY_CPUS)];
+    GVariantBuilder tree, list, places;
+    struct smp smp;
 
     g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
-    if (!final && smp_derive(entered, &smp, NULL)) {
-        g_autofree char *levels = levels_default(entered, &smp);
+    if (!run && smp_derive(&d->topology.smp, &smp, NULL)) {
+        g_autofree char *levels = levels_default(&d->topology.smp, &smp);
 
         if (levels)
             g_variant_builder_add(&tree, "{sv}", "default", g_variant_new_string(levels));
     }
+    definition_cpus(d, present);
     g_variant_builder_init(&list, G_VARIANT_TYPE("aa{sv}"));
-    for (unsigned cpu = 0; cpu < smp.cpus; cpu++)
+    g_variant_builder_init(&places, G_VARIANT_TYPE("a(isb)"));
+    for (unsigned cpu = 0; cpu < TOPOLOGY_CPUS; cpu++) {
+        if (!bit_test(present, cpu))
+            continue;
         g_variant_builder_add_value(&list, cpu_tree(cpu, run ? run_thread_id(run, cpu) : 0));
+        add_place(&places, m, cpu);
+    }
     g_variant_builder_add(&tree, "{sv}", "cpus", g_variant_builder_end(&list));
     if (args->at[CPUS_P_ALL].set)
-        g_variant_builder_add(&tree, "{sv}", "places", cpu_places(m, smp.cpus));
+        g_variant_builder_add(&tree, "{sv}", "places", g_variant_builder_end(&places));
+    else
+        g_variant_builder_clear(&places);
     return g_variant_builder_end(&tree);
 }
 

@@ -32,7 +32,7 @@ slot_tree(const struct topology *t, const struct topology_final *final, const st
     g_variant_builder_init(&dict, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&dict, "{sv}", "type", g_variant_new_string("base-x86_64-cpu"));
     g_variant_builder_add(&dict, "{sv}", "vcpus-count", g_variant_new_uint32(1));
-    if (final && cpu < smp->cpus)
+    if (final && topology_has_cpu(final, cpu))
         g_variant_builder_add(&dict, "{sv}", "qom-path", g_variant_new_printf("/machine/cpu[%u]", cpu));
     g_variant_builder_add(&dict, "{sv}", "props", g_variant_builder_end(&props));
     return g_variant_builder_end(&dict);
@@ -97,6 +97,7 @@ struct view {
     struct topology t;              /* as it will be built */
     unsigned made;                  /* enum of definition_topology */
     struct smp smp;
+    uint64_t present[WORDS_FOR(TOPOLOGY_CPUS)];     /* slots that will have a CPU */
     bool mapped;                    /* some CPU has an explicit node */
 };
 
@@ -108,7 +109,7 @@ add_cpus(GString *line, const struct view *v, unsigned node, bool given, bool pr
 
     for (unsigned cpu = 0; cpu < v->smp.maxcpus; cpu++) {
         if (topology_cpu_node(&v->t, cpu) == (int)node && (v->t.cpu_node[cpu] >= 0) == given
-            && (cpu < v->smp.cpus) == present)
+            && bit_test(v->present, cpu) == present)
             bit_set(words, cpu);
     }
     g_autofree char *list = list_format(words, TOPOLOGY_CPUS);
@@ -278,8 +279,9 @@ add_levels_note(GVariantBuilder *notes, const struct view *v)
             g_string_append_printf(line, "%s%u %s%s", i ? ", " : "", v->smp.levels[i], smp_level_names[i],
                                    v->t.smp.levels[i] ? "" : " (by default)");
     }
-    g_variant_builder_add_value(notes, g_variant_new_printf("%u CPUs of at most %u: %s", v->smp.cpus, v->smp.maxcpus,
-                                                            line->str));
+    g_variant_builder_add_value(notes, g_variant_new_printf("%u CPUs of at most %u: %s",
+                                                            (unsigned)bits_count(v->present, TOPOLOGY_CPUS),
+                                                            v->smp.maxcpus, line->str));
     g_string_free(line, TRUE);
 }
 
@@ -316,6 +318,7 @@ view_new(const struct definition *d)
     g_assert(derived);
     v->d = d;
     v->made = definition_topology(d, &v->t);
+    definition_cpus(d, v->present);
     for (unsigned cpu = 0; cpu < TOPOLOGY_CPUS; cpu++)
         v->mapped |= v->t.cpu_node[cpu] >= 0;
     return v;

@@ -81,13 +81,16 @@ stage_name(enum control_stage stage)
 static void
 add_progress(GVariantBuilder *tree, struct monitor *m, const struct workload_status *s, int64_t now_us)
 {
+    uint64_t present[WORDS_FOR(TOPOLOGY_CPUS)];
     GVariantBuilder list;
 
+    definition_cpus(machine_definition(m->machine), present);
     g_variant_builder_add(tree, "{sv}", "stage", g_variant_new_string(stage_name(s->stage)));
     g_variant_builder_add(tree, "{sv}", "ticks", g_variant_new_uint64(s->ticks));
     g_variant_builder_init(&list, G_VARIANT_TYPE("aa{sv}"));
     for (unsigned cpu = 0; cpu < MIN(s->cpu_count, CONTROL_CPUS); cpu++)
-        g_variant_builder_add_value(&list, cpu_tree(m, s, cpu, now_us));
+        if (bit_test(present, cpu))
+            g_variant_builder_add_value(&list, cpu_tree(m, s, cpu, now_us));
     g_variant_builder_add(tree, "{sv}", "cpus", g_variant_builder_end(&list));
 }
 

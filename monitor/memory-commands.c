@@ -276,12 +276,14 @@ run_vcpu_pin(struct call *call, GError **error)
 {
     struct machine *machine = call->monitor->machine;
     const struct value *at = call->args->at;
-    unsigned count = machine_topology(machine)->smp.cpus;
+    const struct topology_final *topology = machine_topology(machine);
     uint64_t cpus[WORDS_FOR(HOST_CPUS)];
 
-    if (at[PIN_VCPU].number >= count) {
-        fail(error, NUMON_ERROR_ARGUMENT, "cannot pin vCPU %" G_GUINT64_FORMAT ": the guest has CPUs 0 to %u",
-             at[PIN_VCPU].number, count - 1);
+    if (!topology_has_cpu(topology, at[PIN_VCPU].number)) {
+        g_autofree char *there = topology_spell_cpus(topology);
+
+        fail(error, NUMON_ERROR_ARGUMENT, "cannot pin vCPU %" G_GUINT64_FORMAT ": the guest has %s",
+             at[PIN_VCPU].number, there);
         return COMMAND_FAILED;
     }
     return pin_target(at, cpus, error) && run_pin(machine_run(machine), (unsigned)at[PIN_VCPU].number, cpus, error)

@@ -37,6 +37,7 @@ struct vcpu {
     unsigned cpu;
 
     struct thread thread;           /* under the lock */
+    bool present GUARDED;           /* the slot has a vCPU */
     bool parked GUARDED;
     bool pinned GUARDED;
     uint64_t host_cpus[WORDS_FOR(HOST_CPUS)] GUARDED;           /* if pinned */
@@ -51,8 +52,8 @@ struct run {
     struct accel *accel;
     struct mailbox *mailbox;
     struct port *port;
-    struct vcpu *vcpus;
-    unsigned cpu_count;
+    struct vcpu *vcpus;             /* by slot */
+    unsigned cpu_slots;
 
     struct lock lock;               /* rank 10 */
     struct condition go;            /* reasons fell, or the end */
@@ -139,7 +140,7 @@ static void
 kick_all(struct run *r) REQUIRES(r->lock)
 {
     condition_broadcast(&r->rouse);
-    for (unsigned i = 0; i < r->cpu_count; i++) {
+    for (unsigned i = 0; i < r->cpu_slots; i++) {
         struct vcpu *v = &r->vcpus[i];
 
         if (v->parked)
@@ -246,7 +247,7 @@ take_nap(struct run *r, struct vcpu *v) REQUIRES(r->lock)
 static void
 owe_naps(struct run *r) REQUIRES(r->lock)
 {
-    for (unsigned i = 0; i < r->cpu_count; i++) {
+    for (unsigned i = 0; i < r->cpu_slots; i++) {
         struct vcpu *v = &r->vcpus[i];
 
         if (v->parked)
@@ -357,8 +358,8 @@ vcpu_thread(void *data)
 /* --- for main and the migration thread -------------------------------------------------------------------------- */
 
 struct run *
-run_new(const struct accel_class *class, struct accel *a, unsigned cpu_count, struct mailbox *mailbox,
-        void (*event)(void *self, const struct run_event *e), void *self)
+run_new(const struct accel_class *class, struct accel *a, unsigned cpu_slots, const uint64_t *present,
+        struct mailbox *mailbox, void (*event)(void *self, const struct run_event *e), void *self)
 {
     struct run *r = g_new0(struct run, 1);
 
@@ -368,10 +369,12 @@ run_new(const struct accel_class *class, struct accel *a, unsigned cpu_count, st
     r->mailbox = mailbox;
     r->port = g_new0(struct port, 1);
     *r->port = (struct port) { .references = 1, .event = event, .self = self };
-    r->cpu_count = cpu_count;
-    r->vcpus = g_new0(struct vcpu, cpu_count);
-    for (unsigned i = 0; i < cpu_count; i++)
-        r->vcpus[i] = (struct vcpu) { .run = r, .cpu = i, .parked = true };
+    r->cpu_slots = cpu_slots;
+    r->vcpus = g_new0(struct vcpu, cpu_slots);
+    for (unsigned i = 0; i < cpu_slots; i++)
+        r->vcpus[i] = (struct vcpu) {
+            .run = r, .cpu = i, .present = !present || bit_test(present, i), .parked = true,
+        };
     lock_init(&r->lock, 10, "run control");
     condition_init(&r->go);
     condition_init(&r->back);
@@ -403,7 +406,7 @@ run_free(struct run *r)
     condition_broadcast(&r->rouse);
     lock_drop(&r->lock);
     thread_join(&r->ticker);
-    for (unsigned i = 0; i < r->cpu_count; i++)
+    for (unsigned i = 0; i < r->cpu_slots; i++)
         thread_join(&r->vcpus[i].thread);
     r->port->event = NULL;
     port_unref(r->port);
@@ -428,11 +431,11 @@ run_hold(struct run *r, unsigned reasons)
 static bool
 start_threads(struct run *r, GError **error) REQUIRES(r->lock)
 {
-    for (unsigned i = 0; i < r->cpu_count; i++) {
+    for (unsigned i = 0; i < r->cpu_slots; i++) {
         struct vcpu *v = &r->vcpus[i];
         g_autofree char *name = g_strdup_printf("vcpu %u", i);
 
-        if (!v->thread.started && !thread_start(&v->thread, name, vcpu_thread, v, error))
+        if (v->present && !v->thread.started && !thread_start(&v->thread, name, vcpu_thread, v, error))
             return false;
     }
     return true;
@@ -482,7 +485,7 @@ calling_cpu(struct run *r)
 {
     int id = gettid();
 
-    for (unsigned i = 0; i < r->cpu_count; i++)
+    for (unsigned i = 0; i < r->cpu_slots; i++)
         if (run_thread_id(r, i) == id)
             return i;
     return 0;

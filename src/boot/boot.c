@@ -5,24 +5,25 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Fills the control page if the kernel just loaded has one; '*ret' is then true and '*head' what it says. */
+/* Fills the control page if the kernel just loaded has one. */
 static bool
-fill_control_page(const struct boot_setup *setup, struct control_head *head, bool *ret, GError **error)
+fill_control_page(const struct boot_setup *setup, GError **error)
 {
-    *ret = guest_map_read(setup->map, CONTROL_GPA, head, sizeof *head) && head->magic == CONTROL_MAGIC;
-    if (!*ret)
+    struct control_head head;
+
+    if (!guest_map_read(setup->map, CONTROL_GPA, &head, sizeof head) || head.magic != CONTROL_MAGIC)
         return true;
-    if (head->version != CONTROL_VERSION)
+    if (head.version != CONTROL_VERSION)
         return fail(error, NUMON_ERROR_ARGUMENT,
                     "cannot load kernel '%s': its control page has version %" PRIu64 ", this numon knows %d",
-                    setup->kernel, head->version, CONTROL_VERSION);
-    head->flags = CONTROL_FLAG_NAP | (setup->direct_cpus ? CONTROL_FLAG_DIRECT : 0);
-    head->tsc_khz = setup->tsc_khz;
+                    setup->kernel, head.version, CONTROL_VERSION);
+    head.flags = CONTROL_FLAG_NAP | (setup->direct_cpus ? CONTROL_FLAG_DIRECT : 0);
+    head.tsc_khz = setup->tsc_khz;
     if (setup->workload) {
-        head->parameters = *setup->workload;
-        head->flags |= CONTROL_FLAG_PARAMETERS;
+        head.parameters = *setup->workload;
+        head.flags |= CONTROL_FLAG_PARAMETERS;
     }
-    return put(setup->map, CONTROL_GPA, head, sizeof *head, "control page", error);
+    return put(setup->map, CONTROL_GPA, &head, sizeof head, "control page", error);
 }
 
 bool
@@ -39,23 +40,30 @@ static bool
 load(const struct boot_setup *setup, const struct kernel *k, struct cpu_start *starts, GError **error)
 {
     const char *command_line = setup->command_line ? setup->command_line : "";
-    struct control_head head;
-    bool workload;
 
     if (!boot_check_command_line(command_line, error) || !kernel_load(k, setup->map, error) || !acpi_write(setup->topology, setup->map, error))
         return false;
     if (!(k->image.kind == KERNEL_PVH ? pvh_write(setup->map, command_line, BOOT_ACPI_GPA, error)
                                       : multiboot_write(setup->map, command_line, error)))
         return false;
-    if (!fill_control_page(setup, &head, &workload, error))
+    if (!fill_control_page(setup, error))
         return false;
     start_protected(k->image.kind, k->image.entry, &starts[0]);
-    for (unsigned i = 1; i < setup->cpu_count; i++)
-        if (workload && setup->direct_cpus)
-            start_direct(&head, i, &starts[i]);
-        else
-            start_waiting(&starts[i]);
+    for (unsigned slot = 1; slot < setup->topology->smp.maxcpus; slot++)
+        boot_start_cpu(setup->map, slot, &starts[slot]);
     return true;
+}
+
+void
+boot_start_cpu(const struct guest_map *map, unsigned slot, struct cpu_start *ret)
+{
+    struct control_head head;
+
+    if (guest_map_read(map, CONTROL_GPA, &head, sizeof head) && head.magic == CONTROL_MAGIC &&
+        head.version == CONTROL_VERSION && head.flags & CONTROL_FLAG_DIRECT)
+        start_direct(&head, slot, ret);
+    else
+        start_waiting(ret);
 }
 
 bool

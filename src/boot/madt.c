@@ -42,22 +42,23 @@ struct madt_x2apic {                    /* table 5-59 */
 G_STATIC_ASSERT(sizeof(struct madt_x2apic) == 16);
 
 enum { LOCAL_APIC = 0, IO_APIC = 1, OVERRIDE = 2, LOCAL_NMI = 4, X2APIC = 9 };
-enum { MADT_REVISION = 3, PC_COMPATIBLE = 1, CPU_ENABLED = 1, ALL_PROCESSORS = 0xff, LINT1 = 1 };
+enum { MADT_REVISION = 3, PC_COMPATIBLE = 1, CPU_ENABLED = 1, CPU_ABSENT = 0, ALL_PROCESSORS = 0xff, LINT1 = 1 };
 enum { TIMER_SOURCE = 0, TIMER_INTERRUPT = 2 };     /* the PC's timer is wired to the second input */
 
 #define APPEND(table, ...) g_byte_array_append(table, (const uint8_t *)&(__VA_ARGS__), sizeof(__VA_ARGS__))
 
+/* A free slot is listed too, not enabled: so guests know that a CPU may come there. */
 static void
-add_cpu(GByteArray *table, uint32_t apic_id, uint32_t processor)
+add_cpu(GByteArray *table, uint32_t apic_id, uint32_t processor, uint32_t flags)
 {
     if (apic_id <= XAPIC_ID_MAX)
         APPEND(table, (struct madt_local_apic) {
             LOCAL_APIC, sizeof(struct madt_local_apic), (uint8_t)processor, (uint8_t)apic_id,
-            GUINT32_TO_LE(CPU_ENABLED),
+            GUINT32_TO_LE(flags),
         });
     else
         APPEND(table, (struct madt_x2apic) {
-            X2APIC, sizeof(struct madt_x2apic), 0, GUINT32_TO_LE(apic_id), GUINT32_TO_LE(CPU_ENABLED),
+            X2APIC, sizeof(struct madt_x2apic), 0, GUINT32_TO_LE(apic_id), GUINT32_TO_LE(flags),
             GUINT32_TO_LE(processor),
         });
 }
@@ -70,8 +71,9 @@ madt_build(const struct topology_final *topology)
 
     madt->local_apic = GUINT32_TO_LE(LAYOUT_LOCAL_APIC_GPA);
     madt->flags = GUINT32_TO_LE(PC_COMPATIBLE);
-    for (unsigned cpu = 0; cpu < topology->smp.cpus; cpu++)
-        add_cpu(table, smp_apic_id(&topology->smp, cpu), cpu);
+    for (unsigned slot = 0; slot < topology->smp.maxcpus; slot++)
+        add_cpu(table, smp_apic_id(&topology->smp, slot), slot,
+                bit_test(topology->present, slot) ? CPU_ENABLED : CPU_ABSENT);
     APPEND(table, (struct madt_io_apic) {
         IO_APIC, sizeof(struct madt_io_apic), 0, 0, GUINT32_TO_LE(LAYOUT_IO_APIC_GPA), 0,
     });

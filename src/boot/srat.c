@@ -68,8 +68,9 @@ srat_build(const struct topology_final *topology, const struct guest_map *map)
     GByteArray *table = acpi_table_begin("SRAT", SRAT_REVISION, sizeof(struct srat));
 
     ((struct srat *)table->data)->reserved_1 = GUINT32_TO_LE(1);
-    for (unsigned cpu = 0; cpu < topology->smp.cpus; cpu++)
-        add_cpu(table, smp_apic_id(&topology->smp, cpu), topology->cpu_node[cpu]);
+    /* Free slots too: a CPU that comes later has its node already. */
+    for (unsigned slot = 0; slot < topology->smp.maxcpus; slot++)
+        add_cpu(table, smp_apic_id(&topology->smp, slot), topology->cpu_node[slot]);
     for (unsigned i = 0; i < map->sections->len; i++) {
         const struct section *s = &g_array_index(map->sections, struct section, i);
 

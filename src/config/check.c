@@ -210,14 +210,13 @@ definition_summary(const struct definition *d)
 {
     g_autofree char *ram = size_format(definition_ram(d));
     GString *out = g_string_new("complete: ");
+    uint64_t cpus[WORDS_FOR(TOPOLOGY_CPUS)];
     struct topology t;
-    struct smp smp;
-    bool derived = smp_derive(&d->topology.smp, &smp, NULL);
 
-    g_assert(derived);
+    definition_cpus(d, cpus);
     definition_topology(d, &t);
     append_count(out, t.node_count, "node");
-    append_count(out, smp.cpus, "CPU");
+    append_count(out, (unsigned)bits_count(cpus, TOPOLOGY_CPUS), "CPU");
     g_string_append(out, ram);
     return g_string_free(out, FALSE);
 }

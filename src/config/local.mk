@@ -6,6 +6,7 @@ libnumon_a_SOURCES += include/config.h \
 	src/config/machine-options.c \
 	src/config/backends.c \
 	src/config/devices.c \
+	src/config/cpus.c \
 	src/config/check.c \
 	src/config/undo.c \
 	src/config/save.c

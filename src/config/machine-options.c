@@ -97,6 +97,7 @@ definition_complete(const struct definition *d, struct topology_final *ret)
 
     definition_topology(d, &t);
     topology_complete(&t, definition_ram(d), definition_backends(d), ret);
+    definition_cpus(d, ret->present);
 }
 
 void

@@ -145,8 +145,13 @@ next_record(const struct table *t, uint32_t *at)
 static void
 add_cpu(struct platform *p, uint32_t apic_id, uint32_t flags)
 {
-    if (flags & ENABLED && p->cpu_count < CONTROL_CPUS)
-        p->apic_id[p->cpu_count++] = apic_id;
+    bool enabled = flags & ENABLED;
+
+    /* Where numon loaded this guest, a CPU may come to a free slot: it has its pages and areas from the start. */
+    if ((!enabled && !head->flags) || p->cpu_count >= CONTROL_CPUS)
+        return;
+    p->enabled[p->cpu_count] = enabled;
+    p->apic_id[p->cpu_count++] = apic_id;
 }
 
 static void
@@ -240,6 +245,7 @@ acpi_read(uint64_t rsdp, struct platform *ret)
         read_madt(madt, ret);
     if (ret->cpu_count == 0) {
         ret->cpu_count = 1;
+        ret->enabled[0] = true;
         ret->apic_id[0] = apic_own_id();
     }
     if (srat)

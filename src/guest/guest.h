@@ -129,7 +129,8 @@ struct affinity { uint64_t base, size, node; };
 enum { AFFINITIES = 512 };
 
 struct platform {
-    unsigned cpu_count;                 /* at least 1 */
+    unsigned cpu_count;                 /* at least 1; with slots that are free */
+    bool enabled[CONTROL_CPUS];         /* it is there; the first one always */
     uint32_t apic_id[CONTROL_CPUS];
     uint32_t cpu_node[CONTROL_CPUS];
     unsigned node_count;                /* 0: no SRAT */
@@ -166,8 +167,8 @@ void clock_spin(uint64_t microseconds, const uint64_t *word, uint64_t value);
 /* --- smp.c ------------------------------------------------------------------------------------------------------ */
 
 uint32_t apic_own_id(void);
-/* Starts CPUs 1 to cpu_count - 1 by INIT-SIPI and waits until each is online or it takes too long. */
-void cpus_start(unsigned cpu_count);
+/* Starts the other CPUs that are there by INIT-SIPI and waits until each is online or it takes too long. */
+void cpus_start(const struct platform *p);
 
 /* --- panic.c ---------------------------------------------------------------------------------------------------- */
 

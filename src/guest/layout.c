@@ -57,6 +57,8 @@ put_own_first(struct platform *p)
 
             p->apic_id[i] = p->apic_id[0];
             p->cpu_node[i] = p->cpu_node[0];
+            p->enabled[i] = p->enabled[0];
+            p->enabled[0] = true;
             p->apic_id[0] = own;
             p->cpu_node[0] = node;
             return;
@@ -104,7 +106,7 @@ print_node(const struct platform *p, const struct loader_info *info, unsigned no
     print_number(node);
     print(" cpus");
     for (unsigned i = 0; i < p->cpu_count; i++)
-        if (p->cpu_node[i] == node) {
+        if (p->enabled[i] && p->cpu_node[i] == node) {
             print(" ");
             print_number(i);
             any = true;
@@ -117,10 +119,14 @@ print_node(const struct platform *p, const struct loader_info *info, unsigned no
 void
 print_topology(const struct platform *p, const struct loader_info *info)
 {
+    unsigned cpus = 0;
+
+    for (unsigned i = 0; i < p->cpu_count; i++)
+        cpus += p->enabled[i];
     print("nodes ");
     print_number(head->node_count);
     print(" cpus ");
-    print_number(p->cpu_count);
+    print_number(cpus);
     print("\n");
     for (unsigned n = 0; n < head->node_count; n++)
         print_node(p, info, n);

@@ -66,20 +66,20 @@ start_cpu(unsigned cpu)
 }
 
 void
-cpus_start(unsigned cpu_count)
+cpus_start(const struct platform *p)
 {
     char *to = (char *)(uintptr_t)TRAMPOLINE;
 
     for (const char *from = trampoline; from < trampoline_end; )
         *to++ = *from++;
-    for (unsigned i = 1; i < cpu_count; i++) {
+    for (unsigned i = 1; i < p->cpu_count; i++) {
         describe_tss(i);
         if (cpu_page(i)->apic_id < XAPIC_IDS)
             apic_to_cpu[cpu_page(i)->apic_id] = i;
     }
     /* With a local APIC that is not enabled by software, some KVMs never let the second CPU start. */
     *apic(APIC_SPURIOUS) = SPURIOUS_ENABLE;
-    for (unsigned i = 1; i < cpu_count; i++)
-        if (cpu_page(i)->apic_id < XAPIC_IDS)
+    for (unsigned i = 1; i < p->cpu_count; i++)
+        if (p->enabled[i] && cpu_page(i)->apic_id < XAPIC_IDS)
             start_cpu(i);
 }

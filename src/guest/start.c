@@ -71,7 +71,7 @@ first_cpu(unsigned entry, uint64_t info)
     /* Printing takes long with many nodes: the others may begin. */
     store(&head->stage, STAGE_RUNNING);
     if (!(head->flags & CONTROL_FLAG_DIRECT))
-        cpus_start(platform.cpu_count);
+        cpus_start(&platform);
     print_topology(&platform, &loader);
     work(0);
 }

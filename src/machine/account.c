@@ -22,7 +22,7 @@ static GArray *
 find_stretches(const struct parts *p)
 {
     GArray *found = g_array_new(FALSE, FALSE, sizeof(struct stretch));
-    unsigned nodes = MAX(p->topology.node_count, 1), cpus = MIN(p->cpu_count, CONTROL_CPUS);
+    unsigned nodes = MAX(p->topology.node_count, 1), cpus = MIN(p->cpu_slots, CONTROL_CPUS);
     struct control_area area;
 
     if (!workload_present(p->map))
@@ -84,10 +84,11 @@ machine_progress(void *self, GArray *cpus)
     struct workload_status status = { 0 };
     bool known = workload_present(p->map) && workload_status(p->map, &status, NULL);
 
-    for (unsigned i = 0; i < p->cpu_count; i++) {
+    for (unsigned i = 0; i < p->cpu_slots; i++) {
         struct migrate_cpu c = { .throttled_us = run_throttled_us(p->run, i) };
 
-        c.writes_known = known && i < status.cpu_count;
+        c.present = topology_has_cpu(&p->topology, i);
+        c.writes_known = known && c.present && i < status.cpu_count;
         c.writes = c.writes_known ? status.cpus[i].pages_written : 0;
         g_array_append_val(cpus, c);
     }

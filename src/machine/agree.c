@@ -48,11 +48,11 @@ describe_nodes(const struct topology_final *t, GString *out)
         uint64_t cpus[WORDS_FOR(TOPOLOGY_CPUS)] = { 0 };
         g_autofree char *list = NULL;
 
-        for (unsigned cpu = 0; cpu < t->smp.cpus; cpu++)
-            if (t->cpu_node[cpu] == n)
-                bit_set(cpus, cpu);
+        for (unsigned slot = 0; slot < t->smp.maxcpus; slot++)
+            if (t->cpu_node[slot] == n)
+                bit_set(cpus, slot);
         list = list_format(cpus, TOPOLOGY_CPUS);
-        g_string_append_printf(out, "node %u: %" G_GUINT64_FORMAT " bytes, CPUs %s\n", n, t->node_size[n],
+        g_string_append_printf(out, "node %u: %" G_GUINT64_FORMAT " bytes, CPU slots %s\n", n, t->node_size[n],
                                *list ? list : "none");
     }
     for (unsigned src = 0; t->has_distances && src < t->node_count; src++) {
@@ -100,11 +100,13 @@ machine_describe(void *self)
     const struct machine *m = self;
     const struct parts *p = m->parts;
     const struct smp *smp = &p->topology.smp;
+    g_autofree char *cpus = list_format(p->topology.present, TOPOLOGY_CPUS);
     GString *out = g_string_new(NULL);
 
     g_string_append_printf(out, "accelerator: %s\n", p->class->name);
-    g_string_append_printf(out, "CPUs: %u of %u (sockets %u, dies %u, modules %u, cores %u, threads %u)\n",
-                           smp->cpus, smp->maxcpus, smp->levels[SMP_SOCKETS], smp->levels[SMP_DIES],
+    g_string_append_printf(out, "CPUs: %s\n", cpus);
+    g_string_append_printf(out, "CPU slots: %u (sockets %u, dies %u, modules %u, cores %u, threads %u)\n",
+                           smp->maxcpus, smp->levels[SMP_SOCKETS], smp->levels[SMP_DIES],
                            smp->levels[SMP_MODULES], smp->levels[SMP_CORES], smp->levels[SMP_THREADS]);
     describe_memory(p, out);
     g_string_append_printf(out, "memory device addresses: %" G_GUINT64_FORMAT " bytes from 0x%" G_GINT64_MODIFIER "x\n",

@@ -8,7 +8,7 @@
 /* What exists once the machine is built; all of it goes at once with parts_free.  Fixed from parts_new on, but for
  * 'starts'. */
 struct parts {
-    struct topology_final topology;
+    struct topology_final topology; /* who is present changes on main, while vCPUs are parked */
     struct guest_map *map;
     guint lost_id;                  /* watches the map for lost pages */
     struct hub *hub;
@@ -21,10 +21,10 @@ struct parts {
     char *memory_warning;           /* of machine_make_map, or NULL */
     char *accel_reason;             /* why not the accelerators before it; NULL if it was the first or named */
     struct accel *accel;
-    unsigned cpu_count;
+    unsigned cpu_slots;             /* all by slot: a CPU goes by the number of its slot */
     unsigned apic_ids[TOPOLOGY_CPUS];
     int cpu_nodes[TOPOLOGY_CPUS];
-    struct cpu_start *starts;       /* one a CPU; filled by parts_load */
+    struct cpu_start *starts;       /* filled by parts_load */
     struct run *run;
     struct state_section own[3];    /* uart, rtc, machine */
     struct plugged *plugged;        /* one a virtio-mem, in the definition's order */

@@ -332,9 +332,11 @@ machine_translate(struct machine *m, unsigned cpu, uint64_t address, uint64_t *r
 
     if (!p)
         return fail(error, NUMON_ERROR_STATE, "cannot translate an address: there is no machine yet");
-    if (cpu >= p->cpu_count)
-        return fail(error, NUMON_ERROR_ARGUMENT, "there is no CPU %u: the guest has CPUs 0 to %u", cpu,
-                    p->cpu_count - 1);
+    if (!topology_has_cpu(&p->topology, cpu)) {
+        g_autofree char *cpus = topology_spell_cpus(&p->topology);
+
+        return fail(error, NUMON_ERROR_ARGUMENT, "there is no CPU %u: the guest has %s", cpu, cpus);
+    }
     if (!p->class->translate)
         return fail(error, NUMON_ERROR_ARGUMENT, "accelerator '%s' emulates no CPU, so there are no virtual addresses",
                     p->class->name);

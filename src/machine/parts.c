@@ -36,8 +36,8 @@ static bool
 make_accel(struct parts *p, struct machine *m, GError **error)
 {
     struct accel_setup setup = {
-        .cpu_count = p->cpu_count, .apic_ids = p->apic_ids, .map = p->map, .bus = p->bus,
-        .mailbox = m->mailbox, .cpu_nodes = p->cpu_nodes, .node_count = p->topology.node_count,
+        .cpu_slots = p->cpu_slots, .cpus_present = p->topology.present, .apic_ids = p->apic_ids, .map = p->map,
+        .bus = p->bus, .mailbox = m->mailbox, .cpu_nodes = p->cpu_nodes, .node_count = p->topology.node_count,
         .topology = &p->topology, .numa_delay_ns = m->definition->numa_delay_ns,
         .clock_stops = m->definition->clock == CLOCK_STOP,
     };
@@ -56,7 +56,7 @@ make_accel(struct parts *p, struct machine *m, GError **error)
     p->hub = hub_new(p->map, p->class->dirty_source ? p->class->dirty_source(p->accel) : none);
     if (p->class->set_hub)
         p->class->set_hub(p->accel, p->hub);
-    p->run = run_new(p->class, p->accel, p->cpu_count, m->mailbox, machine_vcpu_event, m);
+    p->run = run_new(p->class, p->accel, p->cpu_slots, p->topology.present, m->mailbox, machine_vcpu_event, m);
     return true;
 }
 
@@ -137,11 +137,11 @@ parts_new(struct machine *m, const struct topology_final *t, struct guest_map *m
 
     p->topology = *t;
     p->map = map;
-    p->cpu_count = t->smp.cpus;
-    p->starts = g_new0(struct cpu_start, p->cpu_count);
-    for (unsigned cpu = 0; cpu < p->cpu_count; cpu++) {
-        p->apic_ids[cpu] = smp_apic_id(&t->smp, cpu);
-        p->cpu_nodes[cpu] = t->node_count ? t->cpu_node[cpu] : -1;
+    p->cpu_slots = t->smp.maxcpus;
+    p->starts = g_new0(struct cpu_start, p->cpu_slots);
+    for (unsigned slot = 0; slot < p->cpu_slots; slot++) {
+        p->apic_ids[slot] = smp_apic_id(&t->smp, slot);
+        p->cpu_nodes[slot] = t->node_count ? t->cpu_node[slot] : -1;
     }
     if (!make_devices(p, m, error) || !make_accel(p, m, error)) {
         parts_free(p);
@@ -204,8 +204,8 @@ parts_workload(const struct definition *d, struct control_parameters *ret, GErro
 static bool
 reset_cpus(struct parts *p, GError **error)
 {
-    for (unsigned cpu = 0; cpu < p->cpu_count; cpu++)
-        if (!p->class->vcpu_reset(p->accel, cpu, &p->starts[cpu], error))
+    for (unsigned slot = 0; slot < p->cpu_slots; slot++)
+        if (topology_has_cpu(&p->topology, slot) && !p->class->vcpu_reset(p->accel, slot, &p->starts[slot], error))
             return false;
     uart_reset(p->uart);
     rtc_reset(p->rtc);
@@ -216,7 +216,7 @@ reset_cpus(struct parts *p, GError **error)
 static bool
 lay_out(struct parts *p, const struct control_parameters *parameters, GError **error)
 {
-    return workload_lay_out(p->map, p->cpu_nodes, p->cpu_count, p->topology.node_count, error) &&
+    return workload_lay_out(p->map, p->cpu_nodes, p->cpu_slots, p->topology.node_count, error) &&
            workload_apply(p->map, NULL, parameters, error);
 }
 
@@ -240,7 +240,7 @@ parts_load(struct parts *p, const struct definition *d, GError **error)
     bool workload = parts_is_workload(d);
     struct boot_setup setup = {
         .map = p->map, .topology = &p->topology, .kernel = d->kernel, .command_line = d->append,
-        .cpu_count = p->cpu_count, .direct_cpus = workload, .workload = workload ? &parameters : NULL,
+        .direct_cpus = workload, .workload = workload ? &parameters : NULL,
         .tsc_khz = p->class->tsc_khz(p->accel),
     };
 
@@ -278,7 +278,7 @@ parts_empty(struct parts *p, bool persistent, GError **error)
         if ((persistent || !b->persistent) && !block_discard(b, error))
             return false;
     }
-    for (unsigned cpu = 0; cpu < p->cpu_count; cpu++)
-        p->starts[cpu] = (struct cpu_start) { .kind = CPU_START_WAIT };
+    for (unsigned slot = 0; slot < p->cpu_slots; slot++)
+        p->starts[slot] = (struct cpu_start) { .kind = CPU_START_WAIT };
     return reset_cpus(p, error);
 }

@@ -321,7 +321,7 @@ machine_workload_get(struct machine *m, struct control_parameters *ret)
 
 struct verification {
     struct machine *machine;
-    uint64_t totals[TOPOLOGY_CPUS];
+    uint64_t totals[TOPOLOGY_CPUS];         /* by slot; 0 where there is no CPU */
     struct workload_verdict verdict;
     GError *error;
     void (*done)(void *self, const struct workload_verdict *v, const GError *error);
@@ -336,7 +336,7 @@ verify_work(struct job *job, void *data)
 
     g_autofree char *lost = NULL;
 
-    workload_verify(p->map, v->totals, p->cpu_count, job, &v->verdict, &v->error);
+    workload_verify(p->map, v->totals, p->cpu_slots, job, &v->verdict, &v->error);
     lost = guest_map_lost(p->map);
     if (!lost)
         return;
@@ -367,8 +367,8 @@ verify_read_totals(struct verification *v, GError **error)
 {
     struct parts *p = v->machine->parts;
 
-    for (unsigned cpu = 0; cpu < p->cpu_count; cpu++)
-        if (!p->class->vcpu_witness(p->accel, cpu, &v->totals[cpu], error))
+    for (unsigned slot = 0; slot < p->cpu_slots; slot++)
+        if (topology_has_cpu(&p->topology, slot) && !p->class->vcpu_witness(p->accel, slot, &v->totals[slot], error))
             return false;
     return true;
 }

@@ -8,27 +8,27 @@
 
 /* QEMU's default of this machine: whole sockets, one after the other, so that no cache is divided. */
 static int
-default_node(const struct topology *t, const struct smp *smp, unsigned cpu)
+default_node(const struct topology *t, const struct smp *smp, unsigned slot)
 {
-    return (int)(smp_place(smp, cpu).socket % t->node_count);
+    return (int)(smp_place(smp, slot).socket % t->node_count);
 }
 
 static int
-place_cpu(const struct topology *t, const struct smp *smp, bool mapped, unsigned cpu)
+place_cpu(const struct topology *t, const struct smp *smp, bool mapped, unsigned slot)
 {
-    if (t->cpu_node[cpu] >= 0)
-        return t->cpu_node[cpu];
-    return mapped ? 0 : default_node(t, smp, cpu);
+    if (t->cpu_node[slot] >= 0)
+        return t->cpu_node[slot];
+    return mapped ? 0 : default_node(t, smp, slot);
 }
 
 int
-topology_cpu_node(const struct topology *t, unsigned cpu)
+topology_cpu_node(const struct topology *t, unsigned slot)
 {
     if (!t->node_count)
         return -1;
 
     struct smp smp = topology_smp(t);
-    int node = place_cpu(t, &smp, cpus_mapped(t), cpu);
+    int node = place_cpu(t, &smp, cpus_mapped(t), slot);
     return t->nodes[node].present ? node : -1;
 }
 
@@ -38,8 +38,8 @@ topology_has_cpus(const struct topology *t, unsigned node)
     struct smp smp = topology_smp(t);
     bool mapped = cpus_mapped(t);
 
-    for (unsigned cpu = 0; t->node_count && cpu < smp.maxcpus; cpu++) {
-        if (place_cpu(t, &smp, mapped, cpu) == (int)node)
+    for (unsigned slot = 0; t->node_count && slot < smp.maxcpus; slot++) {
+        if (place_cpu(t, &smp, mapped, slot) == (int)node)
             return true;
     }
     return false;
@@ -64,6 +64,7 @@ topology_complete(const struct topology *t, uint64_t ram_bytes, struct backend_l
 {
     memset(ret, 0, sizeof *ret);
     ret->smp = topology_smp(t);
+    bits_set(ret->present, 0, ret->smp.cpus);
     ret->node_count = t->node_count;
     if (!t->node_count)
         return;
@@ -74,11 +75,25 @@ topology_complete(const struct topology *t, uint64_t ram_bytes, struct backend_l
         ret->node_size[id] = node_bytes(&t->nodes[id], backends);
         memcpy(ret->node_memdev[id], t->nodes[id].memdev, ID_SIZE);
     }
-    for (unsigned cpu = 0; cpu < ret->smp.maxcpus; cpu++)
-        ret->cpu_node[cpu] = (uint8_t)place_cpu(t, &ret->smp, mapped, cpu);
+    for (unsigned slot = 0; slot < ret->smp.maxcpus; slot++)
+        ret->cpu_node[slot] = (uint8_t)place_cpu(t, &ret->smp, mapped, slot);
     ret->has_distances = topology_has_distances(t);
     if (ret->has_distances)
         complete_distances(t, ret);
+}
+
+bool
+topology_has_cpu(const struct topology_final *t, uint64_t slot)
+{
+    return slot < TOPOLOGY_CPUS && bit_test(t->present, slot);
+}
+
+char *
+topology_spell_cpus(const struct topology_final *t)
+{
+    g_autofree char *list = list_format(t->present, TOPOLOGY_CPUS);
+
+    return g_strdup_printf("CPU%s %s", bits_count(t->present, TOPOLOGY_CPUS) > 1 ? "s" : "", list);
 }
 
 static void

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* CPU levels.  A CPU's index counts threads within cores within modules within dies within sockets, so its place is
- * the index written in a mixed base; the APIC id is the same place with each level in whole bits. */
+/* CPU levels.  A slot's number counts threads within cores within modules within dies within sockets, so its place is
+ * the number written in a mixed base; the APIC id is the same place with each level in whole bits. */
 #include "topology.h"
 
 #include "topology-private.h"
@@ -120,18 +120,19 @@ topology_smp(const struct topology *t)
 }
 
 struct cpu_place
-smp_place(const struct smp *s, unsigned cpu)
+smp_place(const struct smp *s, unsigned slot)
 {
     struct cpu_place place;
+    unsigned rest = slot;
 
-    place.thread = cpu % s->levels[SMP_THREADS];
-    cpu /= s->levels[SMP_THREADS];
-    place.core = cpu % s->levels[SMP_CORES];
-    cpu /= s->levels[SMP_CORES];
-    place.module = cpu % s->levels[SMP_MODULES];
-    cpu /= s->levels[SMP_MODULES];
-    place.die = cpu % s->levels[SMP_DIES];
-    place.socket = cpu / s->levels[SMP_DIES];
+    place.thread = rest % s->levels[SMP_THREADS];
+    rest /= s->levels[SMP_THREADS];
+    place.core = rest % s->levels[SMP_CORES];
+    rest /= s->levels[SMP_CORES];
+    place.module = rest % s->levels[SMP_MODULES];
+    rest /= s->levels[SMP_MODULES];
+    place.die = rest % s->levels[SMP_DIES];
+    place.socket = rest / s->levels[SMP_DIES];
     return place;
 }
 
@@ -143,9 +144,9 @@ bits_for(unsigned count)
 }
 
 unsigned
-smp_apic_id(const struct smp *s, unsigned cpu)
+smp_apic_id(const struct smp *s, unsigned slot)
 {
-    struct cpu_place place = smp_place(s, cpu);
+    struct cpu_place place = smp_place(s, slot);
     unsigned id = place.socket;
 
     id = id << bits_for(s->levels[SMP_DIES]) | place.die;

@@ -32,11 +32,11 @@ find_free_ranges(const struct guest_map *map, struct control_node *nodes)
 }
 
 static bool
-pages_are_ram(const struct guest_map *map, unsigned cpu_count, GError **error)
+pages_are_ram(const struct guest_map *map, unsigned cpu_slots, GError **error)
 {
     bool ok = workload_head(map) && workload_nodes(map);
 
-    for (unsigned cpu = 0; ok && cpu < cpu_count; cpu++)
+    for (unsigned cpu = 0; ok && cpu < cpu_slots; cpu++)
         ok = workload_cpu(map, cpu) != NULL;
     return ok || fail(error, NUMON_ERROR_ARGUMENT,
                       "cannot lay out the workload guest: its control pages (2 MiB to 6 MiB) are not all RAM");
@@ -54,24 +54,24 @@ put_cpu(struct control_cpu *c, unsigned cpu, struct control_node *node, unsigned
 }
 
 bool
-workload_lay_out(const struct guest_map *map, const int *cpu_node, unsigned cpu_count, unsigned node_count,
+workload_lay_out(const struct guest_map *map, const int *cpu_node, unsigned cpu_slots, unsigned node_count,
                  GError **error)
 {
     struct control_head *head = workload_head(map);
     struct control_node *nodes = workload_nodes(map);
 
-    g_assert(cpu_count <= CONTROL_CPUS && node_count <= CONTROL_NODES);
-    if (!pages_are_ram(map, cpu_count, error))
+    g_assert(cpu_slots <= CONTROL_CPUS && node_count <= CONTROL_NODES);
+    if (!pages_are_ram(map, cpu_slots, error))
         return false;
     memset(head, 0, CONTROL_PAGE);
     memset(nodes, 0, CONTROL_PAGE);
     *head = (struct control_head) {
-        .magic = CONTROL_MAGIC, .version = CONTROL_VERSION, .cpu_count = cpu_count, .node_count = MAX(node_count, 1),
+        .magic = CONTROL_MAGIC, .version = CONTROL_VERSION, .cpu_count = cpu_slots, .node_count = MAX(node_count, 1),
         .flags = CONTROL_FLAG_NAP | CONTROL_FLAG_DIRECT | CONTROL_FLAG_PARAMETERS,
     };
     workload_parameters_init(&head->parameters);
     find_free_ranges(map, nodes);
-    for (unsigned cpu = 0; cpu < cpu_count; cpu++) {
+    for (unsigned cpu = 0; cpu < cpu_slots; cpu++) {
         unsigned node = cpu_node[cpu] < 0 ? 0 : (unsigned)cpu_node[cpu];
 
         put_cpu(workload_cpu(map, cpu), cpu, &nodes[node], node);

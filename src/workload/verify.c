@@ -185,24 +185,24 @@ check_cpu(struct check *c, unsigned index, uint64_t total)
 
 /* Does the head know the CPUs?  While the guest starts it need not, as long as none has written. */
 static bool
-check_head(struct check *c, const struct control_head *head, const uint64_t *totals, unsigned cpu_count)
+check_head(struct check *c, const struct control_head *head, const uint64_t *totals, unsigned cpu_slots)
 {
     bool written = head->stage == STAGE_RUNNING;
 
     c->running = head->stage == STAGE_RUNNING;
     if (head->stage == STAGE_PANIC)
         lose(c, 1, "the guest panicked (%" U64 ")", head->panic);
-    for (unsigned cpu = 0; cpu < cpu_count; cpu++)
+    for (unsigned cpu = 0; cpu < cpu_slots; cpu++)
         written = written || totals[cpu];
-    if (head->cpu_count == cpu_count)
+    if (head->cpu_count == cpu_slots)
         return true;
     if (written)
-        lose(c, 1, "the control page tells of %" U64 " CPUs, the machine has %u", head->cpu_count, cpu_count);
+        lose(c, 1, "the control page tells of %" U64 " CPU slots, the machine has %u", head->cpu_count, cpu_slots);
     return false;
 }
 
 bool
-workload_verify(const struct guest_map *map, const uint64_t *totals, unsigned cpu_count, struct job *job,
+workload_verify(const struct guest_map *map, const uint64_t *totals, unsigned cpu_slots, struct job *job,
                 struct workload_verdict *ret, GError **error)
 {
     struct check c = { .map = map, .job = job, .ram_pages = guest_map_ram_bytes(map) / PAGE_SIZE };
@@ -210,8 +210,8 @@ workload_verify(const struct guest_map *map, const uint64_t *totals, unsigned cp
 
     if (!workload_present(map))
         return fail(error, NUMON_ERROR_STATE, "cannot verify: there is no workload guest in memory");
-    if (check_head(&c, workload_head(map), totals, cpu_count))
-        for (unsigned cpu = 0; whole && cpu < cpu_count; cpu++)
+    if (check_head(&c, workload_head(map), totals, cpu_slots))
+        for (unsigned cpu = 0; whole && cpu < cpu_slots; cpu++)
             whole = check_cpu(&c, cpu, totals[cpu]);
     if (!whole) {
         workload_verdict_release(&c.verdict);

@@ -219,14 +219,14 @@ make_vm(struct bench *b)
 {
     static const unsigned apic_ids[] = { 0, 1, 2, 3 };
     static const int nodes[] = { -1, -1, -1, -1 };
-    struct accel_setup setup = { .cpu_count = b->cpu_count, .apic_ids = apic_ids, .map = b->map, .bus = b->bus,
+    struct accel_setup setup = { .cpu_slots = b->cpu_count, .apic_ids = apic_ids, .map = b->map, .bus = b->bus,
                                  .mailbox = b->mailbox, .cpu_nodes = nodes,
                                  .clock_stops = b->clock_stops };
     GError *error = NULL;
 
     b->accel = accel_kvm.create(&setup, &error);
     g_assert_no_error(error);
-    b->run = run_new(&accel_kvm, b->accel, b->cpu_count, b->mailbox, on_event, b);
+    b->run = run_new(&accel_kvm, b->accel, b->cpu_count, NULL, b->mailbox, on_event, b);
 }
 
 void

@@ -46,6 +46,7 @@ new_topology(unsigned nodes, unsigned cpus)
     struct topology_final *t = g_new0(struct topology_final, 1);
 
     t->smp = (struct smp) { .cpus = cpus, .maxcpus = cpus, .levels = { 1, 1, 1, cpus, 1 } };
+    bits_set(t->present, 0, cpus);
     t->node_count = nodes;
     t->has_distances = nodes > 0;
     for (unsigned i = 0; i < cpus; i++)
@@ -82,7 +83,7 @@ load_kernel(const struct guest_map *map, const struct topology_final *t, const c
             GError **error)
 {
     struct boot_setup setup = {
-        .map = map, .topology = t, .kernel = kernel, .command_line = "pattern=hot", .cpu_count = t->smp.cpus,
+        .map = map, .topology = t, .kernel = kernel, .command_line = "pattern=hot",
         .direct_cpus = true, .tsc_khz = 1234567,
     };
 
@@ -124,21 +125,21 @@ check_madt(const struct guest_map *map, const struct topology_final *t)
 
     g_assert_cmpuint(field(map, madt + 36, 4), ==, 0xfee00000);
     for (; at < end; at += field(map, at + 1, 1)) {
-        unsigned id = cpu < t->smp.cpus ? smp_apic_id(&t->smp, cpu) : 0;
+        unsigned id = cpu < t->smp.maxcpus ? smp_apic_id(&t->smp, cpu) : 0;
 
         switch (field(map, at, 1)) {
         case 0:
             g_assert_cmpuint(field(map, at + 1, 1), ==, 8);
             g_assert_cmpuint(id, <=, 254);
-            g_assert_cmpuint(field(map, at + 2, 1), ==, cpu++);
+            g_assert_cmpuint(field(map, at + 2, 1), ==, cpu);
             g_assert_cmpuint(field(map, at + 3, 1), ==, id);
-            g_assert_cmpuint(field(map, at + 4, 4), ==, 1);
+            g_assert_cmpuint(field(map, at + 4, 4), ==, topology_has_cpu(t, cpu++));
             break;
         case 9:
             g_assert_cmpuint(field(map, at + 1, 1), ==, 16);
             g_assert_cmpuint(id, >, 254);
             g_assert_cmpuint(field(map, at + 4, 4), ==, id);
-            g_assert_cmpuint(field(map, at + 8, 4), ==, 1);
+            g_assert_cmpuint(field(map, at + 8, 4), ==, topology_has_cpu(t, cpu));
             g_assert_cmpuint(field(map, at + 12, 4), ==, cpu++);
             break;
         case 1:
@@ -150,7 +151,7 @@ check_madt(const struct guest_map *map, const struct topology_final *t)
         }
     }
     g_assert_cmpuint(at, ==, end);
-    g_assert_cmpuint(cpu, ==, t->smp.cpus);
+    g_assert_cmpuint(cpu, ==, t->smp.maxcpus);
     g_assert_cmpuint(io_apics, ==, 1);
 }
 
@@ -189,7 +190,7 @@ check_srat(const struct guest_map *map, const struct topology_final *t)
         }
     }
     g_assert_cmpuint(at, ==, end);
-    g_assert_cmpuint(cpu, ==, t->smp.cpus);
+    g_assert_cmpuint(cpu, ==, t->smp.maxcpus);
     g_assert_cmpuint(piece, ==, map->sections->len);
 }
 
@@ -209,11 +210,12 @@ static void
 check_tables(unsigned node_count, const struct smp *smp)
 {
     g_autoptr(guest_map) map = new_map(node_count);
-    g_autofree struct topology_final *t = new_topology(node_count, smp->cpus);
-    g_autofree struct cpu_start *starts = g_new0(struct cpu_start, smp->cpus);
+    g_autofree struct topology_final *t = new_topology(node_count, smp->maxcpus);
+    g_autofree struct cpu_start *starts = g_new0(struct cpu_start, smp->maxcpus);
     g_autoptr(GError) error = NULL;
 
     t->smp = *smp;
+    bits_clear(t->present, smp->cpus, smp->maxcpus - smp->cpus);
     load_kernel(map, t, "builtin:workload", starts, &error);
     g_assert_no_error(error);
     check_madt(map, t);
@@ -226,6 +228,7 @@ tables_say_what_the_topology_says(void)
 {
     check_tables(2, &(struct smp) { .cpus = 4, .maxcpus = 4, .levels = { 2, 1, 1, 2, 1 } });
     check_tables(128, &(struct smp) { .cpus = 128, .maxcpus = 128, .levels = { 128, 1, 1, 1, 1 } });
+    check_tables(2, &(struct smp) { .cpus = 1, .maxcpus = 6, .levels = { 3, 1, 1, 2, 1 } });
 }
 
 static void
@@ -353,7 +356,7 @@ parameters_go_into_the_control_page(void)
     g_autofree struct topology_final *t = new_topology(0, 2);
     struct control_parameters p = { .pattern = PATTERN_HOT, .rate = 77 };
     struct cpu_start starts[2];
-    struct boot_setup setup = { map, t, "builtin:workload", NULL, 2, false, &p, 0 };
+    struct boot_setup setup = { map, t, "builtin:workload", NULL, false, &p, 0 };
     const struct control_head *head = guest_map_host(map, CONTROL_GPA, sizeof *head);
 
     g_assert_true(boot_load(&setup, starts, NULL));

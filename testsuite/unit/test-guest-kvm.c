@@ -209,6 +209,7 @@ vm_init(struct vm *vm)
     lock_init(&vm->lock, 15, "serial");
     vm->serial = g_string_new(NULL);
     vm->topology.smp = (struct smp) { .cpus = VCPUS, .maxcpus = VCPUS, .levels = { VCPUS, 1, 1, 1, 1 } };
+    bits_set(vm->topology.present, 0, VCPUS);
     vm->topology.node_count = VCPUS;
     vm->topology.has_distances = true;
     for (unsigned i = 0; i < VCPUS; i++) {
@@ -226,7 +227,7 @@ vm_start(struct vm *vm, const char *kernel, bool direct, const struct control_pa
 {
     struct boot_setup setup = {
         .map = vm->map, .topology = &vm->topology, .kernel = kernel, .command_line = command_line,
-        .cpu_count = VCPUS, .direct_cpus = direct, .workload = p,
+        .direct_cpus = direct, .workload = p,
         .tsc_khz = (uint64_t)ioctl(vm->vcpus[0].fd, KVM_GET_TSC_KHZ, 0),
     };
     struct cpu_start starts[VCPUS];

@@ -151,7 +151,7 @@ test_many(void)
     unsigned ids[128];
     int nodes[128];
     struct bench b;
-    struct accel_setup setup = { .cpu_count = 128, .apic_ids = ids, .cpu_nodes = nodes };
+    struct accel_setup setup = { .cpu_slots = 128, .apic_ids = ids, .cpu_nodes = nodes };
     GError *error = NULL;
     struct accel *many;
 
@@ -175,7 +175,7 @@ test_many(void)
         g_assert_no_error(error);
     }
     accel_kvm.destroy(many);
-    setup.cpu_count = 129;
+    setup.cpu_slots = 129;
     g_assert_null(accel_kvm.create(&setup, &error));
     g_assert_error(error, NUMON_ERROR, NUMON_ERROR_LIMIT);
     g_clear_error(&error);

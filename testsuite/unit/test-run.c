@@ -108,7 +108,7 @@ static void
 bench_init(struct bench *b)
 {
     *b = (struct bench) { .mailbox = mailbox_new(NULL) };
-    b->run = run_new(&fake_class, &b->accel, CPUS, b->mailbox, take_event, b);
+    b->run = run_new(&fake_class, &b->accel, CPUS, NULL, b->mailbox, take_event, b);
     b->accel.run = b->run;
 }
 

@@ -57,7 +57,7 @@ make_memory(struct guest *g)
 static void
 guest_init(struct guest *g)
 {
-    struct accel_setup setup = { .cpu_count = CPUS, .cpu_nodes = cpu_nodes, .node_count = 2 };
+    struct accel_setup setup = { .cpu_slots = CPUS, .cpu_nodes = cpu_nodes, .node_count = 2 };
 
     *g = (struct guest) { .mailbox = mailbox_new(NULL), .bus = bus_new(), .printed = g_string_new(NULL) };
     make_memory(g);
@@ -69,7 +69,7 @@ guest_init(struct guest *g)
     g->accel = accel_synthetic.create(&setup, NULL);
     g->hub = hub_new(g->map, accel_synthetic.dirty_source(g->accel));
     accel_synthetic.set_hub(g->accel, g->hub);
-    g->run = run_new(&accel_synthetic, g->accel, CPUS, g->mailbox, no_event, g);
+    g->run = run_new(&accel_synthetic, g->accel, CPUS, NULL, g->mailbox, no_event, g);
 }
 
 static void
@@ -431,7 +431,7 @@ memory_without_workload_is_an_error(void)
 
     guest_init(&g);
     run_free(g.run);
-    g.run = run_new(&accel_synthetic, g.accel, CPUS, g.mailbox, take_error, &text);
+    g.run = run_new(&accel_synthetic, g.accel, CPUS, NULL, g.mailbox, take_error, &text);
     guest_go(&g);
     while (!text)
         mailbox_drain(g.mailbox);

@@ -324,7 +324,7 @@ every_planted_loss_is_found(void)
     expect_lost(&g, 1, "CPU 2: its pages");
     cpu_page(&g, 2)->used[0] = PAGES;
     head_page(&g)->cpu_count--;
-    expect_lost(&g, 1, "tells of 2 CPUs");
+    expect_lost(&g, 1, "tells of 2 CPU slots");
     head_page(&g)->cpu_count++;
     expect_whole(&g, 0);
     guest_release(&g);

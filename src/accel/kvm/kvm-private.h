@@ -91,9 +91,10 @@ struct kvm {
     struct slot_rules slot_rules;   /* KVM's */
     GArray *kept;                   /* struct kvm_slot: logs of slots that have gone, not collected yet; hub's lock */
     bool logging;                   /* slots log writes; under the hub's lock */
-    struct kvm_cpu *cpus;
-    unsigned cpu_count;
-    const struct topology_final *topology;      /* borrowed while creating; may be NULL */
+    struct kvm_cpu *cpus;           /* by slot; those never made are zeros */
+    unsigned cpu_slots;
+    const uint64_t *cpus_present;   /* borrowed; NULL: all */
+    const struct topology_final *topology;      /* borrowed; may be NULL */
     unsigned physical_bits;         /* of guest physical addresses, as CPUID tells them */
     uint32_t xsave_size;
     bool has_xcrs, has_debugregs, has_xsave2;
@@ -104,8 +105,7 @@ struct kvm {
     bool clock_stops;               /* downtime is not added to the guest's time */
     struct kvm_cpuid2 *supported;   /* by this host */
     struct kvm_cpuid2 *cpuid;       /* what vCPU 0 was given */
-    struct state_section *sections;
-    unsigned section_count;
+    struct state_section *sections; /* NULL until asked for */
     struct cpu_state reset_cpu;     /* as KVM made vCPU 0 */
     struct chips_state reset_chips;
 
@@ -114,6 +114,13 @@ struct kvm {
     bool stopped;                   /* by time_stop: what is saved now has the time of that moment */
     struct chips_state stop_time;   /* if so: its clocks alone */
 };
+
+/* True if the slot has a CPU. */
+static inline bool
+kvm_has_cpu(const struct kvm *k, unsigned slot)
+{
+    return !k->cpus_present || bit_test(k->cpus_present, slot);
+}
 
 /* ioctl() that goes on after EINTR; -1 sets errno. */
 int kvm_ioctl(int fd, unsigned long request, void *argument);

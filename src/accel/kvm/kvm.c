@@ -109,11 +109,11 @@ check_limits(const struct kvm *k, const struct accel_setup *setup, GError **erro
 
     /* Older kernels tell only the recommended number, the oldest nothing (api.rst, KVM_CREATE_VCPU). */
     most = MIN(most ? most : recommended ? recommended : 4, (unsigned)KVM_CPUS_MAX);
-    if (setup->cpu_count > most)
-        return fail(error, NUMON_ERROR_LIMIT, "cannot create %u vCPUs: KVM gives at most %u here", setup->cpu_count,
+    if (setup->cpu_slots > most)
+        return fail(error, NUMON_ERROR_LIMIT, "cannot create %u vCPUs: KVM gives at most %u here", setup->cpu_slots,
                     most);
     ids = ids ? ids : most;
-    for (unsigned i = 0; i < setup->cpu_count; i++)
+    for (unsigned i = 0; i < setup->cpu_slots; i++)
         if (setup->apic_ids[i] >= ids)
             return fail(error, NUMON_ERROR_LIMIT, "cannot create vCPU %u: its APIC id %u is not below %u, KVM's limit"
                         " here", i, setup->apic_ids[i], ids);
@@ -130,7 +130,7 @@ prepare_vm(struct kvm *k, const struct accel_setup *setup, GError **error)
         return fail_host(error, errno, "cannot place KVM's identity map at 0x%x", IDENTITY_MAP_GPA);
     if (capability(k, KVM_CAP_SET_TSS_ADDR) && kvm_ioctl_number(k->vm_fd, KVM_SET_TSS_ADDR, TSS_GPA) < 0)
         return fail_host(error, errno, "cannot place KVM's task state at 0x%x", TSS_GPA);
-    for (unsigned i = 0; i < setup->cpu_count; i++) {
+    for (unsigned i = 0; i < setup->cpu_slots; i++) {
         struct kvm_enable_cap enable = {
             .cap = KVM_CAP_X2APIC_API,
             .args = { KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK },
@@ -169,27 +169,16 @@ create_cpus(struct kvm *k, const struct accel_setup *setup, GError **error)
     if (size < (int)sizeof(struct kvm_run))
         return fail_host(error, errno, "cannot learn the size of a vCPU's page");
     k->run_size = (size_t)size;
-    k->cpus = g_new0(struct kvm_cpu, setup->cpu_count);
-    for (unsigned i = 0; i < setup->cpu_count; i++)
-        if (!vcpu_create(k, i, setup->apic_ids[i], error))
+    k->cpu_slots = setup->cpu_slots;
+    k->cpus = g_new0(struct kvm_cpu, k->cpu_slots);
+    for (unsigned i = 0; i < k->cpu_slots; i++)
+        if (kvm_has_cpu(k, i) && !vcpu_create(k, i, setup->apic_ids[i], error))
             return false;
     k->tsc_khz = (uint64_t)MAX(kvm_ioctl_number(k->cpus[0].fd, KVM_GET_TSC_KHZ, 0), 0);
     time_learn(k);
     return true;
 }
 
-static void
-make_sections(struct kvm *k)
-{
-    k->section_count = k->cpu_count + CHIPS_SECTIONS;
-    k->sections = g_new0(struct state_section, k->section_count);
-    for (unsigned i = 0; i < k->cpu_count; i++)
-        k->sections[i] = (struct state_section) {
-            .name = "kvm-cpu", .instance = i, .version = 2, .fields = cpu_fields, .object = &k->cpus[i],
-            .before_save = cpu_before_save, .after_load = cpu_after_load,
-        };
-    chips_sections(k, k->sections + k->cpu_count);
-}
 
 static void
 kvm_destroy(struct accel *a)
@@ -198,8 +187,9 @@ kvm_destroy(struct accel *a)
 
     if (!k)
         return;
-    for (unsigned i = 0; i < k->cpu_count; i++)
-        vcpu_release(&k->cpus[i], k->run_size);
+    for (unsigned i = 0; i < k->cpu_slots; i++)
+        if (k->cpus[i].kvm)
+            vcpu_release(&k->cpus[i], k->run_size);
     close_fd(&k->vm_fd);
     close_fd(&k->system_fd);
     slots_free(k);
@@ -222,14 +212,12 @@ kvm_create(const struct accel_setup *setup, GError **error)
     k->map = setup->map;
     k->topology = setup->topology;
     k->clock_stops = setup->clock_stops;
+    k->cpus_present = setup->cpus_present;
     if (open_vm(k, error) && check_limits(k, setup, error) && prepare_vm(k, setup, error) &&
         slots_init(k, setup->map, error) && chips_create(k, error)) {
         learn(k, setup->map);
-        if (create_cpus(k, setup, error) && msrs_list(k, error) && reset_capture(k, error)) {
-            make_sections(k);
-            k->topology = NULL;
+        if (create_cpus(k, setup, error) && msrs_list(k, error) && reset_capture(k, error))
             return (struct accel *)k;
-        }
     }
     kvm_destroy((struct accel *)k);
     return NULL;
@@ -239,8 +227,20 @@ static const struct state_section *
 kvm_sections(struct accel *a, unsigned *ret_count)
 {
     struct kvm *k = (struct kvm *)a;
+    unsigned count = 0;
 
-    *ret_count = k->section_count;
+    if (!k->sections)
+        k->sections = g_new0(struct state_section, k->cpu_slots + CHIPS_SECTIONS);
+    for (unsigned i = 0; i < k->cpu_slots; i++) {
+        if (!kvm_has_cpu(k, i))
+            continue;
+        k->sections[count++] = (struct state_section) {
+            .name = "kvm-cpu", .instance = i, .version = 2, .fields = cpu_fields, .object = &k->cpus[i],
+            .before_save = cpu_before_save, .after_load = cpu_after_load,
+        };
+    }
+    chips_sections(k, k->sections + count);
+    *ret_count = count + CHIPS_SECTIONS;
     return k->sections;
 }
 
@@ -292,8 +292,11 @@ static void
 kvm_inform(struct accel *a, GVariantBuilder *dict)
 {
     struct kvm *k = (struct kvm *)a;
+    unsigned count = 0;
 
-    g_variant_builder_add(dict, "{sv}", "vcpus", g_variant_new_uint32(k->cpu_count));
+    for (unsigned i = 0; i < k->cpu_slots; i++)
+        count += kvm_has_cpu(k, i);
+    g_variant_builder_add(dict, "{sv}", "vcpus", g_variant_new_uint32(count));
     g_variant_builder_add(dict, "{sv}", "recommended-vcpus", g_variant_new_uint32(capability(k, KVM_CAP_NR_VCPUS)));
     g_variant_builder_add(dict, "{sv}", "max-vcpus", g_variant_new_uint32(capability(k, KVM_CAP_MAX_VCPUS)));
     g_variant_builder_add(dict, "{sv}", "slots", g_variant_new_uint32(slots_used(k)));

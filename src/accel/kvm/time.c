@@ -148,8 +148,9 @@ kvm_time_stop(struct accel *a)
 
     /* What cannot be read now is read when it is saved, and fails there. */
     k->stopped = clock_read(k, &k->stop_time);
-    for (unsigned i = 0; i < k->cpu_count; i++)
-        k->stopped = tsc_read(&k->cpus[i], &k->cpus[i].stop_tsc) && k->stopped;
+    for (unsigned i = 0; i < k->cpu_slots; i++)
+        if (kvm_has_cpu(k, i))
+            k->stopped = tsc_read(&k->cpus[i], &k->cpus[i].stop_tsc) && k->stopped;
 }
 
 void
@@ -183,12 +184,12 @@ set_offsets(struct kvm *k, uint64_t first)
     bool ok = offset_access(&k->cpus[0], KVM_GET_DEVICE_ATTR, &base) && tsc_read(&k->cpus[0], &now);
 
     base += first - now;
-    for (unsigned i = 0; ok && i < k->cpu_count; i++) {
+    for (unsigned i = 0; ok && i < k->cpu_slots; i++) {
         const struct cpu_state *s = &k->cpus[i].state;
         uint64_t offset = base + (s->tsc_offset_known && k->cpus[0].state.tsc_offset_known
                                   ? s->tsc_offset - k->cpus[0].state.tsc_offset : 0);
 
-        ok = offset_access(&k->cpus[i], KVM_SET_DEVICE_ATTR, &offset);
+        ok = !kvm_has_cpu(k, i) || offset_access(&k->cpus[i], KVM_SET_DEVICE_ATTR, &offset);
     }
     return ok;
 }
@@ -199,8 +200,9 @@ set_values(struct kvm *k, uint64_t passed)
     uint64_t saved;
     bool ok = true;
 
-    for (unsigned i = 0; i < k->cpu_count; i++)
-        ok = msr_record_get(&k->cpus[i].state, MSR_TSC, &saved) && tsc_write(&k->cpus[i], saved + passed) && ok;
+    for (unsigned i = 0; i < k->cpu_slots; i++)
+        if (kvm_has_cpu(k, i))
+            ok = msr_record_get(&k->cpus[i].state, MSR_TSC, &saved) && tsc_write(&k->cpus[i], saved + passed) && ok;
     return ok;
 }
 
@@ -263,8 +265,9 @@ kvm_time_start(struct accel *a, struct time_jump *ret, char **ret_warning)
     set = clock_write(k, k->chips.clock_ns + away) && set;
     /* Guests that measure how long a CPU did nothing are told that it was stopped; those that have not asked for the
      * paravirtual clock cannot be. */
-    for (unsigned i = 0; i < k->cpu_count; i++)
-        kvm_ioctl_number(k->cpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
+    for (unsigned i = 0; i < k->cpu_slots; i++)
+        if (kvm_has_cpu(k, i))
+            kvm_ioctl_number(k->cpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
     measure(k, saved_tsc, ret);
     *ret_warning = warning(k, ret, set);
 }

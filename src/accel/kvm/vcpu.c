@@ -21,7 +21,6 @@ vcpu_create(struct kvm *k, unsigned index, unsigned apic_id, GError **error)
     *c = (struct kvm_cpu) { .kvm = k, .index = index, .apic_id = apic_id };
     lock_init(&c->lock, 12, "vCPU nap");
     condition_init(&c->woken);
-    k->cpu_count = index + 1;
     c->fd = kvm_ioctl_number(k->vm_fd, KVM_CREATE_VCPU, apic_id);
     if (c->fd < 0)
         return fail_host(error, errno, "cannot create vCPU %u (APIC id %u)", index, apic_id);

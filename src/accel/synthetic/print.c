@@ -16,8 +16,8 @@ add_node(struct accel *a, GString *out, unsigned node, uint64_t bytes)
     unsigned count = 0;
 
     g_string_append_printf(out, "node %u cpus", node);
-    for (unsigned cpu = 0; cpu < a->setup.cpu_count; cpu++) {
-        if (MAX(a->setup.cpu_nodes[cpu], 0) == (int)node) {
+    for (unsigned cpu = 0; cpu < a->setup.cpu_slots; cpu++) {
+        if (is_present(a, cpu) && MAX(a->setup.cpu_nodes[cpu], 0) == (int)node) {
             g_string_append_printf(out, " %u", cpu);
             count++;
         }
@@ -40,10 +40,12 @@ void
 synthetic_print_topology(struct accel *a)
 {
     const struct topology_final *t = a->setup.topology;
-    unsigned node_count = t ? t->node_count : 0;
+    unsigned node_count = t ? t->node_count : 0, cpus = 0;
     GString *out = g_string_new("numon workload guest\n");
 
-    g_string_append_printf(out, "nodes %u cpus %u\n", MAX(node_count, 1), a->setup.cpu_count);
+    for (unsigned cpu = 0; cpu < a->setup.cpu_slots; cpu++)
+        cpus += is_present(a, cpu);
+    g_string_append_printf(out, "nodes %u cpus %u\n", MAX(node_count, 1), cpus);
     for (unsigned node = 0; node < MAX(node_count, 1); node++)
         add_node(a, out, node, node_count ? t->node_size[node] : guest_map_ram_bytes(a->setup.map));
     if (node_count && t->has_distances)

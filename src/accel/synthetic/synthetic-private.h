@@ -50,8 +50,14 @@ struct accel {
     struct accel_setup setup;
     struct hub *hub;                /* NULL until told */
     struct cpu *cpus;
-    struct state_section *sections;
+    struct state_section *sections; /* room for one a slot */
 };
+
+static inline bool
+is_present(const struct accel *a, unsigned cpu)
+{
+    return !a->setup.cpus_present || bit_test(a->setup.cpus_present, cpu);
+}
 
 /* work.c: guest time until kicked.  '*ret_text' is set with VCPU_ERROR. */
 enum vcpu_exit synthetic_run(struct cpu *c, char **ret_text);

@@ -31,22 +31,17 @@ synthetic_create(const struct accel_setup *setup, GError **error)
 {
     struct accel *a;
 
-    if (setup->cpu_count > CONTROL_CPUS) {
-        fail(error, NUMON_ERROR_LIMIT, "cannot run %u CPUs: accelerator 'synthetic' has %u at most", setup->cpu_count,
+    if (setup->cpu_slots > CONTROL_CPUS) {
+        fail(error, NUMON_ERROR_LIMIT, "cannot run %u CPUs: accelerator 'synthetic' has %u at most", setup->cpu_slots,
              CONTROL_CPUS);
         return NULL;
     }
     a = g_new0(struct accel, 1);
     a->setup = *setup;
-    a->cpus = g_new0(struct cpu, setup->cpu_count);
-    a->sections = g_new0(struct state_section, setup->cpu_count);
-    for (unsigned i = 0; i < setup->cpu_count; i++) {
+    a->cpus = g_new0(struct cpu, setup->cpu_slots);
+    a->sections = g_new0(struct state_section, setup->cpu_slots);
+    for (unsigned i = 0; i < setup->cpu_slots; i++)
         cpu_init(&a->cpus[i], a, i);
-        a->sections[i] = (struct state_section) {
-            .name = "synthetic-cpu", .instance = i, .version = 1, .fields = cpu_fields,
-            .object = &a->cpus[i].registers,
-        };
-    }
     return a;
 }
 
@@ -55,7 +50,7 @@ synthetic_destroy(struct accel *a)
 {
     if (!a)
         return;
-    for (unsigned i = 0; i < a->setup.cpu_count; i++) {
+    for (unsigned i = 0; i < a->setup.cpu_slots; i++) {
         condition_release(&a->cpus[i].wake);
         lock_release(&a->cpus[i].lock);
     }
@@ -127,7 +122,17 @@ synthetic_witness(struct accel *a, unsigned cpu, uint64_t *ret, GError **error)
 static const struct state_section *
 synthetic_sections(struct accel *a, unsigned *ret_count)
 {
-    *ret_count = a->setup.cpu_count;
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < a->setup.cpu_slots; i++) {
+        if (!is_present(a, i))
+            continue;
+        a->sections[count++] = (struct state_section) {
+            .name = "synthetic-cpu", .instance = i, .version = 1, .fields = cpu_fields,
+            .object = &a->cpus[i].registers,
+        };
+    }
+    *ret_count = count;
     return a->sections;
 }
 

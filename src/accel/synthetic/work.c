@@ -160,7 +160,7 @@ pages_of_all(struct accel *a)
 {
     uint64_t total = 0;
 
-    for (unsigned cpu = 0; cpu < a->setup.cpu_count; cpu++) {
+    for (unsigned cpu = 0; cpu < a->setup.cpu_slots; cpu++) {
         const struct control_cpu *page = guest_map_host(a->setup.map, CONTROL_CPUS_GPA + (uint64_t)cpu * CONTROL_PAGE,
                                                         CONTROL_PAGE);
 
@@ -319,7 +319,7 @@ find_control_pages(struct cpu *c)
     c->sequence = 1;
     c->count = 0;
     workload_parameters_init(&c->parameters);
-    return c->page && workload_present(map) && word_get(&c->head->cpu_count) == c->accel->setup.cpu_count;
+    return c->page && workload_present(map) && word_get(&c->head->cpu_count) == c->accel->setup.cpu_slots;
 }
 
 enum vcpu_exit

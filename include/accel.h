@@ -20,6 +20,13 @@ enum vcpu_exit {
     VCPU_ERROR,                     /* it cannot go on; the message says why */
 };
 
+/* One reason for which vCPUs leave their guest. */
+struct exit_count {
+    const char *name, *help;
+    uint64_t count;
+    uint64_t host_ns;               /* from these exits to the end of what the host did about them */
+};
+
 struct accel_setup {
     unsigned cpu_slots;             /* a CPU goes by its slot: 0 to cpu_slots - 1 */
     const uint64_t *cpus_present;   /* slots that have a CPU: words, borrowed as all below; NULL: all */
@@ -84,6 +91,9 @@ struct accel_class {
     int (*slot)(struct accel *a, uint64_t gpa);
     /* The guest physical address of a virtual one by the vCPU's page tables; NULL if it has none. */
     bool (*translate)(struct accel *a, unsigned cpu, uint64_t address, uint64_t *ret_gpa, GError **error);
+    /* How often the vCPU left its guest, by reason, since it was made: fills up to 'room' of them, returns how many
+     * there are, the same in the same order for all CPUs.  Any thread.  NULL: nothing leaves a guest. */
+    unsigned (*exits)(struct accel *a, unsigned cpu, struct exit_count *ret, unsigned room);
     /* Lines "name: value" for `info kvm -v` and the like: appends to a GVariantBuilder of type a{sv}; may be NULL. */
     void (*inform)(struct accel *a, GVariantBuilder *dict);
 };

@@ -22,7 +22,8 @@ struct machine_events {
     void (*migration)(void *self, enum migrate_state s);        /* of the current session */
     void (*pass)(void *self, uint64_t count);
     void (*throttle)(void *self, uint64_t strikes, unsigned percent);   /* see struct migrate_events */
-    void (*guest)(void *self, const char *text);                /* "guest reset", "vCPU 1 stopped: ..." */
+    void (*guest)(void *self, const char *text);                /* "guest reset", "vCPU 1 stopped: ...", lines */
+    void (*power_off)(void *self);                              /* the guest ended itself, action shutdown=poweroff */
 };
 
 struct machine *machine_new(struct mailbox *mailbox, struct jobs *jobs, const struct machine_events *events);
@@ -110,6 +111,17 @@ bool machine_running(const struct machine *m);
 bool machine_cont(struct machine *m, bool force, GError **error);
 bool machine_stop(struct machine *m, GError **error);
 bool machine_reset(struct machine *m, bool force, GError **error);
+
+/* What becomes of a guest that resets (also by a triple fault) or ends itself; QEMU's words. */
+enum reboot_action { REBOOT_RESET, REBOOT_SHUTDOWN };
+enum shutdown_action { SHUTDOWN_PAUSE, SHUTDOWN_POWEROFF };
+extern const char *const reboot_action_names[], *const shutdown_action_names[];
+enum { ACTION_P_REBOOT, ACTION_P_SHUTDOWN };
+extern const struct property machine_action_properties[];
+/* Changes those that are given.  Any time. */
+void machine_set_action(struct machine *m, const struct values *v);
+enum reboot_action machine_reboot_action(const struct machine *m);
+enum shutdown_action machine_shutdown_action(const struct machine *m);
 
 /* --- migration -------------------------------------------------------------------------------------------------- */
 

@@ -57,8 +57,17 @@ event_throttle(void *self, uint64_t strikes, unsigned percent)
 static void
 event_guest(void *self, const char *text)
 {
-    monitor_event(self, "%s", text);
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+
+    for (unsigned i = 0; lines[i]; i++)
+        monitor_event(self, "%s", lines[i]);
     monitor_changed(self);
+}
+
+static void
+event_power_off(void *self)
+{
+    monitor_quit(self, 0);
 }
 
 /* --- made, run, freed ------------------------------------------------------------------------------------------------ */
@@ -81,7 +90,7 @@ monitor_new(void)
     struct monitor *m = g_new0(struct monitor, 1);
     struct machine_events events = {
         .self = m, .run_state = event_run_state, .migration = event_migration, .pass = event_pass,
-        .throttle = event_throttle, .guest = event_guest,
+        .throttle = event_throttle, .guest = event_guest, .power_off = event_power_off,
     };
 
     m->loop = g_main_loop_new(NULL, FALSE);

@@ -47,6 +47,21 @@ run_system_reset(struct call *call, GError **error)
     return COMMAND_DONE;
 }
 
+/* Without argument it shows what is set. */
+static enum outcome
+run_set_action(struct call *call, GError **error)
+{
+    struct machine *machine = call->monitor->machine;
+    const struct values *v = call->args;
+
+    if (v->at[ACTION_P_REBOOT].set || v->at[ACTION_P_SHUTDOWN].set)
+        machine_set_action(machine, v);
+    else
+        call_print(call, "reboot=%s,shutdown=%s\n", reboot_action_names[machine_reboot_action(machine)],
+                   shutdown_action_names[machine_shutdown_action(machine)]);
+    return COMMAND_DONE;
+}
+
 /* --- wait ------------------------------------------------------------------------------------------------------- */
 
 enum wait_answer { WAIT_MET, WAIT_NOT_YET, WAIT_NEVER };
@@ -429,6 +444,10 @@ static const struct command run_commands[] = {
       .run = run_stop },
     { .name = "system_reset", .summary = "reset the guest: it boots anew", .form = FORM_WORDS, .args = reset_args,
       .when = WHEN_BUILT, .run = run_system_reset },
+    { .name = "set_action", .summary = "choose what becomes of a guest that resets or ends", .form = FORM_OPTIONS,
+      .args = machine_action_properties, .implied = -1, .option = "-action", .when = WHEN_ALWAYS, .run = run_set_action,
+      .details = "Without argument shows what is set.  A guest that was ended waits for system_reset, as one that "
+                 "ended itself.  With shutdown=poweroff the program ends with status 0." },
     { .name = "wait", .summary = "wait for a migration, a round, or the guest", .form = FORM_VARIANTS,
       .variants = wait_variants, .when = WHEN_ALWAYS, .run = run_wait, .detach = wait_detach,
       .details = "It is an error if it does not come to pass in 30 seconds, or in the time that is given last.  A "

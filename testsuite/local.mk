@@ -27,6 +27,7 @@ EXTRA_DIST += testsuite/numon.console/session.exp
 EXTRA_DIST += testsuite/numon.console/terminal.exp
 EXTRA_DIST += testsuite/numon.console/wait.exp
 EXTRA_DIST += testsuite/numon.guest/basic.exp
+EXTRA_DIST += testsuite/numon.guest/ends.exp
 EXTRA_DIST += testsuite/numon.guest/preconfig.exp
 EXTRA_DIST += testsuite/numon.migrate/tsan.exp
 EXTRA_DIST += testsuite/numon.unit/layers.exp

@@ -11,9 +11,21 @@ testsuite_unit_test_run_SOURCES = testsuite/unit/test-run.c
 unit_programs += testsuite/unit/test-synthetic
 testsuite_unit_test_synthetic_SOURCES = testsuite/unit/test-synthetic.c
 
-libnumon_a_SOURCES += src/accel/kvm/kvm-private.h src/accel/kvm/chips.c src/accel/kvm/cpuid.c \
-	src/accel/kvm/dirty.c src/accel/kvm/fault.c src/accel/kvm/kvm.c src/accel/kvm/msr.c src/accel/kvm/nap.c \
-	src/accel/kvm/plan.c src/accel/kvm/reset.c src/accel/kvm/slots.c src/accel/kvm/state.c src/accel/kvm/time.c src/accel/kvm/vcpu.c
+libnumon_a_SOURCES += src/accel/kvm/kvm-private.h
+libnumon_a_SOURCES += src/accel/kvm/chips.c
+libnumon_a_SOURCES += src/accel/kvm/cpuid.c
+libnumon_a_SOURCES += src/accel/kvm/dirty.c
+libnumon_a_SOURCES += src/accel/kvm/exits.c
+libnumon_a_SOURCES += src/accel/kvm/fault.c
+libnumon_a_SOURCES += src/accel/kvm/kvm.c
+libnumon_a_SOURCES += src/accel/kvm/msr.c
+libnumon_a_SOURCES += src/accel/kvm/nap.c
+libnumon_a_SOURCES += src/accel/kvm/plan.c
+libnumon_a_SOURCES += src/accel/kvm/reset.c
+libnumon_a_SOURCES += src/accel/kvm/slots.c
+libnumon_a_SOURCES += src/accel/kvm/state.c
+libnumon_a_SOURCES += src/accel/kvm/time.c
+libnumon_a_SOURCES += src/accel/kvm/vcpu.c
 unit_programs += testsuite/unit/test-kvm
 testsuite_unit_test_kvm_SOURCES = testsuite/unit/test-kvm.c testsuite/unit/kvm-bench.c \
 	testsuite/unit/kvm-bench.h

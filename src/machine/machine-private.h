@@ -58,6 +58,8 @@ struct machine {
     struct block_progress progress; /* of the preallocation under way, if 'building' or 'populating' */
     GList *measurements;            /* struct measurement *: of usage, under way */
     struct job *populating;         /* a live change of 'prealloc' */
+    enum reboot_action reboot;
+    enum shutdown_action shutdown;
     bool launched;                  /* the guest has run, or arrived */
     bool shut_down;                 /* the guest ended itself */
     bool awaits;                    /* for an incoming guest, or its arrival was not looked at yet: see

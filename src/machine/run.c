@@ -161,6 +161,40 @@ machine_stop(struct machine *m, GError **error)
     return true;
 }
 
+/* --- what the user wants done ------------------------------------------------------------------------------------ */
+
+const char *const reboot_action_names[] = { [REBOOT_RESET] = "reset", [REBOOT_SHUTDOWN] = "shutdown", NULL };
+const char *const shutdown_action_names[] = { [SHUTDOWN_PAUSE] = "pause", [SHUTDOWN_POWEROFF] = "poweroff", NULL };
+
+const struct property machine_action_properties[] = {
+    [ACTION_P_REBOOT] = { "reboot", PROPERTY_CHOICE, .choices = reboot_action_names,
+                          .help = "the guest resets, or meets a triple fault: it boots anew (the default), or that ends it" },
+    [ACTION_P_SHUTDOWN] = { "shutdown", PROPERTY_CHOICE, .choices = shutdown_action_names,
+                            .help = "the guest ends itself: it is left to be looked at (the default), or numon ends too" },
+    { 0 }
+};
+
+void
+machine_set_action(struct machine *m, const struct values *v)
+{
+    if (v->at[ACTION_P_REBOOT].set)
+        m->reboot = (enum reboot_action)v->at[ACTION_P_REBOOT].number;
+    if (v->at[ACTION_P_SHUTDOWN].set)
+        m->shutdown = (enum shutdown_action)v->at[ACTION_P_SHUTDOWN].number;
+}
+
+enum reboot_action
+machine_reboot_action(const struct machine *m)
+{
+    return m->reboot;
+}
+
+enum shutdown_action
+machine_shutdown_action(const struct machine *m)
+{
+    return m->shutdown;
+}
+
 /* --- reset ------------------------------------------------------------------------------------------------------ */
 
 static void
@@ -227,6 +261,30 @@ machine_reset(struct machine *m, bool force, GError **error)
     return ok;
 }
 
+/* The guest ended itself, or is taken to have.  Both stops, so that it is never without one. */
+static void
+guest_ended(struct machine *m, const char *text)
+{
+    m->shut_down = true;
+    run_hold(m->parts->run, STOP_ERROR);
+    run_release(m->parts->run, STOP_CHANGE, NULL);
+    machine_tell(m, text);
+    machine_changed(m);
+    if (m->shutdown == SHUTDOWN_POWEROFF && m->events.power_off)
+        m->events.power_off(m->events.self);
+}
+
+/* A guest that is being handed over takes its wish along. */
+static void
+end_at_reset(struct machine *m)
+{
+    if (!machine_writes_begin(m, "end the guest", NULL))
+        return;
+    machine_writes_end(m);
+    atomic_store(&m->reset_wanted, 0);
+    guest_ended(m, "the guest reset itself, which ends it (action reboot=shutdown)");
+}
+
 void
 machine_reset_if_wanted(struct machine *m)
 {
@@ -234,6 +292,10 @@ machine_reset_if_wanted(struct machine *m)
 
     if (!m->parts || machine_awaits_incoming(m) || !atomic_load(&m->reset_wanted))
         return;
+    if (m->reboot == REBOOT_SHUTDOWN) {
+        end_at_reset(m);
+        return;
+    }
     if (hold_and_reset(m, &error))
         machine_tell(m, "the guest reset itself");
     else if (!atomic_load(&m->reset_wanted))
@@ -254,14 +316,12 @@ machine_vcpu_event(void *self, const struct run_event *e)
         machine_reset_if_wanted(m);
         return;
     }
-    m->shut_down = e->what == VCPU_SHUTDOWN;
-    if (m->shut_down) {
-        run_hold(m->parts->run, STOP_ERROR);
-        run_release(m->parts->run, STOP_CHANGE, NULL);
+    if (e->what == VCPU_SHUTDOWN) {
+        guest_ended(m, "the guest ended itself");
+        return;
     }
-    text = e->what == VCPU_SHUTDOWN ? g_strdup("the guest ended itself")
-                                    : g_strdup_printf("vCPU %u stopped: %s", e->cpu,
-                                                      e->text ? e->text : "no reason given");
+    m->shut_down = false;
+    text = g_strdup_printf("vCPU %u stopped: %s", e->cpu, e->text ? e->text : "no reason given");
     machine_tell(m, text);
     machine_changed(m);
 }

@@ -75,30 +75,62 @@ test_creation_time(void)
     bench_release(&b);
 }
 
+enum { KICKS = 21 };
+
+static int
+compare_times(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The median time in which a guest that never leaves by itself is held: in ring 3 it runs on the processor, in ring 0
+ * of page-table KVM in its emulator. */
 static void
-test_kicks(void)
+expect_stops(const char *what, bool ring_0, int64_t most_us)
 {
     struct bench b;
-    int64_t begin, took, best = INT64_MAX;          /* the rest says how busy the host is */
+    int64_t took[KICKS];
     uint64_t before = 0, witness;
 
     if (!BENCH(&b, 2, guest_spin))
         return;
-    for (unsigned i = 0; i < 20; i++) {
+    for (unsigned cpu = 0; ring_0 && cpu < 2; cpu++) {
+        struct cpu_start start = start_in_ring_0(cpu);
+
+        g_assert_true(accel_kvm.vcpu_reset(b.accel, cpu, &start, NULL));
+    }
+    for (unsigned i = 0; i < KICKS; i++) {
         go(&b);
-        for (unsigned cpu = 0; cpu < 2; cpu++)
+        for (unsigned cpu = 0; !ring_0 && cpu < 2; cpu++)
             wait_value(&b.station, cpu, value_now(&b.station, cpu) + 1);
-        begin = g_get_monotonic_time();
+        if (ring_0)
+            g_usleep(1000);         /* a moment, not a wait */
+        took[i] = g_get_monotonic_time();
         run_hold(b.run, STOP_USER);
-        took = g_get_monotonic_time() - begin;
-        best = MIN(best, took);
+        took[i] = g_get_monotonic_time() - took[i];
         g_assert_true(accel_kvm.vcpu_witness(b.accel, 1, &witness, NULL));
-        g_assert_true(i == 0 || witness > before);      /* the first tells before it counts */
+        g_assert_true(i == 0 || ring_0 || witness > before);        /* the first tells before it counts */
         before = witness;
     }
-    g_test_message("holding 2 spinning vCPUs takes %" G_GINT64_FORMAT " us", best);
-    g_assert_cmpint(best, <, 50000);
+    qsort(took, KICKS, sizeof took[0], compare_times);
+    g_test_message("holding 2 vCPUs that %s: median %" G_GINT64_FORMAT " us, longest %" G_GINT64_FORMAT " us", what,
+                   took[KICKS / 2], took[KICKS - 1]);
+    g_assert_cmpint(took[KICKS / 2], <, most_us);
     bench_release(&b);
+}
+
+static void
+test_kicks(void)
+{
+    expect_stops("are busy", false, 10000);
+}
+
+static void
+test_kicks_in_ring_0(void)
+{
+    expect_stops("are busy in ring 0", true, 100000);
 }
 
 static void
@@ -190,6 +222,7 @@ main(int argc, char **argv)
     g_test_add_func("/kvm/hello", test_hello);
     g_test_add_func("/kvm/creation-time", test_creation_time);
     g_test_add_func("/kvm/kicks", test_kicks);
+    g_test_add_func("/kvm/kicks-in-ring-0", test_kicks_in_ring_0);
     g_test_add_func("/kvm/nap", test_nap);
     g_test_add_func("/kvm/describe", test_describe);
     g_test_add_func("/kvm/many", test_many);

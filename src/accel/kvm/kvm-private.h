@@ -51,6 +51,10 @@ struct cpu_state {
     uint32_t msrs_size;             /* bytes */
 };
 
+/* How often a vCPU left its guest for one reason, and the time that this took the host. */
+struct exit_counter { _Atomic uint64_t count, host_ns; };
+enum { EXIT_KINDS = 28 };
+
 struct kvm_cpu {
     /* Fixed. */
     struct kvm *kvm;
@@ -61,6 +65,7 @@ struct kvm_cpu {
     _Atomic bool kicked;            /* set by kick, taken back by unkick; run->immediate_exit follows it */
     struct lock lock;               /* rank 12: the nap */
     struct condition woken;
+    struct exit_counter exits[EXIT_KINDS];      /* written by the vCPU's thread, or whoever settles it */
 
     /* Owned by the vCPU's thread, or whoever has parked it. */
     bool exit_left;                 /* KVM_RUN told something while settling; it lies in 'run' */
@@ -165,6 +170,14 @@ bool kvm_vcpu_translate(struct accel *a, unsigned cpu, uint64_t address, uint64_
 void kvm_vcpu_settle(struct accel *a, unsigned cpu);
 void kvm_vcpu_kick(struct accel *a, unsigned cpu);
 void kvm_vcpu_unkick(struct accel *a, unsigned cpu);
+
+/* exits.c */
+/* Does what can be done about the exit that lies in 'run'; anything but VCPU_AGAIN is for run.c. */
+enum vcpu_exit exit_handle(struct kvm_cpu *c, char **ret_text);
+/* KVM_RUN came back without one, for a signal. */
+void exit_interrupted(struct kvm_cpu *c);
+const char *exit_name(unsigned reason), *exit_help(unsigned reason);
+unsigned kvm_exits(struct accel *a, unsigned cpu, struct exit_count *ret, unsigned room);
 
 /* fault.c: what a vCPU that cannot go on says. */
 char *vcpu_fault_text(struct kvm_cpu *c, const struct guest_map *map, int run_errno);

@@ -327,6 +327,7 @@ const struct accel_class accel_kvm = {
     .vcpu_witness = kvm_witness,
     .sections = kvm_sections,
     .describe = kvm_describe,
+    .exits = kvm_exits,
     .time_stop = kvm_time_stop,
     .time_start = kvm_time_start,
     .tsc_khz = kvm_tsc_khz,

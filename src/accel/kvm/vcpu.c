@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* One vCPU: creation, the KVM_RUN loop, and what its exits ask for.
+/* One vCPU: creation and the KVM_RUN loop; exits.c has what its exits ask for.
  *
  * An exit for I/O or MMIO leaves an instruction half done: KVM completes it (an IN's register is loaded, RIP moves
  * on) at the beginning of the next KVM_RUN.  So the answer is put into the shared page at once, and before the
@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -42,85 +41,6 @@ vcpu_release(struct kvm_cpu *c, size_t run_size)
     lock_release(&c->lock);
 }
 
-/* --- exits ------------------------------------------------------------------------------------------------------ */
-
-static uint64_t
-get_number(const uint8_t *bytes, unsigned size)
-{
-    uint64_t value = 0;
-
-    memcpy(&value, bytes, MIN(size, sizeof(value)));        /* both sides are little-endian */
-    return value;
-}
-
-static void
-put_number(uint8_t *bytes, unsigned size, uint64_t value)
-{
-    memcpy(bytes, &value, MIN(size, sizeof(value)));
-}
-
-static void
-port_access(struct kvm_cpu *c)
-{
-    struct kvm_run *run = c->run;
-    uint8_t *data = (uint8_t *)run + run->io.data_offset;
-    unsigned size = run->io.size, port = run->io.port;
-    struct bus *bus = c->kvm->bus;
-
-    for (uint32_t i = 0; i < run->io.count; i++, data += size) {
-        if (run->io.direction == KVM_EXIT_IO_IN)
-            put_number(data, size, bus_read(bus, BUS_PORT, port, size));
-        else if (port == CONTROL_NAP_PORT && size == 4)
-            vcpu_nap(c, get_number(data, size));
-        else
-            bus_write(bus, BUS_PORT, port, size, get_number(data, size));
-    }
-}
-
-static void
-mmio_access(struct kvm_cpu *c)
-{
-    struct kvm_run *run = c->run;
-    unsigned size = MIN(run->mmio.len, sizeof(run->mmio.data));
-    struct bus *bus = c->kvm->bus;
-
-    if (run->mmio.is_write)
-        bus_write(bus, BUS_MMIO, run->mmio.phys_addr, size, get_number(run->mmio.data, size));
-    else
-        put_number(run->mmio.data, size, bus_read(bus, BUS_MMIO, run->mmio.phys_addr, size));
-}
-
-/* Does what can be done about an exit; anything but VCPU_AGAIN is for run.c. */
-static enum vcpu_exit
-handle_exit(struct kvm_cpu *c, char **ret_text)
-{
-    switch (c->run->exit_reason) {
-    case KVM_EXIT_IO:
-        port_access(c);
-        return VCPU_AGAIN;
-    case KVM_EXIT_MMIO:
-        mmio_access(c);
-        return VCPU_AGAIN;
-    case KVM_EXIT_INTR:
-    case KVM_EXIT_IRQ_WINDOW_OPEN:
-    case KVM_EXIT_SET_TPR:
-        return VCPU_AGAIN;
-    case KVM_EXIT_HLT:              /* KVM halts by itself; where it does not, no interrupt will come either */
-        vcpu_nap(c, G_USEC_PER_SEC);
-        return VCPU_AGAIN;
-    case KVM_EXIT_SHUTDOWN:         /* a triple fault, which resets a PC */
-        return VCPU_RESET;
-    case KVM_EXIT_SYSTEM_EVENT:
-        if (c->run->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN)
-            return VCPU_SHUTDOWN;
-        if (c->run->system_event.type == KVM_SYSTEM_EVENT_RESET)
-            return VCPU_RESET;
-        break;
-    }
-    *ret_text = vcpu_fault_text(c, NULL, 0);
-    return VCPU_ERROR;
-}
-
 /* --- running ---------------------------------------------------------------------------------------------------- */
 
 enum vcpu_exit
@@ -131,13 +51,15 @@ kvm_vcpu_run(struct accel *a, unsigned cpu, char **ret_text)
 
     while (what == VCPU_AGAIN && !atomic_load(&c->kicked)) {
         if (!c->exit_left && ioctl(c->fd, KVM_RUN, NULL) < 0) {
-            if (errno == EINTR || errno == EAGAIN)
+            if (errno == EINTR || errno == EAGAIN) {
+                exit_interrupted(c);
                 return VCPU_AGAIN;
+            }
             *ret_text = vcpu_fault_text(c, ((struct kvm *)a)->map, errno);
             return VCPU_ERROR;
         }
         c->exit_left = false;
-        what = handle_exit(c, ret_text);
+        what = exit_handle(c, ret_text);
     }
     return what;
 }
@@ -151,10 +73,8 @@ kvm_vcpu_settle(struct accel *a, unsigned cpu)
 
     __atomic_store_n(&c->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     while (!c->exit_left && ioctl(c->fd, KVM_RUN, NULL) == 0) {
-        if (c->run->exit_reason == KVM_EXIT_IO)
-            port_access(c);
-        else if (c->run->exit_reason == KVM_EXIT_MMIO)
-            mmio_access(c);
+        if (c->run->exit_reason == KVM_EXIT_IO || c->run->exit_reason == KVM_EXIT_MMIO)
+            exit_handle(c, NULL);
         else if (c->run->exit_reason != KVM_EXIT_INTR)
             c->exit_left = true;
         else

@@ -338,4 +338,76 @@ struct migrate_record *session_record(struct session *s);
 struct migrate_record *migrate_record_copy(const struct migrate_record *r);
 void migrate_record_free(struct migrate_record *r);     /* NULL is fine */
 
+/* --- a stream in a file, explained ------------------------------------------------------------------------------ */
+
+/* The forms in which a page goes. */
+enum page_form { PAGE_ZERO, PAGE_WHOLE, PAGE_DELTA, PAGE_COMPRESSED, PAGE_FORMS };
+extern const char *const page_form_names[];
+
+struct explain_count { uint64_t records[PAGE_FORMS], bytes[PAGE_FORMS]; };  /* bytes: whole records */
+
+struct explain_block {
+    char name[ID_SIZE];
+    uint64_t size, place;                   /* bytes; byte of the stream at which it was announced */
+    uint64_t pages;                         /* that came; those counted once that came again */
+    bool counted;                           /* false: too large to keep account of, 'pages' is 0 */
+    struct explain_count count;
+};
+/* A pass over memory, as the order of addresses tells it: pages that go from low to high are of one. */
+struct explain_row {
+    unsigned round, block;                  /* from 1; place in the list of blocks */
+    struct explain_count count;
+};
+struct explain_section {
+    char name[ID_SIZE];
+    uint32_t id, instance, version;
+    uint64_t place, bytes;                  /* of its head; of all its parts, heads and footers included */
+    uint64_t parts;
+};
+struct explain_note { uint64_t place, count; char *text; };        /* the first of them; text owned */
+
+struct explain_report {
+    uint64_t size, read;                    /* bytes: of the file; understood */
+    char *machine_type;                     /* owned; NULL: the stream has no configuration */
+    bool ours;                              /* it has a numon's subsection: */
+    uint64_t id, features;                  /* as in the subsection */
+    char *text;                             /* what must agree; owned */
+    char *capabilities;                     /* of QEMU's, that the stream names; owned or NULL */
+    GArray *sections, *blocks, *rows, *faults, *stops;      /* struct explain_...; the last two explain_note */
+    uint64_t more_faults;                   /* beyond those kept */
+    bool folded;                            /* so many rounds that the last row of a block is of all the rest */
+    uint64_t commands, command_bytes, description_bytes;
+};
+extern const struct migrate_feature_name { uint64_t feature; const char *name; } migrate_feature_names[];
+
+/* What 'record' of explain_new is told, in the order of the stream. */
+enum explain_kind {
+    EXPLAIN_HEAD, EXPLAIN_CONFIGURATION, EXPLAIN_SUBSECTION, EXPLAIN_COMMAND, EXPLAIN_SECTION, EXPLAIN_PART,
+    EXPLAIN_END, EXPLAIN_BLOCK, EXPLAIN_PAGE, EXPLAIN_FIELD, EXPLAIN_FOOTER, EXPLAIN_EOF, EXPLAIN_DESCRIPTION,
+};
+struct explain_run { unsigned at, size; const uint8_t *bytes; };    /* of a page, what changed */
+struct explain_event {
+    enum explain_kind kind;
+    uint64_t place, bytes;                  /* of the record in the stream */
+    const char *name;                       /* machine type, subsection, section, block, field */
+    uint32_t id, instance, version;         /* of a section; command: its number */
+    uint64_t number;                        /* page: its offset; block: its size; field: its bytes */
+    enum page_form form;                    /* of a page */
+    const struct explain_run *runs;         /* of a delta; of a field its first bytes */
+    unsigned run_count;
+};
+struct explain;
+/* Opens a file for reading only; 'record' (may be NULL) is told each record by explain_run.  Memory is bounded
+ * whatever the file holds.  Errors: HOST, ARGUMENT (no plain file). */
+struct explain *explain_new(const char *path, void (*record)(void *self, const struct explain_event *e), void *self,
+                            GError **error);
+void explain_free(struct explain *e);
+/* Reads on, record by record, until the end, or '*enough' is true after a record ('enough' may be NULL), or
+ * explain_stop.  '*ret_end': nothing more comes.  What is wrong with the stream is a fault of the report and no error.
+ * Any one thread.  Errors: HOST, STATE (stopped). */
+bool explain_run(struct explain *e, const bool *enough, bool *ret_end, GError **error);
+void explain_stop(struct explain *e);       /* any thread */
+/* What is known so far, borrowed. */
+const struct explain_report *explain_report(const struct explain *e);
+
 #endif

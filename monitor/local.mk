@@ -9,6 +9,7 @@ numon_SOURCES += monitor/migration-commands.c monitor/info-migrate.c monitor/pee
 numon_SOURCES += monitor/memory-commands.c monitor/build.c monitor/edit.c monitor/outfile.c monitor/pmemsave.c
 numon_SOURCES += monitor/undo.c monitor/show.c monitor/info-topology.c monitor/topology-svg.c monitor/device-commands.c
 numon_SOURCES += monitor/info-config.c monitor/info-run.c monitor/info-kvm.c monitor/info-workload.c monitor/info-memory.c monitor/walk.c
+numon_SOURCES += monitor/explain.c
 
 unit_programs += testsuite/unit/test-outfile
 testsuite_unit_test_outfile_SOURCES = testsuite/unit/test-outfile.c monitor/outfile.c

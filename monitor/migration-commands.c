@@ -376,6 +376,13 @@ static const struct command migration_commands[] = {
     { .name = "migrate_set_capability", .summary = "switch a migration capability on or off",
       .form = FORM_WORDS, .args = capability_args, .names = migrate_capability_properties, .when = WHEN_ALWAYS,
       .run = run_set_capability },
+    { .name = "explain", .summary = "what a stream in a file holds, and what is wrong",
+      .details = "Sections, pages by kind with their bytes for each block and round, what must agree, faults with their "
+                 "place in the file, and what would stop QEMU's stream analyser. The stream does not say where a round "
+                 "begins: pages that go from low to high addresses are of one. With -v each record stands on a line "
+                 "before: its place, its bytes and what it is; of a delta page what changes where.",
+      .form = FORM_WORDS, .args = explain_args, .when = WHEN_ALWAYS, .run = explain_command,
+      .detach = explain_detach },
     { 0 }
 };
 

@@ -333,6 +333,12 @@ extern const struct property pmemsave_args[];
 enum outcome pmemsave_run(struct call *call, GError **error);
 void pmemsave_detach(struct call *call);
 
+/* --- explain (explain.c), which migration-commands.c lists ------------------------------------------------------ */
+
+extern const struct property explain_args[];
+enum outcome explain_command(struct call *call, GError **error);
+void explain_detach(struct call *call);
+
 /* --- undo and redo (undo.c), which machine-commands.c lists ----------------------------------------------------- */
 
 extern const struct property undo_args[];

@@ -166,6 +166,10 @@ void presence_absent(const struct presence *p, const struct block *b, uint64_t f
 size_t xbzrle_encode(const uint8_t *old, const uint8_t *new, size_t size, uint8_t *out, size_t room);
 /* Turns 'page' into what it became; false if 'coded' is no encoding or leaves the page ('page' is spoiled then). */
 bool xbzrle_decode(const uint8_t *coded, size_t coded_size, uint8_t *page, size_t size);
+/* The next run of an encoding: '*at' goes on to its place in the page of 'size' bytes, 'in' to its '*ret_run' bytes,
+ * which the caller takes.  False if there is none that is right. */
+struct cursor;
+bool xbzrle_take_run(struct cursor *in, bool first, size_t size, size_t *at, size_t *ret_run);
 /* For tests: with these units of the CPU, which it must have. */
 enum xbzrle_unit { XBZRLE_PLAIN, XBZRLE_AVX2, XBZRLE_AVX512, XBZRLE_UNITS };
 bool xbzrle_has(enum xbzrle_unit unit);

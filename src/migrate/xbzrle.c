@@ -165,17 +165,24 @@ take_length(struct cursor *in, size_t *ret)
 }
 
 bool
+xbzrle_take_run(struct cursor *in, bool first, size_t size, size_t *at, size_t *ret_run)
+{
+    size_t run;
+
+    if (!take_length(in, &run) || (run == 0 && !first) || run > size - *at)
+        return false;
+    *at += run;
+    return take_length(in, ret_run) && *ret_run > 0 && *ret_run <= size - *at && *ret_run <= (size_t)(in->end - in->at);
+}
+
+bool
 xbzrle_decode(const uint8_t *coded, size_t coded_size, uint8_t *page, size_t size)
 {
     struct cursor in = { coded, coded + coded_size };
     size_t at = 0, run;
 
     while (in.at < in.end) {
-        bool first = in.at == coded;
-        if (!take_length(&in, &run) || (run == 0 && !first) || run > size - at)
-            return false;
-        at += run;
-        if (!take_length(&in, &run) || run == 0 || run > size - at || run > (size_t)(in.end - in.at))
+        if (!xbzrle_take_run(&in, in.at == coded, size, &at, &run))
             return false;
         memcpy(page + at, in.at, run);
         in.at += run;

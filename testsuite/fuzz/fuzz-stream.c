@@ -121,6 +121,32 @@ file_of(const uint8_t *data, size_t size)
     return fd;
 }
 
+static void
+seen(void *self, const struct explain_event *e)
+{
+    unsigned *events = self;
+
+    for (unsigned i = 0; i < e->run_count; i++)
+        g_assert_true(e->runs[i].at + e->runs[i].size <= PAGE_SIZE || e->kind == EXPLAIN_FIELD);
+    (*events)++;
+}
+
+/* The same bytes as a file to be explained: whatever they are, that ends and says so. */
+static void
+explain(const uint8_t *data, size_t size)
+{
+    int fd = file_of(data, size);
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+    unsigned events = 0;
+    bool end = false;
+    struct explain *e = explain_new(path, seen, &events, NULL);
+
+    g_assert_true(e && explain_run(e, NULL, &end, NULL) && end);
+    g_assert_cmpuint(explain_report(e)->read, <=, size);
+    explain_free(e);
+    close_fd(&fd);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -131,6 +157,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct guest g;
 
     main_thread_claim();
+    explain(data, size);
     mailbox = mailbox_new(NULL);
     migrate_parameters_init(&parameters);
     guest_init(&g);

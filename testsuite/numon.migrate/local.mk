@@ -8,6 +8,7 @@ testsuite_numon_migrate_link_LDADD =
 EXTRA_DIST += testsuite/numon.migrate/compress.exp
 EXTRA_DIST += testsuite/numon.migrate/endurance.exp
 EXTRA_DIST += testsuite/numon.migrate/engine.exp
+EXTRA_DIST += testsuite/numon.migrate/explain.exp
 EXTRA_DIST += testsuite/numon.migrate/faults.exp
 EXTRA_DIST += testsuite/numon.migrate/planted.exp
 EXTRA_DIST += testsuite/numon.migrate/precopy.exp

@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* `explain`: what a stream in a file holds.  A job reads on until there is some text to show (with -v) or the time is
+ * up, main shows it and has it read on: so neither a large file nor a slow terminal stops anyone or fills memory. */
+#include "monitor-private.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { PIECE_TEXT = 64 * 1024, HEX_MOST = 16 };
+
+enum { EXPLAIN_VERBOSE, EXPLAIN_FILE };
+const struct property explain_args[] = {
+    [EXPLAIN_VERBOSE] = { "-v", PROPERTY_FLAG, .help = "each record too, as it stands in the stream" },
+    [EXPLAIN_FILE] = { "FILE", PROPERTY_WORD, .required = true, .complete = COMPLETE_FILE,
+                       .help = "a stream that was written to a file" },
+    { 0 }
+};
+
+struct explaining {
+    struct monitor *monitor;
+    struct call *call;              /* NULL once detached */
+    struct explain *explain;
+    char *path;
+    GString *text;                  /* of -v; the job's while it works */
+    bool enough, end;
+    GError *error;
+};
+
+/* --- the tree --------------------------------------------------------------------------------------------------- */
+
+static void
+put_count(GVariantDict *dict, const struct explain_count *c)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned form = 0; form < PAGE_FORMS; form++) {
+        g_autofree char *key = g_strdup_printf("%s-bytes", page_form_names[form]);
+
+        g_variant_dict_insert(dict, page_form_names[form], "t", c->records[form]);
+        g_variant_dict_insert(dict, key, "t", c->bytes[form]);
+        bytes += c->bytes[form];
+    }
+    g_variant_dict_insert(dict, "bytes", "t", bytes);
+}
+
+static GVariant *
+sections_tree(const GArray *sections)
+{
+    GVariantBuilder rows;
+
+    g_variant_builder_init(&rows, G_VARIANT_TYPE("aa{sv}"));
+    for (unsigned i = 0; i < sections->len; i++) {
+        const struct explain_section *s = &g_array_index(sections, struct explain_section, i);
+        GVariantDict dict;
+
+        g_variant_dict_init(&dict, NULL);
+        g_variant_dict_insert_value(&dict, "name", text_variant(s->name));
+        g_variant_dict_insert(&dict, "id", "u", s->id);
+        g_variant_dict_insert(&dict, "instance", "u", s->instance);
+        g_variant_dict_insert(&dict, "version", "u", s->version);
+        g_variant_dict_insert(&dict, "parts", "t", s->parts);
+        g_variant_dict_insert(&dict, "bytes", "t", s->bytes);
+        g_variant_dict_insert(&dict, "place", "t", s->place);
+        g_variant_builder_add_value(&rows, g_variant_dict_end(&dict));
+    }
+    return g_variant_builder_end(&rows);
+}
+
+static GVariant *
+blocks_tree(const GArray *blocks)
+{
+    GVariantBuilder rows;
+
+    g_variant_builder_init(&rows, G_VARIANT_TYPE("aa{sv}"));
+    for (unsigned i = 0; i < blocks->len; i++) {
+        const struct explain_block *b = &g_array_index(blocks, struct explain_block, i);
+        GVariantDict dict;
+
+        g_variant_dict_init(&dict, NULL);
+        g_variant_dict_insert_value(&dict, "name", text_variant(b->name));
+        g_variant_dict_insert(&dict, "size", "t", b->size);
+        g_variant_dict_insert(&dict, "place", "t", b->place);
+        if (b->counted)
+            g_variant_dict_insert(&dict, "pages", "t", b->pages);
+        put_count(&dict, &b->count);
+        g_variant_builder_add_value(&rows, g_variant_dict_end(&dict));
+    }
+    return g_variant_builder_end(&rows);
+}
+
+static GVariant *
+rounds_tree(const struct explain_report *r)
+{
+    GVariantBuilder rows;
+
+    g_variant_builder_init(&rows, G_VARIANT_TYPE("aa{sv}"));
+    for (unsigned i = 0; i < r->rows->len; i++) {
+        const struct explain_row *row = &g_array_index(r->rows, struct explain_row, i);
+        GVariantDict dict;
+
+        g_variant_dict_init(&dict, NULL);
+        g_variant_dict_insert(&dict, "round", "u", row->round);
+        g_variant_dict_insert_value(&dict, "block",
+                                    text_variant(g_array_index(r->blocks, struct explain_block, row->block).name));
+        put_count(&dict, &row->count);
+        g_variant_builder_add_value(&rows, g_variant_dict_end(&dict));
+    }
+    return g_variant_builder_end(&rows);
+}
+
+static GVariant *
+notes_tree(const GArray *notes)
+{
+    GVariantBuilder rows;
+
+    g_variant_builder_init(&rows, G_VARIANT_TYPE("aa{sv}"));
+    for (unsigned i = 0; i < notes->len; i++) {
+        const struct explain_note *n = &g_array_index(notes, struct explain_note, i);
+        GVariantDict dict;
+
+        g_variant_dict_init(&dict, NULL);
+        g_variant_dict_insert(&dict, "place", "t", n->place);
+        g_variant_dict_insert(&dict, "count", "t", n->count);
+        g_variant_dict_insert_value(&dict, "text", text_variant(n->text));
+        g_variant_builder_add_value(&rows, g_variant_dict_end(&dict));
+    }
+    return g_variant_builder_end(&rows);
+}
+
+static GVariant *
+features_tree(uint64_t features)
+{
+    GVariantBuilder list;
+
+    g_variant_builder_init(&list, G_VARIANT_TYPE("as"));
+    for (const struct migrate_feature_name *f = migrate_feature_names; f->name; f++)
+        if (features & f->feature)
+            g_variant_builder_add(&list, "s", f->name);
+    return g_variant_builder_end(&list);
+}
+
+static GVariant *
+lines_tree(const char *text)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", 0);
+    GVariantBuilder list;
+
+    g_variant_builder_init(&list, G_VARIANT_TYPE("as"));
+    for (char **line = lines; *line; line++)
+        if (**line)
+            g_variant_builder_add_value(&list, text_variant(*line));
+    return g_variant_builder_end(&list);
+}
+
+static GVariant *
+explain_tree(const char *path, const struct explain_report *r)
+{
+    g_autofree char *id = g_strdup_printf("%016" PRIx64, r->id);
+    GVariantDict dict;
+
+    g_variant_dict_init(&dict, NULL);
+    g_variant_dict_insert_value(&dict, "file", text_variant(path));
+    g_variant_dict_insert(&dict, "size", "t", r->size);
+    g_variant_dict_insert(&dict, "read", "t", r->read);
+    if (r->machine_type)
+        g_variant_dict_insert_value(&dict, "machine", text_variant(r->machine_type));
+    if (r->capabilities)
+        g_variant_dict_insert_value(&dict, "capabilities", text_variant(r->capabilities));
+    if (r->ours) {
+        g_variant_dict_insert(&dict, "id", "s", id);
+        g_variant_dict_insert_value(&dict, "features", features_tree(r->features));
+    }
+    if (r->text)
+        g_variant_dict_insert_value(&dict, "configuration", lines_tree(r->text));
+    g_variant_dict_insert(&dict, "commands", "t", r->commands);
+    g_variant_dict_insert(&dict, "command-bytes", "t", r->command_bytes);
+    g_variant_dict_insert(&dict, "description-bytes", "t", r->description_bytes);
+    g_variant_dict_insert_value(&dict, "sections", sections_tree(r->sections));
+    g_variant_dict_insert_value(&dict, "blocks", blocks_tree(r->blocks));
+    g_variant_dict_insert_value(&dict, "rounds", rounds_tree(r));
+    g_variant_dict_insert(&dict, "rounds-folded", "b", (gboolean)r->folded);
+    g_variant_dict_insert_value(&dict, "faults", notes_tree(r->faults));
+    g_variant_dict_insert(&dict, "more-faults", "t", r->more_faults);
+    g_variant_dict_insert_value(&dict, "analyser", notes_tree(r->stops));
+    return g_variant_ref_sink(g_variant_dict_end(&dict));
+}
+
+/* --- its layout ------------------------------------------------------------------------------------------------- */
+
+static guint64
+number_at(GVariant *row, const char *key)
+{
+    guint64 number = 0;
+
+    g_variant_lookup(row, key, "t", &number);
+    return number;
+}
+
+static guint32
+small_at(GVariant *row, const char *key)
+{
+    guint32 number = 0;
+
+    g_variant_lookup(row, key, "u", &number);
+    return number;
+}
+
+static const char *
+text_at(GVariant *row, const char *key)
+{
+    const char *text = "";
+
+    g_variant_lookup(row, key, "&s", &text);
+    return text;
+}
+
+static int
+name_width(GVariant *rows, const char *key)
+{
+    size_t most = strlen("block");
+
+    for (size_t i = 0; i < g_variant_n_children(rows); i++) {
+        g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
+        most = MAX(most, strlen(text_at(row, key)));
+    }
+    return (int)most;
+}
+
+static void
+print_head(GVariant *tree, GString *out)
+{
+    g_autoptr(GVariant) features = g_variant_lookup_value(tree, "features", G_VARIANT_TYPE("as"));
+    const char *text;
+
+    g_string_append_printf(out, "stream: %" PRIu64 " bytes", number_at(tree, "size"));
+    if (number_at(tree, "read") < number_at(tree, "size"))
+        g_string_append_printf(out, ", the first %" PRIu64 " understood", number_at(tree, "read"));
+    g_string_append_c(out, '\n');
+    if (g_variant_lookup(tree, "machine", "&s", &text))
+        g_string_append_printf(out, "machine: %s\n", text);
+    if (g_variant_lookup(tree, "capabilities", "&s", &text))
+        g_string_append_printf(out, "capabilities: %s\n", text);
+    if (!features)
+        return;
+    g_string_append_printf(out, "migration id: %s\nfeatures:", text_at(tree, "id"));
+    for (size_t i = 0; i < g_variant_n_children(features); i++) {
+        g_variant_get_child(features, i, "&s", &text);
+        g_string_append_printf(out, " %s", text);
+    }
+    g_string_append(out, g_variant_n_children(features) ? "\n" : " none\n");
+}
+
+static void
+print_configuration(GVariant *tree, GString *out)
+{
+    g_autoptr(GVariant) lines = g_variant_lookup_value(tree, "configuration", G_VARIANT_TYPE("as"));
+
+    if (!lines)
+        return;
+    g_string_append(out, "configuration:\n");
+    for (size_t i = 0; i < g_variant_n_children(lines); i++) {
+        const char *line;
+
+        g_variant_get_child(lines, i, "&s", &line);
+        g_string_append_printf(out, "  %s\n", line);
+    }
+}
+
+static void
+print_sections(GVariant *tree, GString *out)
+{
+    g_autoptr(GVariant) rows = g_variant_lookup_value(tree, "sections", G_VARIANT_TYPE("aa{sv}"));
+    int width = MAX(name_width(rows, "name"), (int)strlen("section"));
+
+    g_string_append_printf(out, "%-*s %5s %8s %7s %7s %14s %14s\n", width, "section", "id", "instance", "version",
+                           "parts", "at byte", "bytes");
+    for (size_t i = 0; i < g_variant_n_children(rows); i++) {
+        g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
+
+        g_string_append_printf(out, "%-*s %5u %8u %7u %7" PRIu64 " %14" PRIu64 " %14" PRIu64 "\n", width,
+                               text_at(row, "name"), small_at(row, "id"), small_at(row, "instance"),
+                               small_at(row, "version"), number_at(row, "parts"), number_at(row, "place"),
+                               number_at(row, "bytes"));
+    }
+    if (number_at(tree, "commands"))
+        g_string_append_printf(out, "%" PRIu64 " commands of %" PRIu64 " bytes\n", number_at(tree, "commands"),
+                               number_at(tree, "command-bytes"));
+}
+
+static void
+print_forms(GVariant *row, GString *out)
+{
+    for (unsigned form = 0; form < PAGE_FORMS; form++)
+        g_string_append_printf(out, " %10" PRIu64, number_at(row, page_form_names[form]));
+    g_string_append_printf(out, " %14" PRIu64 "\n", number_at(row, "bytes"));
+}
+
+static void
+print_forms_heading(GString *out)
+{
+    for (unsigned form = 0; form < PAGE_FORMS; form++)
+        g_string_append_printf(out, " %10s", page_form_names[form]);
+    g_string_append_printf(out, " %14s\n", "bytes");
+}
+
+static void
+print_blocks(GVariant *tree, GString *out)
+{
+    g_autoptr(GVariant) rows = g_variant_lookup_value(tree, "blocks", G_VARIANT_TYPE("aa{sv}"));
+    int width = name_width(rows, "name");
+
+    if (g_variant_n_children(rows) == 0)
+        return;
+    g_string_append_printf(out, "%-*s %14s %10s", width, "block", "size", "pages");
+    print_forms_heading(out);
+    for (size_t i = 0; i < g_variant_n_children(rows); i++) {
+        g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
+
+        g_string_append_printf(out, "%-*s %14" PRIu64 " %10" PRIu64, width, text_at(row, "name"),
+                               number_at(row, "size"), number_at(row, "pages"));
+        print_forms(row, out);
+    }
+}
+
+static void
+print_rounds(GVariant *tree, GString *out)
+{
+    g_autoptr(GVariant) rows = g_variant_lookup_value(tree, "rounds", G_VARIANT_TYPE("aa{sv}"));
+    int width = name_width(rows, "block");
+    gboolean folded = FALSE;
+
+    g_variant_lookup(tree, "rounds-folded", "b", &folded);
+    if (g_variant_n_children(rows) == 0)
+        return;
+    g_string_append_printf(out, "%5s %-*s", "round", width, "block");
+    print_forms_heading(out);
+    for (size_t i = 0; i < g_variant_n_children(rows); i++) {
+        g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
+
+        g_string_append_printf(out, "%5u %-*s", small_at(row, "round"), width, text_at(row, "block"));
+        print_forms(row, out);
+    }
+    if (folded)
+        g_string_append(out, "(the last round of each block stands for all that follow)\n");
+}
+
+static void
+print_notes(GVariant *tree, const char *key, GString *out)
+{
+    g_autoptr(GVariant) rows = g_variant_lookup_value(tree, key, G_VARIANT_TYPE("aa{sv}"));
+
+    for (size_t i = 0; i < g_variant_n_children(rows); i++) {
+        g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
+
+        g_string_append_printf(out, "  byte %" PRIu64 ": %s", number_at(row, "place"), text_at(row, "text"));
+        if (number_at(row, "count") > 1)
+            g_string_append_printf(out, " (the first of %" PRIu64 ")", number_at(row, "count"));
+        g_string_append_c(out, '\n');
+    }
+}
+
+static bool
+has_notes(GVariant *tree, const char *key)
+{
+    g_autoptr(GVariant) rows = g_variant_lookup_value(tree, key, G_VARIANT_TYPE("aa{sv}"));
+
+    return g_variant_n_children(rows) > 0;
+}
+
+static void
+print_explanation(GVariant *tree, GString *out)
+{
+    print_head(tree, out);
+    print_configuration(tree, out);
+    print_sections(tree, out);
+    print_blocks(tree, out);
+    print_rounds(tree, out);
+    g_string_append(out, has_notes(tree, "faults") ? "faults:\n" : "faults: none\n");
+    print_notes(tree, "faults", out);
+    if (number_at(tree, "more-faults"))
+        g_string_append_printf(out, "  and %" PRIu64 " more\n", number_at(tree, "more-faults"));
+    g_string_append(out, has_notes(tree, "analyser") ? "QEMU's stream analyser would stop at:\n"
+                                                     : "QEMU's stream analyser: would read all of it\n");
+    print_notes(tree, "analyser", out);
+}
+
+/* --- record by record ------------------------------------------------------------------------------------------- */
+
+static void
+append_hex(GString *out, const uint8_t *bytes, unsigned size)
+{
+    for (unsigned i = 0; i < MIN(size, HEX_MOST); i++)
+        g_string_append_printf(out, "%02x", bytes[i]);
+    if (size > HEX_MOST)
+        g_string_append(out, "...");
+}
+
+static void
+append_page(GString *out, const struct explain_event *e)
+{
+    g_string_append_printf(out, "%s", page_form_names[e->form]);
+    for (unsigned i = 0; i < e->run_count; i++) {
+        g_string_append_printf(out, "%s %u at 0x%x ", i ? ";" : ":", e->runs[i].size, e->runs[i].at);
+        append_hex(out, e->runs[i].bytes, e->runs[i].size);
+    }
+}
+
+static void
+append_event(GString *out, const struct explain_event *e)
+{
+    g_autofree char *name = text_printable(e->name ? e->name : "");
+
+    g_string_append_printf(out, "%" PRIu64 " %" PRIu64 ": ", e->place, e->bytes);
+    switch (e->kind) {
+    case EXPLAIN_HEAD:
+        g_string_append_printf(out, "QEVM, version %u", e->version);
+        break;
+    case EXPLAIN_CONFIGURATION:
+        g_string_append_printf(out, "configuration, machine %s", name);
+        break;
+    case EXPLAIN_SUBSECTION:
+        g_string_append_printf(out, "subsection %s, version %u", name, e->version);
+        break;
+    case EXPLAIN_COMMAND:
+        g_string_append_printf(out, "command %u", e->version);
+        break;
+    case EXPLAIN_SECTION:
+        g_string_append_printf(out, "section %s %u, instance %u, version %u", name, e->id, e->instance, e->version);
+        break;
+    case EXPLAIN_PART:
+    case EXPLAIN_END:
+        g_string_append_printf(out, "%s of section %s %u", e->kind == EXPLAIN_PART ? "part" : "last part", name, e->id);
+        break;
+    case EXPLAIN_BLOCK:
+        g_string_append_printf(out, "block %s of %" PRIu64 " bytes", name, e->number);
+        break;
+    case EXPLAIN_PAGE:
+        g_string_append_printf(out, "page 0x%" PRIx64 " of %s, ", e->number, name);
+        append_page(out, e);
+        break;
+    case EXPLAIN_FIELD:
+        g_string_append_printf(out, "  %s ", name);
+        append_hex(out, e->runs->bytes, e->runs->size);
+        break;
+    case EXPLAIN_FOOTER:
+        g_string_append_printf(out, "footer of section %s %u", name, e->id);
+        break;
+    case EXPLAIN_EOF:
+        g_string_append(out, "end");
+        break;
+    case EXPLAIN_DESCRIPTION:
+        g_string_append(out, "description");
+        break;
+    }
+    g_string_append_c(out, '\n');
+}
+
+static void
+record_seen(void *self, const struct explain_event *event)
+{
+    struct explaining *x = self;
+
+    append_event(x->text, event);
+    x->enough = x->text->len >= PIECE_TEXT;
+}
+
+/* --- the command ------------------------------------------------------------------------------------------------ */
+
+static void
+explaining_free(struct explaining *x)
+{
+    explain_free(x->explain);
+    g_string_free(x->text, TRUE);
+    g_free(x->path);
+    g_clear_error(&x->error);
+    g_free(x);
+}
+
+/* The call is abandoned: the job ends soon. */
+static void
+forget_call(void *data)
+{
+    struct explaining *x = data;
+
+    x->call = NULL;
+    explain_stop(x->explain);
+}
+
+static void
+read_on(struct job *job, void *data)
+{
+    struct explaining *x = data;
+
+    explain_run(x->explain, &x->enough, &x->end, &x->error);
+}
+
+static void
+finish(struct explaining *x)
+{
+    struct call *call = x->call;
+
+    if (call) {
+        call->data = NULL;
+        call->data_free = NULL;
+        if (!x->error) {
+            g_autoptr(GVariant) tree = explain_tree(x->path, explain_report(x->explain));
+            print_explanation(tree, call->output);
+        }
+        call_finish(call, x->error);
+    }
+    explaining_free(x);
+}
+
+/* On main: shows what was read. */
+static void
+piece_read(struct job *job, void *data)
+{
+    struct explaining *x = data;
+
+    if (x->call && x->text->len) {
+        call_print(x->call, "%s", x->text->str);
+        call_flush(x->call);
+    }
+    g_string_truncate(x->text, 0);
+    x->enough = false;
+    if (!x->call || x->error || x->end)
+        finish(x);
+    else
+        job_start(x->monitor->jobs, read_on, piece_read, x);
+}
+
+enum outcome
+explain_command(struct call *call, GError **error)
+{
+    struct explaining *x = g_new0(struct explaining, 1);
+    const struct value *v = call->args->at;
+
+    x->monitor = call->monitor;
+    x->call = call;
+    x->path = g_strdup(v[EXPLAIN_FILE].word);
+    x->text = g_string_new(NULL);
+    x->explain = explain_new(x->path, v[EXPLAIN_VERBOSE].set ? record_seen : NULL, x, error);
+    if (!x->explain) {
+        explaining_free(x);
+        return COMMAND_FAILED;
+    }
+    call->data = x;
+    call->data_free = forget_call;
+    job_start(x->monitor->jobs, read_on, piece_read, x);
+    return COMMAND_PENDING;
+}
+
+/* forget_call does the rest. */
+void
+explain_detach(struct call *call)
+{
+}

@@ -27,6 +27,21 @@ struct exit_count {
     uint64_t host_ns;               /* from these exits to the end of what the host did about them */
 };
 
+/* A vCPU's registers for people: a copy that changes nothing. */
+struct cpu_registers {
+    uint64_t general[16];           /* rax rbx rcx rdx rsi rdi rbp rsp r8 to r15 */
+    uint64_t rip, rflags, cr0, cr2, cr3, cr4, cr8, efer;
+    uint64_t debug[8];              /* dr0 to dr7; 4 and 5 are none */
+    struct cpu_segment es, cs, ss, ds, fs, gs, ldt, tr;
+    uint64_t gdt_base, idt_base;
+    uint16_t gdt_limit, idt_limit;
+    uint16_t fcw, fsw;
+    uint8_t ftw;                    /* abridged: a bit a register that is in use */
+    uint32_t mxcsr;
+    uint8_t fpr[8][16], xmm[16][16];
+    bool halted;
+};
+
 struct accel_setup {
     unsigned cpu_slots;             /* a CPU goes by its slot: 0 to cpu_slots - 1 */
     const uint64_t *cpus_present;   /* slots that have a CPU: words, borrowed as all below; NULL: all */
@@ -89,6 +104,8 @@ struct accel_class {
     uint64_t (*tsc_khz)(struct accel *a);
     /* The number of the accelerator's slot that holds this guest physical address, or -1; NULL if it has none. */
     int (*slot)(struct accel *a, uint64_t gpa);
+    /* What `info registers` shows; NULL if no CPU is emulated. */
+    bool (*registers)(struct accel *a, unsigned cpu, struct cpu_registers *ret, GError **error);
     /* The guest physical address of a virtual one by the vCPU's page tables; NULL if it has none. */
     bool (*translate)(struct accel *a, unsigned cpu, uint64_t address, uint64_t *ret_gpa, GError **error);
     /* How often the vCPU left its guest, by reason, since it was made: fills up to 'room' of them, returns how many

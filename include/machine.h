@@ -160,6 +160,9 @@ bool machine_ask_outcome(struct machine *m, void (*done)(void *self, enum migrat
 const struct topology_final *machine_topology(const struct machine *m);     /* NULL in preconfig */
 const struct guest_map *machine_map(const struct machine *m);               /* NULL in preconfig */
 struct run *machine_run(struct machine *m);                                 /* NULL in preconfig */
+/* A vCPU's registers; the guest is held for a moment.  Errors: STATE (no machine), ARGUMENT (no such CPU, or none is
+ * emulated), HOST. */
+bool machine_registers(struct machine *m, unsigned cpu, struct cpu_registers *ret, GError **error);
 const struct bus *machine_bus(const struct machine *m);                     /* NULL in preconfig */
 /* What the accelerator tells of itself: a{sv}, floating; NULL in preconfig. */
 GVariant *machine_accel_facts(struct machine *m);

@@ -74,7 +74,8 @@ struct values *property_parse_options(const struct property *table, int implied,
 /* The same for blank-separated "KEY=VALUE KEY=VALUE". */
 struct values *property_parse_pairs(const struct property *table, const char *text, GError **error);
 /* Positional: words split at blanks, double quotes with backslash escapes group; flags may stand anywhere before
- * PROPERTY_REST, and so may a property of another type whose name has the dash: its value is the next word. */
+ * PROPERTY_REST, and so may a property of another type whose name has the dash: its value is the next word.  A property
+ * named "/x" takes a word that begins with a slash, without it. */
 struct values *property_parse_words(const struct property *table, const char *text, GError **error);
 
 /* Parses one value of one property (not LIST, FLAG, REST). 'ret' must be zeroed or hold an earlier value. */

@@ -248,7 +248,7 @@ call_parse(struct call *call, const char *text, GError **error)
 static enum outcome
 call_run_line(struct call *call, GError **error)
 {
-    size_t size = strcspn(call->line, " \t");
+    size_t size = strcspn(call->line, " \t/");         /* "x/4xw": the format may follow at once */
     g_autofree char *word = g_strndup(call->line, size);
     const char *rest = call->line + size + strspn(call->line + size, " \t");
 

@@ -230,7 +230,7 @@ dashed_property(const struct property *table, const char *text)
 static const struct property *
 positional(const struct property *p)
 {
-    while (p->type != PROPERTY_END && p->name[0] == '-')
+    while (p->type != PROPERTY_END && strchr("-/", p->name[0]))
         p++;
     return p;
 }

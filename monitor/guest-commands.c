@@ -212,8 +212,6 @@ static const struct command guest_commands[] = {
     { .name = "serial", .summary = "show the guest's serial output", .form = FORM_WORDS, .args = serial_args,
       .when = WHEN_BUILT, .run = run_serial, .detach = serial_detach,
       .details = "The last 64 KiB are kept." },
-    { .name = "pmemsave", .summary = "write guest physical memory to a file", .form = FORM_WORDS,
-      .args = pmemsave_args, .when = WHEN_BUILT, .run = pmemsave_run, .detach = pmemsave_detach },
     { 0 }
 };
 

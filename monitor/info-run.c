@@ -70,13 +70,13 @@ static const struct property cpus_args[] = {
 };
 
 static GVariant *
-cpu_tree(unsigned index, int thread_id)
+cpu_tree(unsigned index, int thread_id, bool current)
 {
     GVariantBuilder dict;
 
     g_variant_builder_init(&dict, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&dict, "{sv}", "index", g_variant_new_uint32(index));
-    g_variant_builder_add(&dict, "{sv}", "current", g_variant_new_boolean(index == 0));
+    g_variant_builder_add(&dict, "{sv}", "current", g_variant_new_boolean(current));
     g_variant_builder_add(&dict, "{sv}", "thread-id", g_variant_new_int32(thread_id));
     return g_variant_builder_end(&dict);
 }
@@ -133,7 +133,8 @@ cpus_get(struct monitor *m, const struct values *args, GError **error)
     for (unsigned cpu = 0; cpu < TOPOLOGY_CPUS; cpu++) {
         if (!bit_test(present, cpu))
             continue;
-        g_variant_builder_add_value(&list, cpu_tree(cpu, run ? run_thread_id(run, cpu) : 0));
+        g_variant_builder_add_value(&list, cpu_tree(cpu, run ? run_thread_id(run, cpu) : 0,
+                                                       cpu == monitor_cpu(m)));
         add_place(&places, m, cpu);
     }
     g_variant_builder_add(&tree, "{sv}", "cpus", g_variant_builder_end(&list));

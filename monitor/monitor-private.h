@@ -53,7 +53,7 @@ struct command {
 struct command_group { const char *title; const struct command *commands; };
 /* The explicit list of groups, NULL-terminated (command.c). */
 extern const struct command_group *const command_groups[];
-extern const struct command_group general_group, machine_group, numa_group, memory_group, device_group, run_group, migration_group, guest_group,
+extern const struct command_group general_group, machine_group, numa_group, memory_group, device_group, run_group, migration_group, guest_group, examine_group,
     peer_group;
 const struct command *command_find(const char *name);       /* whole names and aliases; '-' equals '_' */
 const struct command *command_by_option(const char *option);    /* "-m"; NULL if none */
@@ -126,7 +126,7 @@ struct info_item {
 /* NULL-terminated list of tables, each ending with a NULL name (info.c). */
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
-    info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_peer_items[];
+    info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_register_items[], info_peer_items[];
 /* Ends a call whose item has 'begin': prints the tree (taken if floating), or fails. */
 void info_finish(struct call *call, const struct info_item *item, GVariant *tree, const GError *error);
 const struct info_item *info_find(const char *name);
@@ -218,6 +218,7 @@ struct monitor {
     unsigned changed_id;                    /* idle source that runs them; 0 if none */
     bool looking;                           /* a watcher's check runs */
     unsigned warned;                        /* bits of enum monitor_warning: said before in this session */
+    unsigned cpu;                           /* that `cpu` chose; monitor_cpu() says which that means now */
     struct workload_sample sample;          /* what `info workload` reckons rates from (info-workload.c) */
     struct watcher *sampler;                /* refreshes it when the guest starts or stops (build.c) */
 };
@@ -327,10 +328,18 @@ bool outfile_write(struct outfile *f, const void *data, size_t size, GError **er
 bool outfile_commit(struct outfile *f, GError **error);
 void outfile_abandon(struct outfile *f);            /* removes what was written and frees; NULL is fine */
 
-/* --- pmemsave (pmemsave.c), which guest-commands.c lists -------------------------------------------------------- */
+/* --- looking into the guest (examine-commands.c, info-registers.c) ----------------------------------------------- */
 
-extern const struct property pmemsave_args[];
+/* The current CPU: what `cpu` chose if the machine has it, else 0. */
+unsigned monitor_cpu(struct monitor *m);
+/* A register by gdb's name, without its '$'.  Error: ARGUMENT. */
+bool register_value(const struct cpu_registers *r, const char *name, uint64_t *ret, GError **error);
+
+/* --- memsave, pmemsave (pmemsave.c), which examine-commands.c lists ---------------------------------------------- */
+
+extern const struct property pmemsave_args[], memsave_args[];
 enum outcome pmemsave_run(struct call *call, GError **error);
+enum outcome memsave_run(struct call *call, GError **error);
 void pmemsave_detach(struct call *call);
 
 /* --- explain (explain.c), which migration-commands.c lists ------------------------------------------------------ */

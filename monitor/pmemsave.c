@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* `pmemsave`: guest physical memory to a file.  Main copies a piece out of guest memory, a job writes it to the file,
+/* `pmemsave`, `memsave`: guest memory to a file.  Main copies a piece out of guest memory, a job writes it to the file,
  * main copies the next: a slow disk stops no one, and a machine that is torn down meanwhile is noticed before the
  * next piece is read. */
 #include "monitor-private.h"
 
-enum { PIECE_SIZE = 4 << 20 };
+enum {
+    PIECE_SIZE = 4 << 20,
+    VIRTUAL_PIECE_SIZE = 128 << 10,     /* each page holds the guest for a moment, to be translated */
+};
 
 enum { PMEMSAVE_ADDR, PMEMSAVE_SIZE, PMEMSAVE_FILE };
 const struct property pmemsave_args[] = {
@@ -16,12 +19,23 @@ const struct property pmemsave_args[] = {
     { 0 }
 };
 
+const struct property memsave_args[] = {
+    [PMEMSAVE_ADDR] = { "addr", PROPERTY_SIZE, .required = true, .unit = "bytes",
+                        .help = "guest virtual address of the first byte" },
+    [PMEMSAVE_SIZE] = { "size", PROPERTY_SIZE, .min = 1, .required = true, .unit = "bytes", .help = "how much" },
+    [PMEMSAVE_FILE] = { "file", PROPERTY_WORD, .required = true, .complete = COMPLETE_FILE,
+                        .help = "file to write; it appears when it is complete" },
+    { 0 }
+};
+
 struct pmemsave {
     struct monitor *monitor;
     struct call *call;              /* NULL once detached */
     struct outfile *file;
     uint8_t *piece;
-    uint64_t at, left;              /* guest physical address of what is not read yet, bytes */
+    bool is_virtual;
+    unsigned cpu;                   /* whose addresses */
+    uint64_t at, left;              /* address of what is not read yet, bytes */
     size_t piece_size;              /* bytes in 'piece', the job's */
     GError *error;                  /* the job's, then main's */
 };
@@ -86,14 +100,35 @@ write_piece(struct job *job, void *data)
         outfile_commit(g_steal_pointer(&p->file), &p->error);
 }
 
+/* Page by page, as neighbours among virtual addresses need not be among physical ones. */
+static bool
+read_virtual(struct pmemsave *p, const struct guest_map *map, GError **error)
+{
+    for (uint64_t done = 0, here; done < p->piece_size; done += here) {
+        uint64_t address = p->at + done, gpa;
+
+        here = MIN(p->piece_size - done, PAGE_SIZE - address % PAGE_SIZE);
+        if (!machine_translate(p->monitor->machine, p->cpu, address, &gpa, error)) {
+            g_prefix_error(error, "cannot save the memory: ");
+            return false;
+        }
+        if (!guest_map_read(map, gpa, p->piece + done, here))
+            return fail(error, NUMON_ERROR_ARGUMENT, "cannot save the memory: guest virtual 0x%" G_GINT64_MODIFIER
+                        "x is physical 0x%" G_GINT64_MODIFIER "x, which is no RAM", address, gpa);
+    }
+    return true;
+}
+
 static bool
 read_piece(struct pmemsave *p, GError **error)
 {
     const struct guest_map *map = machine_map(p->monitor->machine);
     g_autofree char *lost = NULL;
 
-    p->piece_size = MIN(p->left, PIECE_SIZE);
-    if (p->piece_size && (!map || !guest_map_read(map, p->at, p->piece, p->piece_size)))
+    p->piece_size = MIN(p->left, p->is_virtual ? VIRTUAL_PIECE_SIZE : PIECE_SIZE);
+    if (p->piece_size && map && p->is_virtual && !read_virtual(p, map, error))
+        return false;
+    if (p->piece_size && (!map || (!p->is_virtual && !guest_map_read(map, p->at, p->piece, p->piece_size))))
         return fail(error, NUMON_ERROR_STATE, "cannot save the memory to its end: the machine was torn down");
     lost = p->piece_size ? guest_map_lost(map) : NULL;
     if (lost)
@@ -129,17 +164,16 @@ piece_written(struct job *job, void *data)
         job_start(p->monitor->jobs, write_piece, piece_written, p);
 }
 
-enum outcome
-pmemsave_run(struct call *call, GError **error)
+static enum outcome
+begin(struct call *call, bool is_virtual, GError **error)
 {
     const struct value *at = call->args->at;
-    uint64_t gpa = at[PMEMSAVE_ADDR].number, size = at[PMEMSAVE_SIZE].number;
-    struct pmemsave *p;
+    struct pmemsave *p = g_new0(struct pmemsave, 1);
 
-    if (!check_range(machine_map(call->monitor->machine), gpa, size, error))
-        return COMMAND_FAILED;
-    p = g_new0(struct pmemsave, 1);
-    *p = (struct pmemsave) { .monitor = call->monitor, .call = call, .at = gpa, .left = size };
+    *p = (struct pmemsave) {
+        .monitor = call->monitor, .call = call, .is_virtual = is_virtual, .cpu = monitor_cpu(call->monitor),
+        .at = at[PMEMSAVE_ADDR].number, .left = at[PMEMSAVE_SIZE].number,
+    };
     p->file = outfile_open(at[PMEMSAVE_FILE].word, error);
     if (!p->file) {
         pmemsave_free(p);
@@ -154,6 +188,29 @@ pmemsave_run(struct call *call, GError **error)
     call->data_free = pmemsave_forget_call;
     job_start(p->monitor->jobs, write_piece, piece_written, p);
     return COMMAND_PENDING;
+}
+
+enum outcome
+pmemsave_run(struct call *call, GError **error)
+{
+    const struct value *at = call->args->at;
+
+    if (!check_range(machine_map(call->monitor->machine), at[PMEMSAVE_ADDR].number, at[PMEMSAVE_SIZE].number, error))
+        return COMMAND_FAILED;
+    return begin(call, false, error);
+}
+
+enum outcome
+memsave_run(struct call *call, GError **error)
+{
+    const struct value *at = call->args->at;
+
+    if (at[PMEMSAVE_SIZE].number - 1 > UINT64_MAX - at[PMEMSAVE_ADDR].number) {
+        fail(error, NUMON_ERROR_ARGUMENT, "cannot save %" G_GUINT64_FORMAT " bytes from 0x%" G_GINT64_MODIFIER
+             "x: they reach beyond the end of the address space", at[PMEMSAVE_SIZE].number, at[PMEMSAVE_ADDR].number);
+        return COMMAND_FAILED;
+    }
+    return begin(call, true, error);
 }
 
 void

@@ -21,6 +21,7 @@ libnumon_a_SOURCES += src/accel/kvm/kvm.c
 libnumon_a_SOURCES += src/accel/kvm/msr.c
 libnumon_a_SOURCES += src/accel/kvm/nap.c
 libnumon_a_SOURCES += src/accel/kvm/plan.c
+libnumon_a_SOURCES += src/accel/kvm/registers.c
 libnumon_a_SOURCES += src/accel/kvm/reset.c
 libnumon_a_SOURCES += src/accel/kvm/slots.c
 libnumon_a_SOURCES += src/accel/kvm/state.c

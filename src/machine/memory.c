@@ -324,27 +324,6 @@ machine_change_backend(struct machine *m, const char *id, const char *property, 
 
 /* --- following an address --------------------------------------------------------------------------------------- */
 
-bool
-machine_translate(struct machine *m, unsigned cpu, uint64_t address, uint64_t *ret_gpa, GError **error)
-{
-    struct parts *p = m->parts;
-    bool ok;
-
-    if (!p)
-        return fail(error, NUMON_ERROR_STATE, "cannot translate an address: there is no machine yet");
-    if (!topology_has_cpu(&p->topology, cpu)) {
-        g_autofree char *cpus = topology_spell_cpus(&p->topology);
-
-        return fail(error, NUMON_ERROR_ARGUMENT, "there is no CPU %u: the guest has %s", cpu, cpus);
-    }
-    if (!p->class->translate)
-        return fail(error, NUMON_ERROR_ARGUMENT, "accelerator '%s' emulates no CPU, so there are no virtual addresses",
-                    p->class->name);
-    run_hold(p->run, STOP_DEBUGGER);
-    ok = p->class->translate(p->accel, cpu, address, ret_gpa, error);
-    return run_release(p->run, STOP_DEBUGGER, ok ? error : NULL) && ok;
-}
-
 int
 machine_slot(const struct machine *m, uint64_t gpa)
 {

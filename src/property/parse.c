@@ -256,13 +256,23 @@ property_parse_pairs(const struct property *table, const char *text, GError **er
     return complete(v, error) ? g_steal_pointer(&v) : NULL;
 }
 
-/* The property that the next positional word fills: the first from 'from' that is named by no dash. */
+/* The property that the next positional word fills: the first from 'from' that is named by no dash or slash. */
 static unsigned
 next_positional(const struct values *v, unsigned from)
 {
-    while (from < v->count && v->table[from].name[0] == '-')
+    while (from < v->count && strchr("-/", v->table[from].name[0]))
         from++;
     return from;
+}
+
+/* The property that takes a word with a slash, or -1. */
+static int
+find_slashed(const struct values *v, const char *word)
+{
+    for (unsigned i = 0; *word == '/' && i < v->count; i++)
+        if (v->table[i].name[0] == '/')
+            return (int)i;
+    return -1;
 }
 
 static int
@@ -305,10 +315,12 @@ static bool
 store_word(struct values *v, unsigned *position, const char **text, const char *word, GError **error)
 {
     unsigned index = *position;
-    int flag = find_flag(v, word);
+    int flag = find_flag(v, word), slashed = find_slashed(v, word);
 
     if (flag >= 0)
         return store_dashed(v, (unsigned)flag, text, word, error);
+    if (slashed >= 0)
+        return store(v, (unsigned)slashed, word + 1, error);
     if (unknown_flag(v, word))
         return fail_unknown(v->table, word, error);
     if (index >= v->count)

@@ -179,6 +179,9 @@ void exit_interrupted(struct kvm_cpu *c);
 const char *exit_name(unsigned reason), *exit_help(unsigned reason);
 unsigned kvm_exits(struct accel *a, unsigned cpu, struct exit_count *ret, unsigned room);
 
+/* registers.c */
+bool kvm_registers(struct accel *a, unsigned cpu, struct cpu_registers *ret, GError **error);
+
 /* fault.c: what a vCPU that cannot go on says. */
 char *vcpu_fault_text(struct kvm_cpu *c, const struct guest_map *map, int run_errno);
 

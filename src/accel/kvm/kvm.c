@@ -323,6 +323,7 @@ const struct accel_class accel_kvm = {
     .vcpu_kick = kvm_vcpu_kick,
     .slot = kvm_slot_of,
     .translate = kvm_vcpu_translate,
+    .registers = kvm_registers,
     .vcpu_unkick = kvm_vcpu_unkick,
     .vcpu_witness = kvm_witness,
     .sections = kvm_sections,

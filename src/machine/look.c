@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Looking into a vCPU: it is held for the moment that this takes, and nothing of it changes. */
+#include "machine-private.h"
+
+/* Whether there is such a vCPU and the accelerator has what is asked of it. */
+static bool
+can_look(const struct machine *m, unsigned cpu, const char *what, GError **error)
+{
+    const struct parts *p = m->parts;
+
+    if (!p)
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: there is no machine yet", what);
+    if (!topology_has_cpu(&p->topology, cpu)) {
+        g_autofree char *cpus = topology_spell_cpus(&p->topology);
+
+        return fail(error, NUMON_ERROR_ARGUMENT, "there is no CPU %u: the guest has %s", cpu, cpus);
+    }
+    return true;
+}
+
+static bool
+fail_not_emulated(const struct parts *p, const char *what, GError **error)
+{
+    return fail(error, NUMON_ERROR_ARGUMENT, "accelerator '%s' emulates no CPU, so there are no %s", p->class->name,
+                what);
+}
+
+bool
+machine_translate(struct machine *m, unsigned cpu, uint64_t address, uint64_t *ret_gpa, GError **error)
+{
+    struct parts *p = m->parts;
+    bool ok;
+
+    if (!can_look(m, cpu, "translate an address", error))
+        return false;
+    if (!p->class->translate)
+        return fail_not_emulated(p, "virtual addresses", error);
+    run_hold(p->run, STOP_DEBUGGER);
+    ok = p->class->translate(p->accel, cpu, address, ret_gpa, error);
+    return run_release(p->run, STOP_DEBUGGER, ok ? error : NULL) && ok;
+}
+
+bool
+machine_registers(struct machine *m, unsigned cpu, struct cpu_registers *ret, GError **error)
+{
+    struct parts *p = m->parts;
+    bool ok;
+
+    if (!can_look(m, cpu, "read registers", error))
+        return false;
+    if (!p->class->registers)
+        return fail_not_emulated(p, "registers", error);
+    run_hold(p->run, STOP_DEBUGGER);
+    ok = p->class->registers(p->accel, cpu, ret, error);
+    return run_release(p->run, STOP_DEBUGGER, ok ? error : NULL) && ok;
+}

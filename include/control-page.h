@@ -91,12 +91,31 @@ struct control_head {
     uint64_t panic;                     /* vector or reason, with STAGE_PANIC */
     uint64_t cpu_count, node_count;     /* CPUs with those that may come later: what pages and areas there are */
     uint64_t ticks;                     /* serial lines "tick N pages TOTAL" printed */
+    /* In the image as built: 1 if this guest answers struct control_probe. */
+    uint64_t probes;
 };
 
 struct control_node {
     uint64_t base, size;                /* its free range; size 0: no memory */
     uint64_t cpus;                      /* how many CPUs it has, with those that may come later */
     uint64_t reserved;
+};
+
+/* How near memory is to a CPU: its own measurement. */
+struct control_nearness {
+    uint64_t access_ps;                 /* picoseconds for one load, each waiting for the one before it */
+    uint64_t bandwidth;                 /* bytes a second, read in order */
+};
+
+/* numon asks one CPU, the CPU answers.  A request is there while 'request' differs from 'answer'. */
+struct control_probe {
+    /* By numon, 'request' last. */
+    uint64_t bytes;                     /* read this much of each node: see control_probe_range */
+    uint64_t budget_us;                 /* for each node, half for either measurement */
+    uint64_t request;                   /* counts */
+    /* By the CPU, 'answer' last. */
+    uint64_t answer;
+    struct control_nearness near[CONTROL_NODES];        /* by node; zeros: the node has no memory that can be read */
 };
 
 struct control_cpu {
@@ -113,6 +132,7 @@ struct control_cpu {
     uint64_t position;                  /* sequential pattern */
     uint64_t reserved[3];
     uint64_t used[CONTROL_NODES];       /* by node: pages of its area that may have been written, from 0 */
+    struct control_probe probe;
 };
 
 #ifdef __cplusplus
@@ -300,6 +320,50 @@ control_next(struct control_cpu *cpu, uint32_t pattern, uint64_t count)
     if (pattern == PATTERN_HOT && r >> 60 != 0 && count >= 10)
         return (r >> 8 & 0xffffffff) % (count / 10);        /* 15 of 16 writes go to a tenth */
     return (r >> 8 & 0xffffffff) % count;
+}
+
+/* --- how near memory is ------------------------------------------------------------------------------------------- */
+
+enum { CONTROL_LINE = 64 };
+
+/* What is read of a node: the end of its free range, where the workload writes last.  Nothing is written.  Returns
+ * the guest physical address, and in '*bytes' how much of what was asked for there is, whole pages. */
+static inline uint64_t
+control_probe_range(const struct control_node *node, uint64_t *bytes)
+{
+    if (*bytes > node->size)
+        *bytes = node->size;
+    *bytes -= *bytes % CONTROL_PAGE;
+    return node->base + node->size - *bytes;
+}
+
+/* Loads 'count' words from lines of the buffer in a random order ('lines', below 2^32).  Each address depends on what
+ * the load before gave, so that no two are under way at once: the loaded word is made 0 in a way that neither compiler
+ * nor processor sees through, then added.  Returns the next 'state'. */
+static inline uint64_t
+control_probe_walk(const void *buffer, uint64_t lines, uint64_t count, uint64_t state)
+{
+    uint64_t zero = 0, word;
+
+    for (; count; count--) {
+        const char *line = (const char *)buffer + ((state >> 32) * lines >> 32) * CONTROL_LINE;
+
+        __asm__ volatile("movq (%1), %0\n\tandq %2, %0" : "=&r"(word) : "r"(line), "r"(zero) : "cc", "memory");
+        state = (state + word) * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    }
+    return state;
+}
+
+/* Loads every word of 'bytes' (whole lines) in order. */
+static inline void
+control_probe_stream(const void *from, uint64_t bytes)
+{
+    uint64_t word;
+
+    for (const char *line = from, *end = line + bytes; line < end; line += CONTROL_LINE)
+        __asm__ volatile("movq (%1), %0\n\tmovq 8(%1), %0\n\tmovq 16(%1), %0\n\tmovq 24(%1), %0\n\t"
+                         "movq 32(%1), %0\n\tmovq 40(%1), %0\n\tmovq 48(%1), %0\n\tmovq 56(%1), %0"
+                         : "=&r"(word) : "r"(line) : "memory");
 }
 
 #endif

@@ -87,6 +87,31 @@ struct node_usage {
 bool machine_measure_usage(struct machine *m, uint64_t samples,
                            void (*done)(void *self, const GArray *nodes, const GError *error), void *self,
                            GError **error);
+/* How near the memory of each node is to each vCPU, as the vCPUs measured it. */
+struct latency_cpu {
+    bool present;                   /* its slot has a CPU */
+    bool online;                    /* else it was not asked */
+    unsigned node;                  /* its own */
+    struct control_nearness nodes[CONTROL_NODES];
+};
+struct latency_node {
+    uint64_t bytes;                 /* of it were read; 0: it has no memory */
+    struct memory_places places;    /* of samples of what was read */
+};
+struct latency {
+    uint64_t bytes, budget_us;      /* asked for: of each node, for each vCPU and node */
+    unsigned cpu_count, node_count;
+    struct latency_cpu *cpus;
+    struct latency_node *nodes;
+};
+/* Measures one vCPU after the other while the guest goes on; then 'done' on main, never from within, with a result
+ * that goes with the call.  What is read, 'bytes' at the end of each node's memory, is taken from the host.  Error:
+ * STATE (the guest does not run or is not the workload guest; one is under way), HOST. */
+bool machine_measure_latency(struct machine *m, uint64_t bytes,
+                             void (*done)(void *self, const struct latency *result, const GError *error), void *self,
+                             GError **error);
+/* Nobody waits for it any more: 'done' will not be called. */
+void machine_latency_abandon(struct machine *m);
 /* Memory devices of a built machine (the rules: definition_add_device).  Refused (STATE) during a migration.  'done' is
  * called on main, never from within, when the device is there or could not be had. */
 bool machine_device_add(struct machine *m, enum memory_device_kind kind, const struct values *v,

@@ -40,6 +40,18 @@ struct workload_status {
 };
 bool workload_status(const struct guest_map *map, struct workload_status *ret, GError **error);
 
+/* Has a vCPU measure how near the memory of each node is, reading at most 'bytes' of it for 'budget_us' each; marks
+ * its control page.  Whoever asks holds machine_writes_begin.  Error: STATE, the guest does not measure. */
+bool workload_probe_ask(const struct guest_map *map, struct hub *hub, unsigned cpu, uint64_t bytes, uint64_t budget_us,
+                        uint64_t *ret_request, GError **error);
+/* What became of it; 'ret' is filled with an answer only.  ASKED_NO_MORE: the guest began anew, or was asked again. */
+enum workload_answer { WORKLOAD_NO_ANSWER_YET, WORKLOAD_ANSWERED, WORKLOAD_ASKED_NO_MORE };
+enum workload_answer workload_probe_read(const struct guest_map *map, unsigned cpu, uint64_t request,
+                                         struct control_nearness ret[CONTROL_NODES]);
+/* What is read of a node then; false if it has no memory, or what the guest says of it is not RAM. */
+bool workload_probe_range(const struct guest_map *map, unsigned node, uint64_t bytes, uint64_t *ret_gpa,
+                          uint64_t *ret_bytes);
+
 /* What the verifier found.  'text' of the first fault: which page and what was found. */
 struct workload_verdict {
     uint64_t pages;                 /* verified */

@@ -325,5 +325,7 @@ const struct info_item info_memory_items[] = {
       .print = host_numa_print },
     { "numa_usage", "show what each node uses of the host; takes a second", WHEN_BUILT, usage_args,
       .begin = usage_begin, .print = usage_print },
+    { "numa_latency", "measure how near each node is to each vCPU", WHEN_BUILT, latency_args, .begin = latency_begin,
+      .print = latency_print },
     { 0 }
 };

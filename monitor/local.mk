@@ -44,6 +44,7 @@ numon_SOURCES += monitor/topology-svg.c
 numon_SOURCES += monitor/undo.c
 numon_SOURCES += monitor/walk.c
 numon_SOURCES += monitor/watch.c
+numon_SOURCES += monitor/info-latency.c
 
 unit_programs += testsuite/unit/test-outfile
 testsuite_unit_test_outfile_SOURCES = testsuite/unit/test-outfile.c monitor/outfile.c

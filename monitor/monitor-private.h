@@ -310,6 +310,12 @@ bool monitor_build(struct call *call, void (*done)(struct call *call, const GErr
 extern const struct property walk_args[];
 enum outcome walk_run(struct call *call, GError **error);
 
+/* --- info numa_latency (info-latency.c), which info-memory.c lists ----------------------------------------------- */
+
+extern const struct property latency_args[];
+enum outcome latency_begin(struct call *call, const struct values *args, GError **error);
+void latency_print(GVariant *tree, GString *out);
+
 /* --- preallocation (memory-commands.c) -------------------------------------------------------------------------- */
 
 /* Shows how far preallocation has come, a line a second, until progress_end, which must come before the call's end. */

@@ -3,6 +3,7 @@ libnumon_a_SOURCES += include/accel.h
 libnumon_a_SOURCES += src/accel/classes.c
 libnumon_a_SOURCES += src/accel/run.c
 libnumon_a_SOURCES += src/accel/synthetic/print.c
+libnumon_a_SOURCES += src/accel/synthetic/probe.c
 libnumon_a_SOURCES += src/accel/synthetic/synthetic-private.h
 libnumon_a_SOURCES += src/accel/synthetic/synthetic.c
 libnumon_a_SOURCES += src/accel/synthetic/work.c

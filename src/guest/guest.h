@@ -175,6 +175,13 @@ void cpus_start(const struct platform *p);
 /* Fills the interrupt descriptor table. */
 void exceptions_init(void);
 
+/* --- probe.c ------------------------------------------------------------------------------------------------------ */
+
+struct probing { uint64_t request, node; };     /* how far the CPU is with it */
+
+/* Measures the next node if numon asks for it; true if there are more. */
+bool probe_turn(struct probing *p, struct control_probe *probe, uint64_t khz);
+
 /* --- work.c ----------------------------------------------------------------------------------------------------- */
 
 /* Every CPU ends here. */

@@ -4,7 +4,8 @@
 # CFLAGS are not used: they may ask for sanitizers or other things that need a C library.
 guest_sources = \
 	src/guest/entry.S src/guest/start.c src/guest/serial.c src/guest/memory.c src/guest/acpi.c \
-	src/guest/layout.c src/guest/parameters.c src/guest/clock.c src/guest/smp.c src/guest/panic.c src/guest/work.c
+	src/guest/layout.c src/guest/parameters.c src/guest/clock.c src/guest/smp.c src/guest/panic.c src/guest/probe.c \
+	src/guest/work.c
 guest_headers = src/guest/guest.h src/guest/layout.h
 guest_script  = src/guest/workload.ld
 

@@ -25,6 +25,7 @@ struct control_head control_image __attribute__((section(".control"))) = {
     .user_data = SELECTOR_USER_DATA,
     .stack_first = (uintptr_t)user_stacks,
     .stack_stride = USER_STACK_STRIDE,
+    .probes = 1,
 };
 
 _Static_assert(GUEST_CPUS == CONTROL_CPUS, "one stack and task state segment a CPU");

@@ -27,6 +27,7 @@ struct worker {
     uint64_t last;                      /* time stamp of the last turn */
     uint64_t credit;                    /* ticks times pages per second */
     uint64_t since_tick;                /* time stamp ticks, CPU 0 only */
+    struct probing probing;
 };
 
 /* Counts r15 up: not in C, so that its place among the stores around it is certain. */
@@ -181,6 +182,8 @@ turn(struct worker *w)
         write_one(w);
     if (w->cpu == 0)
         tick(w, elapsed);
+    if (probe_turn(&w->probing, &w->page->probe, w->khz))
+        return;
     us = spare_time(w);
     if (us)
         rest(us, w->sequence);

@@ -2,6 +2,9 @@
 libnumon_a_SOURCES += include/machine.h src/machine/machine-private.h \
 	src/machine/machine.c src/machine/parts.c src/machine/run.c src/machine/migrate.c src/machine/account.c src/machine/agree.c src/machine/memory.c \
 	src/machine/look.c src/machine/devices.c src/machine/usage.c
+libnumon_a_SOURCES += src/machine/latency.c
 
 unit_programs += testsuite/unit/test-machine
 testsuite_unit_test_machine_SOURCES = testsuite/unit/test-machine.c
+unit_programs += testsuite/unit/test-latency
+testsuite_unit_test_latency_SOURCES = testsuite/unit/test-latency.c

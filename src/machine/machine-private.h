@@ -57,6 +57,7 @@ struct machine {
     bool verify_busy;
     struct block_progress progress; /* of the preallocation under way, if 'building' or 'populating' */
     GList *measurements;            /* struct measurement *: of usage, under way */
+    struct latency_work *latency;   /* a measurement of latency under way, or NULL */
     struct job *populating;         /* a live change of 'prealloc' */
     enum reboot_action reboot;
     enum shutdown_action shutdown;

@@ -29,6 +29,7 @@ machine_free(struct machine *m)
     machine_free_sessions(m);
     g_clear_pointer(&m->migrations, g_ptr_array_unref);
     machine_end_measurements(m);
+    machine_latency_abandon(m);
     parts_free(m->parts);
     mailbox_forget(m->mailbox, m);
     definition_free(m->definition);
@@ -280,7 +281,7 @@ can_tear_down(struct machine *m, bool force, GError **error)
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: it is just being built");
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: a verification runs");
-    if (m->measurements)
+    if (m->measurements || m->latency)
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: its memory is being measured");
     if (m->populating)
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: memory is being preallocated");

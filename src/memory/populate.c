@@ -119,3 +119,19 @@ block_populate(struct block *b, struct block_progress *progress, GError **error)
         return fail(error, NUMON_ERROR_STATE, "the preallocation of backend '%s' was cancelled", b->options.id);
     return true;
 }
+
+bool
+block_populate_range(struct block *b, uint64_t first, uint64_t size, struct job *job, GError **error)
+{
+    uint64_t end = (first + size + b->page_size - 1) / b->page_size * b->page_size, piece = MAX(PIECE, b->page_size);
+    struct populate p = { .block = b };
+
+    for (uint64_t at = first / b->page_size * b->page_size; at < end; at += piece) {
+        if (job && job_cancelled(job))
+            return fail(error, NUMON_ERROR_STATE, "taking memory of backend '%s' was cancelled", b->options.id);
+        p.host_errno = populate_piece(b, at, MIN(piece, end - at));
+        if (p.host_errno)
+            return fail_populate(&p, error);
+    }
+    return true;
+}

@@ -72,12 +72,6 @@ present_head(const struct guest_map *map, const char *attempt, GError **error)
 }
 
 static void
-put(uint64_t *word, uint64_t value)
-{
-    __atomic_store_n(word, value, __ATOMIC_RELEASE);
-}
-
-static void
 put32(uint32_t *word, uint32_t value)
 {
     __atomic_store_n(word, value, __ATOMIC_RELEASE);
@@ -98,10 +92,10 @@ workload_apply(const struct guest_map *map, struct hub *hub, const struct contro
     put32(&head->parameters.write, p->write);
     put32(&head->parameters.fill, p->fill);
     put32(&head->parameters.node, p->node);
-    put(&head->parameters.rate, p->rate);
-    put(&head->parameters.size, p->size);
-    put(&head->parameters.interval_ms, p->interval_ms);
-    put(&head->sequence, odd + 1);
+    poke(&head->parameters.rate, p->rate);
+    poke(&head->parameters.size, p->size);
+    poke(&head->parameters.interval_ms, p->interval_ms);
+    poke(&head->sequence, odd + 1);
     if (hub)
         hub_mark_gpa(hub, CONTROL_GPA, CONTROL_PAGE);
     return true;

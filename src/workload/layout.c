@@ -67,7 +67,7 @@ workload_lay_out(const struct guest_map *map, const int *cpu_node, unsigned cpu_
     memset(nodes, 0, CONTROL_PAGE);
     *head = (struct control_head) {
         .magic = CONTROL_MAGIC, .version = CONTROL_VERSION, .cpu_count = cpu_slots, .node_count = MAX(node_count, 1),
-        .flags = CONTROL_FLAG_NAP | CONTROL_FLAG_DIRECT | CONTROL_FLAG_PARAMETERS,
+        .probes = 1, .flags = CONTROL_FLAG_NAP | CONTROL_FLAG_DIRECT | CONTROL_FLAG_PARAMETERS,
     };
     workload_parameters_init(&head->parameters);
     find_free_ranges(map, nodes);

@@ -4,6 +4,7 @@ libnumon_a_SOURCES += include/control-page.h
 libnumon_a_SOURCES += src/workload/control.c
 libnumon_a_SOURCES += src/workload/layout.c
 libnumon_a_SOURCES += src/workload/parameters.c
+libnumon_a_SOURCES += src/workload/probe.c
 libnumon_a_SOURCES += src/workload/verify.c
 libnumon_a_SOURCES += src/workload/workload-private.h
 unit_programs += testsuite/unit/test-workload

@@ -24,4 +24,11 @@ peek32(const uint32_t *word)
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
+/* A word that vCPUs, or a migration, may look at meanwhile. */
+static inline void
+poke(uint64_t *word, uint64_t value)
+{
+    __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
 #endif

@@ -5,6 +5,7 @@ EXTRA_DIST += testsuite/numon.memory/backends.exp
 EXTRA_DIST += testsuite/numon.memory/host.exp
 EXTRA_DIST += testsuite/numon.memory/huge.exp
 EXTRA_DIST += testsuite/numon.memory/live.exp
+EXTRA_DIST += testsuite/numon.memory/latency.exp
 EXTRA_DIST += testsuite/numon.memory/lost.exp
 EXTRA_DIST += testsuite/numon.memory/migrate.exp
 EXTRA_DIST += testsuite/numon.memory/refused.exp

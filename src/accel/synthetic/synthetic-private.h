@@ -40,6 +40,8 @@ struct cpu {
     const struct block *block;      /* that holds the area, and where in it */
     uint64_t table_page, first_page;
     uint64_t delay_ns;              /* what each of its page writes costs now */
+    uint64_t probe_request;         /* the measurement it is busy with, and which node comes next */
+    unsigned probe_node;
 
     struct lock lock;               /* rank 12: the nap */
     struct condition wake;
@@ -61,6 +63,13 @@ is_present(const struct accel *a, unsigned cpu)
 
 /* work.c: guest time until kicked.  '*ret_text' is set with VCPU_ERROR. */
 enum vcpu_exit synthetic_run(struct cpu *c, char **ret_text);
+/* What an access to the node's memory costs by numa-delay=, and the wait for it, which a kick ends. */
+uint64_t synthetic_cost(const struct cpu *c, unsigned node);
+void synthetic_pay(struct cpu *c, uint64_t ns);
+uint64_t synthetic_now_ns(void);
+bool synthetic_kicked(const struct cpu *c);
+/* probe.c: measures the next node if numon asks for it; true if it did. */
+bool synthetic_probe_turn(struct cpu *c);
 /* print.c: the lines of the real guest (src/guest/guest.h), on the serial port. */
 void synthetic_print_topology(struct accel *a);
 void synthetic_print_tick(struct accel *a, uint64_t number, uint64_t pages);

@@ -21,8 +21,8 @@ enum {
 
 #define SECOND_NS UINT64_C(1000000000)
 
-static uint64_t
-host_ns(void)
+uint64_t
+synthetic_now_ns(void)
 {
     struct timespec now;
 
@@ -30,8 +30,8 @@ host_ns(void)
     return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
 }
 
-static bool
-is_kicked(struct cpu *c)
+bool
+synthetic_kicked(const struct cpu *c)
 {
     return atomic_load_explicit(&c->kicked, memory_order_relaxed);
 }
@@ -56,7 +56,7 @@ rest(struct cpu *c, uint64_t microseconds)
     int64_t deadline = g_get_monotonic_time() + (int64_t)microseconds;
 
     lock_take(&c->lock);
-    while (!is_kicked(c) && condition_wait_until(&c->wake, &c->lock, deadline))
+    while (!synthetic_kicked(c) && condition_wait_until(&c->wake, &c->lock, deadline))
         ;
     lock_drop(&c->lock);
 }
@@ -102,8 +102,8 @@ target_node(struct cpu *c)
 }
 
 /* In proportion to the distance from the CPU's own node; without distances as guests assume them. */
-static uint64_t
-access_cost(const struct cpu *c, unsigned node)
+uint64_t
+synthetic_cost(const struct cpu *c, unsigned node)
 {
     const struct accel_setup *setup = &c->accel->setup;
     int own = setup->cpu_nodes ? setup->cpu_nodes[c->index] : -1;
@@ -137,7 +137,7 @@ take_area(struct cpu *c)
     c->block = s->block;
     c->first_page = (s->offset + (area.pages - s->gpa)) / PAGE_SIZE;
     c->table_page = (s->offset + (area.table - s->gpa)) / PAGE_SIZE;
-    c->delay_ns = access_cost(c, node);
+    c->delay_ns = synthetic_cost(c, node);
     word_set(&c->page->used[node], MAX(word_get(&c->page->used[node]), c->count));
     mark_own_page(c);
 }
@@ -220,13 +220,13 @@ synthetic_write_page(struct cpu *c)
     return i;
 }
 
-/* What the access cost: short times are spun away, as a CPU waits for its memory; a kick ends them. */
-static void
-pay_access(struct cpu *c)
+/* Short times are spun away, as a CPU waits for its memory; a kick ends them. */
+void
+synthetic_pay(struct cpu *c, uint64_t ns)
 {
-    uint64_t until = c->delay_ns ? host_ns() + c->delay_ns : 0;
+    uint64_t until = ns ? synthetic_now_ns() + ns : 0;
 
-    for (uint64_t now = until ? host_ns() : 0; now < until && !is_kicked(c); now = host_ns()) {
+    for (uint64_t now = until ? synthetic_now_ns() : 0; now < until && !synthetic_kicked(c); now = synthetic_now_ns()) {
         if (until - now > SPIN_MOST_NS)
             rest(c, (until - now) / 1000);
     }
@@ -237,16 +237,23 @@ write_pages(struct cpu *c, uint64_t count)
 {
     struct hub *hub = c->accel->hub;
 
-    for (; count && !is_kicked(c); count--) {
+    for (; count && !synthetic_kicked(c); count--) {
         uint64_t i = synthetic_write_page(c);
 
-        pay_access(c);
+        synthetic_pay(c, c->delay_ns);
         if (!hub)
             continue;
         hub_mark(hub, c->block, c->first_page + i, 1);
         hub_mark(hub, c->block, c->table_page + i * sizeof(uint64_t) / PAGE_SIZE, 1);
     }
     mark_own_page(c);
+}
+
+/* Pages between two looks: where each costs much, fewer. */
+static uint64_t
+batch(const struct cpu *c)
+{
+    return c->delay_ns ? CLAMP(LOOK_US * 1000 / c->delay_ns, 1, BATCH) : BATCH;
 }
 
 /* How many pages are due now, at most a batch, and in '*ret_rest_us' for how long there is nothing to do. */
@@ -259,14 +266,14 @@ pages_due(struct cpu *c, uint64_t *ret_rest_us)
     *ret_rest_us = LOOK_US;
     if (c->count == 0 || rate == 0) {
         r->paced_ns = r->clock_ns;
-        return c->count ? BATCH : 0;
+        return c->count ? batch(c) : 0;
     }
     period = SECOND_NS / rate;
     r->paced_ns = MIN(r->paced_ns, r->clock_ns);
     if (r->clock_ns - r->paced_ns > MAX(BACKLOG_NS, period))
         r->paced_ns = r->clock_ns - MAX(BACKLOG_NS, period);
     due = (r->clock_ns - r->paced_ns) * rate / SECOND_NS;
-    due = MIN(due, BATCH);
+    due = MIN(due, batch(c));
     r->paced_ns += due * SECOND_NS / rate;
     *ret_rest_us = CLAMP((r->paced_ns + period - MIN(r->paced_ns + period, r->clock_ns)) / 1000, REST_US, LOOK_US);
     return due;
@@ -289,7 +296,7 @@ work(struct cpu *c)
 {
     uint64_t rest_us, due;
 
-    c->registers.clock_ns = host_ns() - c->base_ns;
+    c->registers.clock_ns = synthetic_now_ns() - c->base_ns;
     /* Pages that it wrote are gone: main, which was told, is about to stop it. */
     if (guest_map_is_lost(c->accel->setup.map)) {
         rest(c, LOOK_US);
@@ -301,6 +308,10 @@ work(struct cpu *c)
         return;
     }
     tick(c);
+    if (synthetic_probe_turn(c)) {
+        mark_own_page(c);
+        return;
+    }
     due = pages_due(c, &rest_us);
     if (due)
         write_pages(c, due);
@@ -329,9 +340,9 @@ synthetic_run(struct cpu *c, char **ret_text)
         *ret_text = g_strdup("there is no workload guest in memory");
         return VCPU_ERROR;
     }
-    c->base_ns = host_ns() - c->registers.clock_ns;
-    while (!is_kicked(c))
+    c->base_ns = synthetic_now_ns() - c->registers.clock_ns;
+    while (!synthetic_kicked(c))
         work(c);
-    c->registers.clock_ns = host_ns() - c->base_ns;
+    c->registers.clock_ns = synthetic_now_ns() - c->base_ns;
     return VCPU_AGAIN;
 }

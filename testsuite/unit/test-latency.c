@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The measurement of latency from the machine's side: it ends with a result or a reason whatever becomes of the guest
+ * meanwhile, and believes nothing that guest memory says. */
+#include "../../src/machine/machine-private.h"
+
+#include <string.h>
+
+#define DEADLINE_US (60 * G_USEC_PER_SEC)
+
+struct world {
+    GMainContext *context;
+    struct mailbox *mailbox;
+    struct jobs *jobs;
+    struct machine *m;
+};
+
+struct answer {
+    bool done;
+    char *error;
+    struct latency_cpu first;       /* CPU 0's */
+    struct latency_node node[2];
+};
+
+#define loop_until(w, condition)                                                                     \
+    do {                                                                                              \
+        int64_t end_ = g_get_monotonic_time() + DEADLINE_US;                                          \
+        while (!(condition)) {                                                                        \
+            g_assert_cmpint(g_get_monotonic_time(), <, end_);                                         \
+            if (!g_main_context_iteration((w)->context, FALSE))                                       \
+                g_usleep(500);                                                                        \
+        }                                                                                             \
+    } while (0)
+
+static void
+built(void *self, const GError *error)
+{
+    g_assert_no_error(error);
+    *(bool *)self = true;
+}
+
+static void
+set(struct definition *d, const struct property *table, int implied,
+    bool (*change)(struct definition *, const struct values *, GError **), const char *text)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(values) v = property_parse_options(table, implied, text, &error);
+
+    g_assert_no_error(error);
+    change(d, v, &error);
+    g_assert_no_error(error);
+}
+
+static const struct control_head *
+head_of(struct world *w)
+{
+    return guest_map_host(machine_map(w->m), CONTROL_GPA, CONTROL_PAGE);
+}
+
+static bool
+guest_began(struct world *w)
+{
+    return __atomic_load_n(&head_of(w)->ticks, __ATOMIC_ACQUIRE) > 0;
+}
+
+/* A guest that runs: two CPUs, two nodes. */
+static void
+world_init(struct world *w, const char *accel)
+{
+    struct definition *d = definition_new();
+    bool done = false;
+
+    /* Timers of the library are on the default context. */
+    *w = (struct world) { .context = g_main_context_default() };
+    w->mailbox = mailbox_new(w->context);
+    w->jobs = jobs_new(w->mailbox, 2);
+    w->m = machine_new(w->mailbox, w->jobs, NULL);
+    set(d, memory_properties, MEMORY_P_SIZE, definition_set_memory, "64M");
+    set(d, smp_properties, SMP_P_CPUS, definition_set_smp, "2,sockets=2");
+    set(d, accel_properties, ACCEL_P_ACCEL, definition_set_accel, accel);
+    set(d, node_properties, -1, definition_add_node, "nodeid=0,cpus=0,mem=32M");
+    set(d, node_properties, -1, definition_add_node, "nodeid=1,cpus=1,mem=32M");
+    d->workload.interval_ms = 20;
+    g_assert_true(machine_define(w->m, d, NULL));
+    machine_build(w->m, built, &done);
+    loop_until(w, done);
+    g_assert_true(machine_cont(w->m, false, NULL));
+    loop_until(w, guest_began(w));
+}
+
+static void
+world_release(struct world *w)
+{
+    jobs_free(w->jobs);
+    machine_free(w->m);
+    mailbox_free(w->mailbox);
+}
+
+static void
+take_answer(void *self, const struct latency *result, const GError *error)
+{
+    struct answer *a = self;
+
+    a->done = true;
+    a->error = error ? g_strdup(error->message) : NULL;
+    a->first = result->cpus[0];
+    for (unsigned n = 0; n < MIN(result->node_count, 2); n++)
+        a->node[n] = result->nodes[n];
+}
+
+static void
+expect_error(struct world *w, struct answer *a, const char *text)
+{
+    loop_until(w, a->done);
+    g_assert_nonnull(a->error);
+    if (!strstr(a->error, text))
+        g_error("'%s' is not in '%s'", text, a->error);
+    g_clear_pointer(&a->error, g_free);
+    g_assert_null(w->m->latency);
+}
+
+static void
+expect_result(struct world *w, uint64_t bytes)
+{
+    struct answer a = { 0 };
+    g_autoptr(GError) error = NULL;
+
+    machine_measure_latency(w->m, bytes, take_answer, &a, &error);
+    g_assert_no_error(error);
+    g_assert_false(a.done);
+    loop_until(w, a.done);
+    g_assert_cmpstr(a.error, ==, NULL);
+    for (unsigned n = 0; n < 2; n++) {
+        g_assert_cmpuint(a.node[n].bytes, ==, bytes);
+        g_assert_cmpuint(a.first.nodes[n].access_ps, >, 0);
+        g_assert_cmpuint(a.first.nodes[n].bandwidth, >, 0);
+    }
+}
+
+static void
+expect_refused(struct world *w, const char *text)
+{
+    struct answer a = { 0 };
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(machine_measure_latency(w->m, MIB, take_answer, &a, &error));
+    g_assert_error(error, NUMON_ERROR, NUMON_ERROR_STATE);
+    if (!strstr(error->message, text))
+        g_error("'%s' is not in '%s'", text, error->message);
+    g_assert_false(a.done);
+}
+
+/* What CPU 0 was asked last. */
+static uint64_t
+requests(struct world *w)
+{
+    const struct control_cpu *c = guest_map_host(machine_map(w->m), CONTROL_CPUS_GPA, CONTROL_PAGE);
+
+    return __atomic_load_n(&c->probe.request, __ATOMIC_ACQUIRE);
+}
+
+static void
+it_ends_whatever_becomes_of_the_guest(void)
+{
+    struct world w;
+    struct answer a = { 0 };
+    uint64_t asked;
+
+    world_init(&w, "synthetic");
+    expect_result(&w, 2 * MIB);
+    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+    expect_refused(&w, "under way already");
+    g_assert_false(machine_teardown(w.m, true, NULL));
+    g_assert_true(machine_stop(w.m, NULL));
+    expect_error(&w, &a, "the guest stopped meanwhile, its status is 'paused'");
+    expect_refused(&w, "its status is 'paused'");
+    machine_cont(w.m, false, NULL);
+    expect_result(&w, MIB);
+
+    a = (struct answer) { 0 };
+    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+    asked = requests(&w);
+    loop_until(&w, requests(&w) > asked);
+    g_assert_true(machine_reset(w.m, true, NULL));
+    expect_error(&w, &a, "began anew");
+    machine_cont(w.m, false, NULL);
+    loop_until(&w, guest_began(&w));
+    expect_result(&w, MIB);
+    world_release(&w);
+}
+
+static void
+abandoned_it_leaves_nothing(void)
+{
+    struct world w;
+    struct answer a = { 0 };
+
+    world_init(&w, "synthetic");
+    machine_latency_abandon(w.m);
+    /* In the job, and while a vCPU is being asked. */
+    for (int i = 0; i < 2; i++) {
+        g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+        if (i)
+            g_usleep(50000);
+        for (int turn = 0; i && turn < 20; turn++)
+            g_main_context_iteration(w.context, FALSE);
+        machine_latency_abandon(w.m);
+        expect_result(&w, MIB);
+        g_assert_false(a.done);
+    }
+    /* Asked again, abandoned again. */
+    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+    machine_latency_abandon(w.m);
+    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+    machine_latency_abandon(w.m);
+    loop_until(&w, !w.m->latency);
+    g_assert_false(a.done);
+    /* With the session, also while it is to begin again. */
+    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+    machine_latency_abandon(w.m);
+    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+    world_release(&w);
+    g_free(a.error);
+}
+
+/* Whatever control pages say, nobody reads what is not RAM. */
+static void
+hostile_nodes_are_not_read(void)
+{
+    static const struct control_node places[] = {
+        { 0, 0, 0, 0 }, { UINT64_MAX - 4095, 8192, 0, 0 }, { CONTROL_FREE, UINT64_MAX - 4095, 0, 0 },
+        { CONTROL_FREE, UINT64_C(1) << 40, 0, 0 }, { UINT64_C(1) << 40, MIB, 0, 0 }, { CONTROL_FREE + 8, MIB, 0, 0 },
+    };
+    struct world w;
+
+    world_init(&w, "synthetic");
+    for (unsigned i = 0; i < G_N_ELEMENTS(places); i++) {
+        struct control_node *nodes = guest_map_host(machine_map(w.m), CONTROL_NODES_GPA, CONTROL_PAGE);
+        struct control_node kept = nodes[1];
+        struct answer a = { 0 };
+
+        g_assert_true(machine_stop(w.m, NULL));
+        nodes[1] = places[i];
+        g_assert_true(machine_cont(w.m, false, NULL));
+        g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+        loop_until(&w, a.done);
+        g_assert_cmpstr(a.error, ==, NULL);
+        g_assert_cmpuint(a.first.nodes[0].access_ps, >, 0);
+        g_assert_cmpuint(a.node[1].bytes > 0, ==, a.first.nodes[1].access_ps > 0);
+        g_assert_true(machine_stop(w.m, NULL));
+        nodes[1] = kept;
+        g_assert_true(machine_cont(w.m, false, NULL));
+    }
+    expect_result(&w, MIB);
+    world_release(&w);
+}
+
+static void
+who_does_not_measure_is_told(void)
+{
+    struct world w;
+    struct control_head *head;
+    struct answer a = { 0 };
+
+    world_init(&w, "synthetic");
+    head = guest_map_host(machine_map(w.m), CONTROL_GPA, CONTROL_PAGE);
+    __atomic_store_n(&head->probes, 0, __ATOMIC_RELEASE);
+    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+    expect_error(&w, &a, "it is older than that");
+    __atomic_store_n(&head->magic, 1, __ATOMIC_RELEASE);
+    expect_refused(&w, "there is no workload guest in memory");
+    __atomic_store_n(&head->magic, CONTROL_MAGIC, __ATOMIC_RELEASE);
+    __atomic_store_n(&head->stage, STAGE_PANIC, __ATOMIC_RELEASE);
+    expect_refused(&w, "has panicked");
+    __atomic_store_n(&head->stage, STAGE_STARTING, __ATOMIC_RELEASE);
+    expect_refused(&w, "just starting");
+    world_release(&w);
+}
+
+static void
+a_kvm_guest_measures(void)
+{
+    g_autoptr(GError) error = NULL;
+    struct world w;
+
+    if (!accel_kvm.probe(&error)) {
+        g_test_skip(error->message);
+        return;
+    }
+    world_init(&w, "kvm");
+    expect_result(&w, MIB);
+    expect_result(&w, 64 * KIB);
+    world_release(&w);
+}
+
+int
+main(int argc, char **argv)
+{
+    main_thread_claim();
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/latency/it-ends-whatever-becomes-of-the-guest", it_ends_whatever_becomes_of_the_guest);
+    g_test_add_func("/latency/abandoned-it-leaves-nothing", abandoned_it_leaves_nothing);
+    g_test_add_func("/latency/hostile-nodes-are-not-read", hostile_nodes_are_not_read);
+    g_test_add_func("/latency/who-does-not-measure-is-told", who_does_not_measure_is_told);
+    g_test_add_func("/latency/a-kvm-guest-measures", a_kvm_guest_measures);
+    return g_test_run();
+}

@@ -44,8 +44,9 @@ struct cpu_registers {
 
 struct accel_setup {
     unsigned cpu_slots;             /* a CPU goes by its slot: 0 to cpu_slots - 1 */
-    const uint64_t *cpus_present;   /* slots that have a CPU: words, borrowed as all below; NULL: all */
-    const unsigned *apic_ids;       /* by slot */
+    const uint64_t *cpus_present;   /* slots that have a CPU: words, borrowed as all below; NULL: all.  Changes while
+                                     * vCPUs are parked */
+    const unsigned *apic_ids;       /* by slot; borrowed */
     struct guest_map *map;          /* borrowed, as all below; complete */
     struct bus *bus;
     struct mailbox *mailbox;
@@ -79,6 +80,9 @@ struct accel_class {
     /* Puts a vCPU into its first state.  Also resets local APIC, events, FPU; vCPU 0's call resets the interrupt
      * chip, timer and clock.  A class that lays out the workload takes no notice of 'start', which may be NULL. */
     bool (*vcpu_reset)(struct accel *a, unsigned cpu, const struct cpu_start *start, GError **error);
+    /* Makes the vCPU of a slot that has none and puts it into its first state, while the others are parked; it is among
+     * 'cpus_present' afterwards.  Error: as before, and it may be tried again. */
+    bool (*vcpu_add)(struct accel *a, unsigned cpu, const struct cpu_start *start, GError **error);
     /* On the vCPU's thread: guest time, until kicked or something to tell.  '*ret_text' (owned by caller) with
      * VCPU_ERROR. */
     enum vcpu_exit (*vcpu_run)(struct accel *a, unsigned cpu, char **ret_text);
@@ -129,7 +133,8 @@ enum stop_reason {
     STOP_MIGRATE   = 1 << 2,        /* switching over, or migrated away */
     STOP_DEBUGGER  = 1 << 3,
     STOP_ERROR     = 1 << 4,
-    STOP_CHANGE    = 1 << 5,        /* main changes the map or resets */
+    STOP_CHANGE    = 1 << 5,        /* a reset was asked for, or main resets */
+    STOP_PLUG      = 1 << 6,        /* main puts something into the machine or takes it out */
 };
 
 /* Something that vCPUs tell main, delivered through the mailbox. */
@@ -146,6 +151,8 @@ struct run;
 struct run *run_new(const struct accel_class *class, struct accel *a, unsigned cpu_slots, const uint64_t *present,
                     struct mailbox *mailbox, void (*event)(void *self, const struct run_event *e), void *self);
 void run_free(struct run *r);       /* stops and joins */
+/* The slot has a vCPU from now on, which is parked.  The guest is held.  Error: HOST, a thread cannot start. */
+bool run_add_cpu(struct run *r, unsigned cpu, GError **error);
 /* Adds reasons and waits until every vCPU is parked (settled, its state readable), or somebody takes one of these
  * reasons away again.  Any thread but a vCPU's. */
 void run_hold(struct run *r, unsigned reasons);

@@ -26,6 +26,12 @@ extern const char *const accel_choice_names[];      /* "auto", "kvm", "synthetic
 enum clock_choice { CLOCK_ADVANCE, CLOCK_STOP };
 extern const char *const clock_choice_names[];
 
+/* A CPU that is plugged into a slot. */
+struct cpu_device {
+    char id[ID_SIZE];               /* "": it has none */
+    unsigned slot;
+};
+
 typedef struct definition {
     char *name;                     /* -name; NULL if unset */
     struct memory_options memory;
@@ -33,6 +39,7 @@ typedef struct definition {
     struct hmat hmat;
     GArray *backends;               /* struct backend_options, in creation order */
     GArray *devices;                /* struct memory_device, in creation order */
+    GArray *cpus;                   /* struct cpu_device, in creation order */
     bool nvdimm;                    /* the machine may have nvdimms */
     enum accel_choice accel;
     uint64_t numa_delay_ns;         /* synthetic: what an access to local memory costs; 0: nothing */
@@ -94,6 +101,7 @@ struct backend_lookup definition_backends(const struct definition *d);
 /* Memory devices.  Adding is refused if there is no place for it (device_place_find) or its backend is busy.  A device
  * without id goes by its backend's. */
 bool definition_add_device(struct definition *d, enum memory_device_kind kind, const struct values *v, GError **error);
+/* Also deletes a CPU. */
 bool definition_delete_device(struct definition *d, const char *name, GError **error);
 /* Sets what is plugged of a virtio-mem. */
 bool definition_resize_device(struct definition *d, const char *name, uint64_t size, GError **error);
@@ -113,7 +121,14 @@ enum { TOPOLOGY_IMPLICIT = 1, TOPOLOGY_SPLIT = 2 };     /* the one implicit node
 unsigned definition_topology(const struct definition *d, struct topology *ret);
 /* The same completed; only for a definition without problems. */
 void definition_complete(const struct definition *d, struct topology_final *ret);
-/* The slots that will have a CPU: WORDS_FOR(TOPOLOGY_CPUS) words. */
+/* Plugs a CPU into the slot that the values name; it is then the last of 'cpus'. */
+bool definition_add_cpu(struct definition *d, const struct values *v, GError **error);
+/* By id or path; NULL if there is none. */
+const struct cpu_device *definition_cpu_device(const struct definition *d, const char *name);
+/* By what a slot's CPU goes beside its number: "/machine/peripheral/ID" or another path; NULL if it has none.  Caller
+ * frees. */
+char *definition_cpu_path(const struct definition *d, unsigned slot);
+/* The slots that will have a CPU, from the start or plugged in: WORDS_FOR(TOPOLOGY_CPUS) words. */
 void definition_cpus(const struct definition *d, uint64_t *ret_slots);
 /* What a user should know and need not mend: appends char *. */
 void definition_warnings(const struct definition *d, GPtrArray *warnings);

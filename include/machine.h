@@ -120,6 +120,11 @@ bool machine_device_delete(struct machine *m, const char *name, GError **error);
 /* Where a device would be; nothing changes.  Any time. */
 bool machine_device_plan(struct machine *m, enum memory_device_kind kind, const struct values *v, uint64_t *ret_addr,
                          int *ret_slot, GError **error);
+/* Plugs a CPU into a built machine, running or not; it is refused (STATE) during a migration and a verification.  The
+ * rules: definition_add_cpu. */
+bool machine_cpu_add(struct machine *m, const struct values *v, GError **error);
+/* Which CPU it would be, in which node (-1: none); nothing changes.  Any time. */
+bool machine_cpu_plan(struct machine *m, const struct values *v, unsigned *ret_slot, int *ret_node, GError **error);
 /* How much of a virtio-mem is plugged, in preconfig or on a built machine, also during a migration until the guest's
  * memory is frozen. */
 bool machine_device_resize(struct machine *m, const char *name, uint64_t size, GError **error);

@@ -123,6 +123,10 @@ enum { CPU_P_NODE, CPU_P_SOCKET, CPU_P_DIE, CPU_P_MODULE, CPU_P_CORE, CPU_P_THRE
        CPU_P_CLUSTER };
 extern const struct property cpu_properties[];
 
+/* `device_add cpu`; the ids from socket to thread in the order of the levels. */
+enum { PLUG_P_ID, PLUG_P_SOCKET, PLUG_P_DIE, PLUG_P_MODULE, PLUG_P_CORE, PLUG_P_THREAD, PLUG_P_NODE };
+extern const struct property cpu_plug_properties[];
+
 enum { LB_P_INITIATOR, LB_P_TARGET, LB_P_HIERARCHY, LB_P_TYPE, LB_P_LATENCY, LB_P_BANDWIDTH };
 extern const struct property hmat_lb_properties[];
 extern const struct property hmat_lb_filter[];      /* to delete; the first four, none required */
@@ -177,6 +181,12 @@ void hmat_save(const struct hmat *h, GString *out);
  * the product rule's message if they do not fit; '*ret' is then unchanged. */
 bool smp_derive(const struct smp *entered, struct smp *ret, GError **error);
 struct cpu_place smp_place(const struct smp *derived, unsigned slot);
+/* Appends "socket-id=0,core-id=1,thread-id=0": the ids of its place that CPUs of this machine have. */
+void smp_spell_place(const struct smp *derived, unsigned slot, GString *out);
+/* The slot that the values' ids name, which must be free ('taken': words) and, if a node is given, in that node.  Error:
+ * ARGUMENT, STATE. */
+bool topology_find_slot(const struct topology *t, const uint64_t *taken, const struct values *v, unsigned *ret_slot,
+                        GError **error);
 /* The APIC id of the CPU in a slot: each level in the bits it needs, as QEMU assigns them. */
 unsigned smp_apic_id(const struct smp *derived, unsigned slot);
 

@@ -71,6 +71,13 @@ offer_devices(struct completion *c)
 
     for (unsigned i = 0; i < d->devices->len; i++)
         offer(c, memory_device_label(&g_array_index(d->devices, struct memory_device, i)));
+    for (unsigned slot = 0; slot < TOPOLOGY_CPUS; slot++) {
+        g_autofree char *path = definition_cpu_path(d, slot);
+        const struct cpu_device *cpu = path ? definition_cpu_device(d, path) : NULL;
+
+        if (cpu)
+            offer(c, *cpu->id ? cpu->id : path);
+    }
 }
 
 static void

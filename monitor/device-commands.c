@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Memory devices at the prompt: `device_add`, `device_del`, `hotplug_plan`, `info memory-devices`.  In preconfig they
- * are part of the definition; on a built machine they come and go while the guest runs. */
+/* Memory devices and CPUs at the prompt: `device_add`, `device_del`, `hotplug_plan`, `info memory-devices`.  In preconfig
+ * they are part of the definition; on a built machine they come, and memory goes, while the guest runs. */
 #include <string.h>
 
 #include "monitor-private.h"
+
+/* Memory devices by kind, then what a CPU goes by. */
+enum { DEVICE_CPU = MEMORY_DEVICE_KINDS, DEVICE_CPU_BASE, DEVICE_CPU_QEMU, DEVICE_VARIANTS };
 
 static const struct command_variant device_variants[] = {
     [DEVICE_DIMM] = { "pc-dimm", dimm_properties, -1, .summary = "memory in a slot" },
     [DEVICE_NVDIMM] = { "nvdimm", dimm_properties, -1, .summary = "persistent memory in a slot; needs machine nvdimm=on" },
     [DEVICE_VIRTIO_PMEM] = { "virtio-pmem", virtio_pmem_properties, -1, .summary = "persistent memory, of node 0" },
     [DEVICE_VIRTIO_MEM] = { "virtio-mem", virtio_mem_properties, -1, .summary = "memory of which blocks come and go" },
-    [MEMORY_DEVICE_KINDS] = { NULL }
+    [DEVICE_CPU] = { "cpu", cpu_plug_properties, -1, .summary = "CPU in a free slot (info hotpluggable-cpus)" },
+    [DEVICE_CPU_BASE] = { CPU_TYPE, cpu_plug_properties, -1, .summary = "the same" },
+    [DEVICE_CPU_QEMU] = { "qemu64-x86_64-cpu", cpu_plug_properties, -1, .summary = "the same, as QEMU calls its own" },
+    [DEVICE_VARIANTS] = { NULL }
 };
 
 /* --- device_add, device_del ------------------------------------------------------------------------------------- */
@@ -76,15 +82,18 @@ adding_done(void *self, const GError *error)
 static enum outcome
 run_device_add(struct call *call, GError **error)
 {
-    static edit_function *const edits[MEMORY_DEVICE_KINDS] = {
+    static edit_function *const edits[DEVICE_VARIANTS] = {
         [DEVICE_DIMM] = edit_add_dimm, [DEVICE_NVDIMM] = edit_add_nvdimm, [DEVICE_VIRTIO_PMEM] = edit_add_pmem,
-        [DEVICE_VIRTIO_MEM] = edit_add_virtio_mem,
+        [DEVICE_VIRTIO_MEM] = edit_add_virtio_mem, [DEVICE_CPU] = definition_add_cpu,
+        [DEVICE_CPU_BASE] = definition_add_cpu, [DEVICE_CPU_QEMU] = definition_add_cpu,
     };
     enum memory_device_kind kind = (enum memory_device_kind)(call->variant - device_variants);
     struct adding *a;
 
     if (!monitor_built(call->monitor))
-        return call_edit(call, edits[kind], error);
+        return call_edit(call, edits[call->variant - device_variants], error);
+    if (call->variant->args == cpu_plug_properties)
+        return machine_cpu_add(call->monitor->machine, call->args, error) ? COMMAND_DONE : COMMAND_FAILED;
     a = g_new(struct adding, 1);
     *a = (struct adding) { .call = call, .monitor = call->monitor };
     if (!machine_device_add(call->monitor->machine, kind, call->args, adding_done, a, error)) {
@@ -107,7 +116,7 @@ detach_device_add(struct call *call)
 enum { DEVICE_DEL_ID };
 static const struct property device_del_args[] = {
     [DEVICE_DEL_ID] = { "id", PROPERTY_WORD, .required = true, .complete = COMPLETE_DEVICE,
-                        .help = "device; one without id goes by its memdev" },
+                        .help = "device; one without id goes by its memdev, a CPU by its path" },
     { 0 }
 };
 
@@ -127,12 +136,29 @@ run_device_del(struct call *call, GError **error)
 }
 
 static enum outcome
+plan_cpu(struct call *call, GError **error)
+{
+    unsigned slot;
+    int node;
+
+    if (!machine_cpu_plan(call->monitor->machine, call->args, &slot, &node, error))
+        return COMMAND_FAILED;
+    call_print(call, "%s would be CPU %u", call->variant->name, slot);
+    if (node >= 0)
+        call_print(call, " in node %d", node);
+    call_print(call, "\n");
+    return COMMAND_DONE;
+}
+
+static enum outcome
 run_hotplug_plan(struct call *call, GError **error)
 {
     enum memory_device_kind kind = (enum memory_device_kind)(call->variant - device_variants);
     uint64_t addr;
     int slot;
 
+    if (call->variant->args == cpu_plug_properties)
+        return plan_cpu(call, error);
     if (!machine_device_plan(call->monitor->machine, kind, call->args, &addr, &slot, error))
         return COMMAND_FAILED;
     call_print(call, "%s would be at 0x%" G_GINT64_MODIFIER "x", call->variant->name, addr);
@@ -143,20 +169,21 @@ run_hotplug_plan(struct call *call, GError **error)
 }
 
 static const struct command device_commands[] = {
-    { .name = "device_add", .summary = "add a memory device", .form = FORM_VARIANTS, .variants = device_variants,
+    { .name = "device_add", .summary = "add a memory device or a CPU", .form = FORM_VARIANTS, .variants = device_variants,
       .option = "-device", .when = WHEN_ALWAYS, .run = run_device_add, .detach = detach_device_add,
       .details = "On a built machine it is added while the guest runs, but not during a migration.  What the guest finds "
-                 "at its start does not count it as RAM." },
-    { .name = "device_del", .summary = "delete a memory device", .form = FORM_WORDS, .args = device_del_args,
+                 "at its start does not count memory so added as RAM.  A CPU's node is that of its slot; the workload "
+                 "guest begins to use it at once." },
+    { .name = "device_del", .summary = "delete a memory device or a CPU", .form = FORM_WORDS, .args = device_del_args,
       .when = WHEN_ALWAYS, .run = run_device_del,
-      .details = "On a built machine its memory is taken from the guest at once." },
-    { .name = "hotplug_plan", .summary = "tell whether a memory device could be added", .form = FORM_VARIANTS,
+      .details = "On a built machine its memory is taken from the guest at once; a CPU can be deleted in preconfig only." },
+    { .name = "hotplug_plan", .summary = "tell whether a device could be added", .form = FORM_VARIANTS,
       .variants = device_variants, .when = WHEN_ALWAYS, .run = run_hotplug_plan,
       .details = "Shows where it would be, or the limit that stops it; nothing changes." },
     { 0 }
 };
 
-const struct command_group device_group = { .title = "Memory devices", .commands = device_commands };
+const struct command_group device_group = { .title = "Memory devices and CPUs", .commands = device_commands };
 
 /* --- info memory-devices ---------------------------------------------------------------------------------------- */
 

@@ -11,8 +11,10 @@
 /* --- hotpluggable-cpus ------------------------------------------------------------------------------------------ */
 
 static GVariant *
-slot_tree(const struct topology *t, const struct topology_final *final, const struct smp *smp, unsigned cpu)
+slot_tree(const struct definition *d, const struct topology_final *final, const struct smp *smp, unsigned cpu)
 {
+    const struct topology *t = &d->topology;
+    g_autofree char *path = definition_cpu_path(d, cpu);
     struct cpu_place p = smp_place(smp, cpu);
     const struct { const char *key; bool has; unsigned id; } ids[] = {
         { "socket-id", true, p.socket }, { "die-id", smp_has_level(smp, SMP_DIES), p.die },
@@ -30,28 +32,28 @@ slot_tree(const struct topology *t, const struct topology_final *final, const st
             g_variant_builder_add(&props, "(su)", ids[i].key, ids[i].id);
     }
     g_variant_builder_init(&dict, G_VARIANT_TYPE_VARDICT);
-    g_variant_builder_add(&dict, "{sv}", "type", g_variant_new_string("base-x86_64-cpu"));
+    g_variant_builder_add(&dict, "{sv}", "type", g_variant_new_string(CPU_TYPE));
     g_variant_builder_add(&dict, "{sv}", "vcpus-count", g_variant_new_uint32(1));
-    if (final && topology_has_cpu(final, cpu))
-        g_variant_builder_add(&dict, "{sv}", "qom-path", g_variant_new_printf("/machine/cpu[%u]", cpu));
+    if (path && (final || definition_cpu_device(d, path)))
+        g_variant_builder_add(&dict, "{sv}", "qom-path", g_variant_new_string(path));
     g_variant_builder_add(&dict, "{sv}", "props", g_variant_builder_end(&props));
     return g_variant_builder_end(&dict);
 }
 
-/* Highest slot first; a slot's CPU exists once the machine is built, unless it is kept free. */
+/* Highest slot first; the CPUs of the start exist once the machine is built, those plugged in from then on. */
 static GVariant *
 slots_get(struct monitor *m, const struct values *args, GError **error)
 {
-    const struct topology *t = &machine_definition(m->machine)->topology;
+    const struct definition *d = machine_definition(m->machine);
     const struct topology_final *final = machine_topology(m->machine);
     GVariantBuilder tree, list;
     struct smp smp;
-    bool derived = smp_derive(&t->smp, &smp, NULL);
+    bool derived = smp_derive(&d->topology.smp, &smp, NULL);
 
     g_assert(derived);
     g_variant_builder_init(&list, G_VARIANT_TYPE("aa{sv}"));
     for (unsigned cpu = smp.maxcpus; cpu-- > 0;)
-        g_variant_builder_add_value(&list, slot_tree(t, final, &smp, cpu));
+        g_variant_builder_add_value(&list, slot_tree(d, final, &smp, cpu));
     g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&tree, "{sv}", "slots", g_variant_builder_end(&list));
     return g_variant_builder_end(&tree);

@@ -360,6 +360,8 @@ extern const struct property undo_args[];
 enum outcome undo_run(struct call *call, GError **error);
 enum outcome redo_run(struct call *call, GError **error);
 
+/* The type that CPUs have in listings. */
+#define CPU_TYPE "base-x86_64-cpu"
 /* Appends a picture of the tree of `info topology` (topology-svg.c). */
 void topology_draw_svg(GVariant *tree, GString *out);
 

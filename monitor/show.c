@@ -111,10 +111,13 @@ add_serial(GString *out, const struct definition *d)
     add_option(out, "-serial", g_str_has_prefix(d->serial, "unix:") ? listening : d->serial);
 }
 
-/* QEMU's driver for a device of ours on its q35: virtio devices are on PCI there. */
+/* QEMU's driver for a device of ours on its q35: virtio devices are on PCI there, CPUs of the type that it has if none is
+ * asked for. */
 static char *
 driver_name(const char *name, size_t size)
 {
+    if (size == 3 && strncmp(name, "cpu", size) == 0)
+        return g_strdup("qemu64-x86_64-cpu");
     return g_strdup_printf("%.*s%s", (int)size, name, strncmp(name, "virtio-", 7) == 0 ? "-pci" : "");
 }
 

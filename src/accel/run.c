@@ -429,16 +429,35 @@ run_hold(struct run *r, unsigned reasons)
 }
 
 static bool
+start_vcpu(struct run *r, struct vcpu *v, GError **error) REQUIRES(r->lock)
+{
+    g_autofree char *name = g_strdup_printf("vcpu %u", v->cpu);
+
+    return v->thread.started || thread_start(&v->thread, name, vcpu_thread, v, error);
+}
+
+static bool
 start_threads(struct run *r, GError **error) REQUIRES(r->lock)
 {
-    for (unsigned i = 0; i < r->cpu_slots; i++) {
-        struct vcpu *v = &r->vcpus[i];
-        g_autofree char *name = g_strdup_printf("vcpu %u", i);
-
-        if (v->present && !v->thread.started && !thread_start(&v->thread, name, vcpu_thread, v, error))
+    for (unsigned i = 0; i < r->cpu_slots; i++)
+        if (r->vcpus[i].present && !start_vcpu(r, &r->vcpus[i], error))
             return false;
-    }
     return true;
+}
+
+bool
+run_add_cpu(struct run *r, unsigned cpu, GError **error)
+{
+    struct vcpu *v = &r->vcpus[cpu];
+    bool ok;
+
+    lock_take(&r->lock);
+    g_assert(r->reasons && !v->present);
+    /* Where the others have their threads it gets its own at once: a guest that goes on must not fail for want of it. */
+    ok = !r->vcpus[0].thread.started || start_vcpu(r, v, error);
+    v->present = ok;
+    lock_drop(&r->lock);
+    return ok;
 }
 
 bool

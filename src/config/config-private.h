@@ -21,6 +21,12 @@ void definition_check_devices(const struct definition *d, GPtrArray *problems);
 void devices_save(const struct definition *d, GString *out);
 bool devices_equal(const GArray *a, const GArray *b);
 
+bool definition_delete_cpu(struct definition *d, const char *name, GError **error);
+/* STATE if a CPU plugged in before would be elsewhere after. */
+bool cpus_fit(const struct definition *before, const struct definition *after, GError **error);
+void cpus_save(const struct definition *d, GString *out);
+bool cpus_equal(const GArray *a, const GArray *b);
+
 /* Equal in all but topology and HMAT. */
 bool definition_rest_equal(const struct definition *a, const struct definition *b);
 

@@ -36,6 +36,7 @@ definition_new(void)
     workload_parameters_init(&d->workload);
     d->backends = g_array_new(FALSE, TRUE, sizeof(struct backend_options));
     d->devices = g_array_new(FALSE, TRUE, sizeof(struct memory_device));
+    d->cpus = g_array_new(FALSE, TRUE, sizeof(struct cpu_device));
     d->kernel = g_strdup(KERNEL_DEFAULT);
     d->serial = g_strdup(SERIAL_DEFAULT);
     return d;
@@ -51,6 +52,7 @@ definition_copy(const struct definition *d)
     hmat_copy(&copy->hmat, &d->hmat);
     copy->backends = g_array_copy(d->backends);
     copy->devices = g_array_copy(d->devices);
+    copy->cpus = g_array_copy(d->cpus);
     copy->kernel = g_strdup(d->kernel);
     copy->mem_path = g_strdup(d->mem_path);
     copy->append = g_strdup(d->append);
@@ -67,6 +69,7 @@ definition_free(struct definition *d)
     hmat_release(&d->hmat);
     g_array_unref(d->backends);
     g_array_unref(d->devices);
+    g_array_unref(d->cpus);
     g_free(d->kernel);
     g_free(d->mem_path);
     g_free(d->append);
@@ -95,6 +98,7 @@ definition_rest_equal(const struct definition *a, const struct definition *b)
 {
     return memory_equal(&a->memory, &b->memory)
         && backends_equal(a->backends, b->backends) && devices_equal(a->devices, b->devices)
+        && cpus_equal(a->cpus, b->cpus)
         && a->nvdimm == b->nvdimm && a->accel == b->accel && a->numa_delay_ns == b->numa_delay_ns
         && a->clock == b->clock
         && g_strcmp0(a->name, b->name) == 0 && strcmp(a->kernel, b->kernel) == 0
@@ -114,7 +118,12 @@ definition_equal(const struct definition *a, const struct definition *b)
 bool
 definition_set_smp(struct definition *d, const struct values *v, GError **error)
 {
-    return topology_set_smp(&d->topology, v, error);
+    g_autoptr(definition) changed = definition_copy(d);
+
+    if (!topology_set_smp(&changed->topology, v, error) || !cpus_fit(d, changed, error))
+        return false;
+    d->topology.smp = changed->topology.smp;
+    return true;
 }
 
 bool

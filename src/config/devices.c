@@ -134,7 +134,7 @@ check_names(const struct definition *d, const struct memory_device *device, GErr
     if (user)
         return fail(error, NUMON_ERROR_STATE, "can't use already busy memdev: %s is the memory of device '%s'",
                     device->memdev, memory_device_label(user));
-    if (definition_device(d, memory_device_label(device)))
+    if (definition_device(d, memory_device_label(device)) || definition_cpu_device(d, memory_device_label(device)))
         return fail(error, NUMON_ERROR_STATE, "Duplicate ID '%s' for device", memory_device_label(device));
     return true;
 }
@@ -160,7 +160,7 @@ definition_delete_device(struct definition *d, const char *name, GError **error)
     const struct memory_device *device = definition_device(d, name);
 
     if (!device)
-        return fail(error, NUMON_ERROR_ARGUMENT, "Device '%s' not found", name);
+        return definition_delete_cpu(d, name, error);
     g_array_remove_index(d->devices, (guint)(device - device_at(d, 0)));
     return true;
 }

@@ -95,6 +95,7 @@ definition_save(const struct definition *d)
     topology_save_numa(&d->topology, out);
     hmat_save(&d->hmat, out);
     devices_save(d, out);
+    cpus_save(d, out);
     save_workload(d, out);
     return g_string_free(out, FALSE);
 }

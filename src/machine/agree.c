@@ -178,9 +178,31 @@ list_differences(char *const *ours, char *const *theirs, GString *out)
                                    *t, line_value(*t));
 }
 
+/* Appends "; CPU 3 is missing here: device_add cpu,..." for each CPU that only the source has, if its slot is here too,
+ * and "; CPU 3 is not at the source". */
+static void
+explain_cpus(const struct topology_final *t, char *const *theirs, GString *out)
+{
+    uint64_t there[WORDS_FOR(TOPOLOGY_CPUS)] = { 0 };
+    const char *line = find_line(theirs, "CPUs");
+
+    if (!line || !list_parse(line_value(line), TOPOLOGY_CPUS, there, NULL))
+        return;
+    for (unsigned slot = 0; slot < t->smp.maxcpus; slot++) {
+        bool here = topology_has_cpu(t, slot);
+
+        if (bit_test(there, slot) == here)
+            continue;
+        g_string_append_printf(out, "; CPU %u is %s", slot, here ? "not at the source" : "missing here: device_add cpu,");
+        if (!here)
+            smp_spell_place(&t->smp, slot, out);
+    }
+}
+
 bool
 machine_agree(void *self, const char *theirs, GError **error)
 {
+    const struct machine *m = self;
     g_autofree char *here = machine_describe(self);
     g_auto(GStrv) our_lines = g_strsplit(here, "\n", -1);
     g_auto(GStrv) their_lines = g_strsplit(theirs, "\n", -1);
@@ -189,5 +211,6 @@ machine_agree(void *self, const char *theirs, GError **error)
     list_differences(our_lines, their_lines, differences);
     if (differences->len == 0)
         return true;
+    explain_cpus(&m->parts->topology, their_lines, differences);
     return fail(error, NUMON_ERROR_PEER, "the machines differ: %s", differences->str);
 }

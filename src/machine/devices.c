@@ -130,15 +130,6 @@ detach(void *self, GError **error)
     return true;
 }
 
-/* Also a step that can be undone once the machine is torn down. */
-static void
-adopt_definition(struct machine *m, struct definition *d)
-{
-    undo_record(m->undo, m->definition, d);
-    definition_free(m->definition);
-    m->definition = d;
-}
-
 static void
 tell_plugged(struct machine *m, const struct device_place *p)
 {
@@ -177,7 +168,7 @@ plug_finish(struct plug *p)
     if (!ok)
         return;
     p->block = NULL;
-    adopt_definition(m, g_steal_pointer(&p->definition));
+    machine_adopt(m, g_steal_pointer(&p->definition));
     /* That copy is as old as the job; what was resized since is known to the parts. */
     machine_take_plugged(m);
     parts_list_sections(m->parts, m);
@@ -265,7 +256,7 @@ machine_device_delete(struct machine *m, const char *name, GError **error)
     bool ok;
 
     if (!device)
-        return fail(error, NUMON_ERROR_ARGUMENT, "Device '%s' not found", name);
+        return machine_cpu_keep(m, name, error);
     if (!can_change(m, "delete the device", error) || !can_unplug(device, error))
         return false;
     p.block = device_block(m->parts, device->memdev);
@@ -278,7 +269,7 @@ machine_device_delete(struct machine *m, const char *name, GError **error)
     p.definition = definition_copy(m->definition);
     definition_pin_devices(p.definition);
     definition_delete_device(p.definition, name, NULL);
-    adopt_definition(m, p.definition);
+    machine_adopt(m, p.definition);
     parts_list_sections(m->parts, m);
     machine_tell(m, text);
     return true;
@@ -426,6 +417,6 @@ machine_define_backends(struct machine *m, struct definition *d, GError **error)
         definition_free(d);
         return false;
     }
-    adopt_definition(m, d);
+    machine_adopt(m, d);
     return true;
 }

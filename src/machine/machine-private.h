@@ -84,6 +84,12 @@ struct machine {
     uint8_t reset_state;            /* that section's field, only while it is saved or loaded */
 };
 
+/* --- machine.c -------------------------------------------------------------------------------------------------- */
+
+/* 'd' (taken) is the definition from now on, also of a machine that is built and has followed: a step that can be undone
+ * once it is torn down. */
+void machine_adopt(struct machine *m, struct definition *d);
+
 /* --- parts.c ---------------------------------------------------------------------------------------------------- */
 
 /* Everything else; takes 'map' (also on error).  Main. */
@@ -132,6 +138,11 @@ void machine_release_plugged(struct parts *p);
 void machine_take_plugged(void *machine);
 /* All sections anew; no migration lives. */
 void parts_list_sections(struct parts *p, struct machine *m);
+
+/* --- cpus.c ------------------------------------------------------------------------------------------------------ */
+
+/* False: why the CPU that is to be deleted stays, or that there is no device of the name. */
+bool machine_cpu_keep(struct machine *m, const char *name, GError **error);
 
 /* --- run.c ------------------------------------------------------------------------------------------------------ */
 

@@ -47,6 +47,14 @@ machine_definition(const struct machine *m)
     return m->definition;
 }
 
+void
+machine_adopt(struct machine *m, struct definition *d)
+{
+    undo_record(m->undo, m->definition, d);
+    definition_free(m->definition);
+    m->definition = d;
+}
+
 bool
 machine_define(struct machine *m, struct definition *d, GError **error)
 {
@@ -56,9 +64,7 @@ machine_define(struct machine *m, struct definition *d, GError **error)
                     m->building ? "cannot change the definition: the machine is just being built"
                     : "cannot change the definition: the machine is built (`enter_preconfig` tears it down)");
     }
-    undo_record(m->undo, m->definition, d);
-    definition_free(m->definition);
-    m->definition = d;
+    machine_adopt(m, d);
     return true;
 }
 

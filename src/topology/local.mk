@@ -5,6 +5,7 @@ libnumon_a_SOURCES += include/topology.h \
 	src/topology/node.c \
 	src/topology/distance.c \
 	src/topology/cpu.c \
+	src/topology/slot.c \
 	src/topology/split.c \
 	src/topology/hmat.c \
 	src/topology/hmat-cache.c \

@@ -4,6 +4,7 @@ EXTRA_DIST += testsuite/numon.numa/agree.exp
 EXTRA_DIST += testsuite/numon.numa/back.exp
 EXTRA_DIST += testsuite/numon.numa/built.exp
 EXTRA_DIST += testsuite/numon.numa/check.exp
+EXTRA_DIST += testsuite/numon.numa/cpus.exp
 EXTRA_DIST += testsuite/numon.numa/hmat.exp
 EXTRA_DIST += testsuite/numon.numa/info.exp
 EXTRA_DIST += testsuite/numon.numa/limits.exp

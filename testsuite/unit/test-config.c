@@ -57,6 +57,12 @@ set_append(struct definition *d, const struct values *v, GError **error)
 }
 
 static bool
+delete_device(struct definition *d, const struct values *v, GError **error)
+{
+    return definition_delete_device(d, v->at[0].word, error);
+}
+
+static bool
 set_name(struct definition *d, const struct values *v, GError **error)
 {
     definition_set_name(d, v->at[0].word);
@@ -85,6 +91,8 @@ static const struct { const char *start; enum form form; const struct property *
     { "numa node,", OPTIONS, node_properties, -1, definition_add_node },
     { "numa dist,", OPTIONS, dist_properties, -1, definition_set_distance },
     { "numa cpu,", OPTIONS, cpu_properties, -1, definition_map_cpu },
+    { "device_add cpu,", OPTIONS, cpu_plug_properties, -1, definition_add_cpu },
+    { "device_del ", WORDS, one_word, 0, delete_device },
     { "numa_del node ", WORDS, one_number, 0, delete_node },
     { "numa_del cpu,", OPTIONS, cpu_properties, -1, unmap_cpu },
     { "workload ", PAIRS, workload_properties, 0, definition_set_workload },
@@ -300,10 +308,10 @@ random_line(void)
         "kernel /boot/k", "kernel builtin:workload", "serial_target file:/tmp/out", "serial_target null", "accel kvm",
         "accel synthetic", "accel auto", "workload pattern=random rate=20000", "workload size=1M interval=100",
         "memory 2G,slots=4,maxmem=8G", "memory 8M", "memory 4097K", "smp 8", "smp 6,sockets=3,maxcpus=6",
-        "smp sockets=2,dies=2,cores=2", "smp 2",
+        "smp sockets=2,dies=2,cores=2", "smp 2", "smp 2,maxcpus=8,sockets=2", "smp 1,maxcpus=8,sockets=2,dies=2",
     };
 
-    switch (random_below(10)) {
+    switch (random_below(12)) {
     case 0:
         return g_strdup_printf("object_add memory-backend-ram,id=m%u,size=%uM,share=%s", random_below(8),
                                random_below(20), random_below(2) ? "on" : "off");
@@ -327,6 +335,11 @@ random_line(void)
         if (random_below(2))
             return g_strdup_printf("numa_del cpu,socket-id=%u", random_below(2));
         return g_strdup_printf(random_below(2) ? "numa_del node %u" : "object_del m%u", random_below(6));
+    case 9:
+        return g_strdup_printf("device_add cpu,id=c%u,socket-id=%u,core-id=%u,thread-id=0%s", random_below(4),
+                               random_below(2), random_below(4), random_below(2) ? ",die-id=1" : "");
+    case 10:
+        return g_strdup_printf("device_del c%u", random_below(4));
     default:
         return g_strdup(texts[random_below(G_N_ELEMENTS(texts))]);
     }

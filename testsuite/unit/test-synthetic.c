@@ -54,8 +54,9 @@ make_memory(struct guest *g)
     };
 }
 
+/* With the first 'cpus' of its CPUs. */
 static void
-guest_init(struct guest *g)
+guest_init_with(struct guest *g, unsigned cpus)
 {
     struct accel_setup setup = { .cpu_slots = CPUS, .cpu_nodes = cpu_nodes, .node_count = 2 };
 
@@ -66,10 +67,18 @@ guest_init(struct guest *g)
     setup.bus = g->bus;
     setup.mailbox = g->mailbox;
     setup.topology = &g->topology;
+    bits_set(g->topology.present, 0, cpus);
+    setup.cpus_present = g->topology.present;
     g->accel = accel_synthetic.create(&setup, NULL);
     g->hub = hub_new(g->map, accel_synthetic.dirty_source(g->accel));
     accel_synthetic.set_hub(g->accel, g->hub);
-    g->run = run_new(&accel_synthetic, g->accel, CPUS, NULL, g->mailbox, no_event, g);
+    g->run = run_new(&accel_synthetic, g->accel, CPUS, g->topology.present, g->mailbox, no_event, g);
+}
+
+static void
+guest_init(struct guest *g)
+{
+    guest_init_with(g, CPUS);
 }
 
 static void
@@ -135,7 +144,7 @@ has_written(struct guest *g, const struct workload_status *since, uint64_t begin
 
     g_assert_true(workload_status(g->map, &now, NULL));
     for (unsigned cpu = 0; cpu < CPUS; cpu++)
-        if (now.cpus[cpu].pages_written == since->cpus[cpu].pages_written)
+        if (topology_has_cpu(&g->topology, cpu) && now.cpus[cpu].pages_written == since->cpus[cpu].pages_written)
             return false;
     return pages_written(g) >= begin + count;
 }
@@ -441,6 +450,42 @@ memory_without_workload_is_an_error(void)
     guest_release(&g);
 }
 
+static void
+add_cpu(struct guest *g, unsigned cpu)
+{
+    g_assert_true(accel_synthetic.vcpu_add(g->accel, cpu, NULL, NULL));
+    g_assert_true(run_add_cpu(g->run, cpu, NULL));
+    bit_set(g->topology.present, cpu);
+}
+
+/* One before the first run, when no CPU has a thread, one later. */
+static void
+cpus_that_come_later_work(void)
+{
+    struct workload_status s;
+    struct guest g;
+    unsigned count;
+
+    guest_init_with(&g, 2);
+    guest_load(&g, "pattern=random interval=10");
+    add_cpu(&g, 3);
+    guest_work(&g, 20000);
+    g_assert_nonnull(strstr(g.printed->str, "nodes 2 cpus 3\nnode 0 cpus 0 1 size 16 MB\nnode 1 cpus 3 size 16 MB\n"));
+    accel_synthetic.sections(g.accel, &count);
+    g_assert_cmpuint(count, ==, 3);
+    g_assert_true(workload_status(g.map, &s, NULL));
+    g_assert_false(s.cpus[2].online);
+    g_assert_cmpuint(run_thread_id(g.run, 2), ==, 0);
+    expect_whole(&g);
+    add_cpu(&g, 2);
+    guest_work(&g, 20000);
+    g_assert_cmpint(run_thread_id(g.run, 2), !=, 0);
+    expect_whole(&g);
+    g_assert_cmpuint(accel_synthetic.sections(g.accel, &count)[2].instance, ==, 2);
+    g_assert_cmpuint(count, ==, CPUS);
+    guest_release(&g);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -454,5 +499,6 @@ main(int argc, char **argv)
     g_test_add_func("/synthetic/kick-ends-a-rest", kick_ends_a_rest);
     g_test_add_func("/synthetic/moved-guest-goes-on", moved_guest_goes_on);
     g_test_add_func("/synthetic/memory-without-workload-is-an-error", memory_without_workload_is_an_error);
+    g_test_add_func("/synthetic/cpus-that-come-later-work", cpus_that_come_later_work);
     return g_test_run();
 }

@@ -99,6 +99,7 @@ struct kvm {
     struct kvm_cpu *cpus;           /* by slot; those never made are zeros */
     unsigned cpu_slots;
     const uint64_t *cpus_present;   /* borrowed; NULL: all */
+    const unsigned *apic_ids;       /* by slot; borrowed */
     const struct topology_final *topology;      /* borrowed; may be NULL */
     unsigned physical_bits;         /* of guest physical addresses, as CPUID tells them */
     uint32_t xsave_size;
@@ -165,6 +166,7 @@ struct dirty_source kvm_dirty_source(struct accel *a);
 /* vcpu.c */
 bool vcpu_create(struct kvm *k, unsigned index, unsigned apic_id, GError **error);
 void vcpu_release(struct kvm_cpu *c, size_t run_size);
+bool kvm_vcpu_add(struct accel *a, unsigned cpu, const struct cpu_start *start, GError **error);
 enum vcpu_exit kvm_vcpu_run(struct accel *a, unsigned cpu, char **ret_text);
 bool kvm_vcpu_translate(struct accel *a, unsigned cpu, uint64_t address, uint64_t *ret_gpa, GError **error);
 void kvm_vcpu_settle(struct accel *a, unsigned cpu);
@@ -202,6 +204,8 @@ void msr_record_set(struct cpu_state *s, uint32_t index, uint64_t value);
 
 /* time.c */
 void time_learn(struct kvm *k);
+/* A vCPU that comes later and was reset counts as vCPU 0 does. */
+void time_join(struct kvm_cpu *c);
 bool time_takes_khz(struct kvm *k, uint64_t khz);
 bool tsc_read(struct kvm_cpu *c, uint64_t *ret);
 /* The clock of the virtual machine; false sets errno. */

@@ -213,6 +213,7 @@ kvm_create(const struct accel_setup *setup, GError **error)
     k->topology = setup->topology;
     k->clock_stops = setup->clock_stops;
     k->cpus_present = setup->cpus_present;
+    k->apic_ids = setup->apic_ids;
     if (open_vm(k, error) && check_limits(k, setup, error) && prepare_vm(k, setup, error) &&
         slots_init(k, setup->map, error) && chips_create(k, error)) {
         learn(k, setup->map);
@@ -318,6 +319,7 @@ const struct accel_class accel_kvm = {
     .memory_room = kvm_memory_room,
     .memory_changed = kvm_memory_changed,
     .vcpu_reset = kvm_vcpu_reset,
+    .vcpu_add = kvm_vcpu_add,
     .vcpu_run = kvm_vcpu_run,
     .vcpu_settle = kvm_vcpu_settle,
     .vcpu_kick = kvm_vcpu_kick,

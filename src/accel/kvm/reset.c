@@ -87,3 +87,21 @@ kvm_vcpu_reset(struct accel *a, unsigned cpu, const struct cpu_start *start, GEr
         return false;
     return cpu_state_put(c, &s, error);
 }
+
+/* KVM keeps a vCPU until the machine goes: one that was made and could not be reset serves when it is tried again. */
+bool
+kvm_vcpu_add(struct accel *a, unsigned cpu, const struct cpu_start *start, GError **error)
+{
+    struct kvm *k = (struct kvm *)a;
+    struct kvm_cpu *c = &k->cpus[cpu];
+
+    if (!c->kvm && !vcpu_create(k, cpu, k->apic_ids[cpu], error)) {
+        vcpu_release(c, k->run_size);
+        *c = (struct kvm_cpu) { 0 };
+        return false;
+    }
+    if (!kvm_vcpu_reset(a, cpu, start, error))
+        return false;
+    time_join(c);
+    return true;
+}

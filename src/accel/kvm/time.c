@@ -119,6 +119,20 @@ time_takes_khz(struct kvm *k, uint64_t khz)
     return takes;
 }
 
+/* Where the offset cannot be set, writing 0 at its reset has put it in step (KVM: "synchronizing"). */
+void
+time_join(struct kvm_cpu *c)
+{
+    struct kvm_cpu *first = &c->kvm->cpus[0];
+    int khz = kvm_ioctl_number(first->fd, KVM_GET_TSC_KHZ, 0);
+    uint64_t offset;
+
+    if (khz > 0 && khz != kvm_ioctl_number(c->fd, KVM_GET_TSC_KHZ, 0))
+        kvm_ioctl_number(c->fd, KVM_SET_TSC_KHZ, (unsigned long)khz);
+    if (c->kvm->tsc_setting == TSC_BY_OFFSET && offset_access(first, KVM_GET_DEVICE_ATTR, &offset))
+        offset_access(c, KVM_SET_DEVICE_ATTR, &offset);
+}
+
 /* --- the source ------------------------------------------------------------------------------------------------- */
 
 bool

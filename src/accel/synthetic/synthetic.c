@@ -79,6 +79,12 @@ synthetic_reset(struct accel *a, unsigned cpu, const struct cpu_start *start, GE
     return true;
 }
 
+static bool
+synthetic_add(struct accel *a, unsigned cpu, const struct cpu_start *start, GError **error)
+{
+    return synthetic_reset(a, cpu, start, error);
+}
+
 static enum vcpu_exit
 synthetic_vcpu_run(struct accel *a, unsigned cpu, char **ret_text)
 {
@@ -160,6 +166,7 @@ const struct accel_class accel_synthetic = {
     .dirty_source = synthetic_dirty_source,
     .set_hub = synthetic_set_hub,
     .vcpu_reset = synthetic_reset,
+    .vcpu_add = synthetic_add,
     .vcpu_run = synthetic_vcpu_run,
     .vcpu_settle = synthetic_settle,
     .vcpu_kick = synthetic_kick,

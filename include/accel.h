@@ -99,6 +99,9 @@ struct accel_class {
     const struct state_section *(*sections)(struct accel *a, unsigned *ret_count);
     /* Appends "key=value" lines that source and destination must share (features, TSC frequency). */
     void (*describe)(struct accel *a, GString *lines);
+    /* A line 'name' of describe is not the same at the source: NULL if that is no hindrance here, else what is, for
+     * the destination's refusal (owned by caller).  vCPUs parked.  NULL: all lines must be equal. */
+    char *(*differs)(struct accel *a, const char *name, const char *source, const char *here);
     /* Guest time over a migration; both NULL where guests read the host's time.  vCPUs parked.  time_stop: right after
      * the stop; what is saved from then on is of this moment.  time_start: all sections were loaded and the next thing
      * is that the guest runs; '*ret_warning' (owned by caller) is what its user should know of its time, or NULL. */

@@ -15,10 +15,12 @@ testsuite_unit_test_synthetic_SOURCES = testsuite/unit/test-synthetic.c
 libnumon_a_SOURCES += src/accel/kvm/kvm-private.h
 libnumon_a_SOURCES += src/accel/kvm/chips.c
 libnumon_a_SOURCES += src/accel/kvm/cpuid.c
+libnumon_a_SOURCES += src/accel/kvm/describe.c
 libnumon_a_SOURCES += src/accel/kvm/dirty.c
 libnumon_a_SOURCES += src/accel/kvm/exits.c
 libnumon_a_SOURCES += src/accel/kvm/fault.c
 libnumon_a_SOURCES += src/accel/kvm/kvm.c
+libnumon_a_SOURCES += src/accel/kvm/lazy.c
 libnumon_a_SOURCES += src/accel/kvm/msr.c
 libnumon_a_SOURCES += src/accel/kvm/nap.c
 libnumon_a_SOURCES += src/accel/kvm/plan.c
@@ -47,4 +49,7 @@ testsuite_unit_test_kvm_move_SOURCES = testsuite/unit/test-kvm-move.c testsuite/
 	testsuite/unit/kvm-bench.h
 unit_programs += testsuite/unit/test-kvm-time
 testsuite_unit_test_kvm_time_SOURCES = testsuite/unit/test-kvm-time.c testsuite/unit/kvm-bench.c \
+	testsuite/unit/kvm-bench.h
+unit_programs += testsuite/unit/test-kvm-state
+testsuite_unit_test_kvm_state_SOURCES = testsuite/unit/test-kvm-state.c testsuite/unit/kvm-bench.c \
 	testsuite/unit/kvm-bench.h

@@ -181,6 +181,7 @@ vcpu_set_cpuid(struct kvm_cpu *c, GError **error)
     add_topology(made, k->topology, c->apic_id);
     if (kvm_ioctl(c->fd, KVM_SET_CPUID2, made) < 0)
         return fail_host(error, errno, "cannot give vCPU %u its features", c->index);
+    k->xcr0 = 1;                    /* x87 alone, without XSAVE */
     if (c->index == 0)
         k->cpuid = g_steal_pointer(&made);
     return true;

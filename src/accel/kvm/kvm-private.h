@@ -37,6 +37,7 @@ struct slot_rules {
 struct cpu_state {
     struct kvm_regs regs;
     struct kvm_sregs sregs;
+    uint64_t sregs_flags, pdptrs[4];        /* if KVM has them: struct kvm_sregs2 */
     struct kvm_debugregs debugregs;
     struct kvm_vcpu_events events;
     uint64_t xcr0;
@@ -50,6 +51,10 @@ struct cpu_state {
     uint8_t *msrs;                  /* owned: records of MSR_RECORD_SIZE */
     uint32_t msrs_size;             /* bytes */
 };
+
+/* How much is put: RUNTIME leaves the counters, clocks and whether the CPU runs alone, as they go on meanwhile; RESET
+ * has all but the counter's frequency; FULL is what comes with a guest. */
+enum put_level { PUT_RUNTIME, PUT_RESET, PUT_FULL };
 
 /* How often a vCPU left its guest for one reason, and the time that this took the host. */
 struct exit_counter { _Atomic uint64_t count, host_ns; };
@@ -66,6 +71,12 @@ struct kvm_cpu {
     struct lock lock;               /* rank 12: the nap */
     struct condition woken;
     struct exit_counter exits[EXIT_KINDS];      /* written by the vCPU's thread, or whoever settles it */
+
+    /* Registers as somebody asked for them since it parked. */
+    struct lock registers;          /* rank 13 */
+    struct cpu_state cache GUARDED;
+    unsigned cached GUARDED, changed GUARDED;       /* parts of 'cache' that hold; of these, those KVM has not got */
+    uint64_t fetched GUARDED, written GUARDED;      /* how often, for tests */
 
     /* Owned by the vCPU's thread, or whoever has parked it. */
     bool exit_left;                 /* KVM_RUN told something while settling; it lies in 'run' */
@@ -103,9 +114,10 @@ struct kvm {
     const struct topology_final *topology;      /* borrowed; may be NULL */
     unsigned physical_bits;         /* of guest physical addresses, as CPUID tells them */
     uint32_t xsave_size;
-    bool has_xcrs, has_debugregs, has_xsave2;
+    unsigned parts;                 /* of the table in state.c: those that KVM has here */
     uint32_t *msr_indices;          /* those that travel, in the order of loading */
     unsigned msr_count;
+    uint64_t xcr0;                  /* what the guest may set of it */
     uint64_t tsc_khz;
     enum tsc_setting tsc_setting;
     bool clock_stops;               /* downtime is not added to the guest's time */
@@ -144,6 +156,11 @@ struct slot_plan {
 bool slot_plan_make(struct slot_plan *plan, const struct kvm_slot *slots, unsigned count, const GArray *view,
                     const struct slot_rules *rules, GError **error);
 void slot_plan_release(struct slot_plan *plan);
+
+/* What KVM says of a capability, 0 if it has it not. */
+int kvm_capability(const struct kvm *k, int number);
+/* False, naming the first of what numon cannot do without that 'has' denies. */
+bool kvm_check_required(int (*has)(void *self, int capability), void *self, GError **error);
 
 /* slots.c */
 bool slots_init(struct kvm *k, const struct guest_map *map, GError **error);
@@ -196,7 +213,7 @@ bool vcpu_set_cpuid(struct kvm_cpu *c, GError **error);
 /* msr.c */
 bool msrs_list(struct kvm *k, GError **error);
 bool msrs_get(struct kvm_cpu *c, struct cpu_state *s, GError **error);
-bool msrs_put(struct kvm_cpu *c, const struct cpu_state *s, GError **error);
+bool msrs_put(struct kvm_cpu *c, const struct cpu_state *s, enum put_level level, GError **error);
 
 /* The value of the record of one MSR; false if there is none. */
 bool msr_record_get(const struct cpu_state *s, uint32_t index, uint64_t *ret);
@@ -218,11 +235,39 @@ bool tsc_after_load(struct kvm_cpu *c, const struct cpu_state *s, GError **error
 void kvm_time_stop(struct accel *a);
 void kvm_time_start(struct accel *a, struct time_jump *ret, char **ret_warning);
 
+/* True if a counter of this frequency may be taken for one of this host's. */
+bool time_near_khz(const struct kvm *k, uint64_t khz);
+
+/* describe.c: what both sides of a migration must agree in. */
+void kvm_describe(struct accel *a, GString *lines);
+char *kvm_differs(struct accel *a, const char *name, const char *source, const char *here);
+
+/* lazy.c: the registers of a parked vCPU, read when somebody asks.  Any thread that has it parked. */
+bool registers_get(struct kvm_cpu *c, struct kvm_regs *ret, GError **error);
+/* Changes them; KVM gets them before the vCPU runs, or is looked at otherwise. */
+bool registers_set(struct kvm_cpu *c, const struct kvm_regs *regs, GError **error);
+bool registers_write_back(struct kvm_cpu *c, GError **error);
+void registers_forget(struct kvm_cpu *c);
+/* What people look at, together. */
+struct registers_seen {
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+    struct kvm_debugregs debugregs;
+    uint32_t mp_state;
+};
+bool registers_look(struct kvm_cpu *c, struct registers_seen *ret, GError **error);
+
 /* state.c */
 extern const struct state_field cpu_fields[];
-/* Reads (writes) everything of a parked vCPU, in the order of one table. */
-bool cpu_state_get(struct kvm_cpu *c, struct cpu_state *s, GError **error);
-bool cpu_state_put(struct kvm_cpu *c, struct cpu_state *s, GError **error);
+#define PARTS_ALL UINT32_MAX
+/* The parts that there are here; one of them by its name; its word, NULL after the last one. */
+unsigned parts_learn(const struct kvm *k);
+unsigned part_named(const struct kvm *k, const char *name);
+bool part_is(const struct kvm *k, const char *word);
+const char *part_word(unsigned i);
+/* Reads (writes) these parts of a parked vCPU, in the order of one table. */
+bool cpu_state_get(struct kvm_cpu *c, struct cpu_state *s, unsigned which, GError **error);
+bool cpu_state_put(struct kvm_cpu *c, struct cpu_state *s, unsigned which, enum put_level level, GError **error);
 void cpu_state_release(struct cpu_state *s);
 bool cpu_before_save(void *object, GError **error);
 bool cpu_after_load(void *object, GError **error);

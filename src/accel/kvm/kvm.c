@@ -58,12 +58,28 @@ kvm_ioctl_number(int fd, unsigned long request, unsigned long argument)
     return r;
 }
 
-static int
-capability(const struct kvm *k, int number)
+int
+kvm_capability(const struct kvm *k, int number)
 {
     int r = kvm_ioctl_number(k->vm_fd >= 0 ? k->vm_fd : k->system_fd, KVM_CHECK_EXTENSION, (unsigned long)number);
 
     return MAX(r, 0);
+}
+
+static int
+has_capability(void *self, int number)
+{
+    return kvm_capability(self, number);
+}
+
+bool
+kvm_check_required(int (*has)(void *self, int capability), void *self, GError **error)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(required); i++)
+        if (!has(self, required[i].capability))
+            return fail(error, NUMON_ERROR_HOST, "cannot use /dev/kvm: it lacks %s (%s)", required[i].name,
+                        required[i].meaning);
+    return true;
 }
 
 /* Opens /dev/kvm, looks for all that is required, and creates an empty VM. */
@@ -80,10 +96,8 @@ open_vm(struct kvm *k, GError **error)
     if (version != KVM_API_VERSION)
         return fail(error, NUMON_ERROR_HOST, "cannot use /dev/kvm: its API version is %d, numon needs %d", version,
                     KVM_API_VERSION);
-    for (unsigned i = 0; i < G_N_ELEMENTS(required); i++)
-        if (!capability(k, required[i].capability))
-            return fail(error, NUMON_ERROR_HOST, "cannot use /dev/kvm: it lacks %s (%s)", required[i].name,
-                        required[i].meaning);
+    if (!kvm_check_required(has_capability, k, error))
+        return false;
     k->vm_fd = kvm_ioctl_number(k->system_fd, KVM_CREATE_VM, 0);
     if (k->vm_fd < 0)
         return fail_host(error, errno, "cannot create a KVM virtual machine");
@@ -104,8 +118,8 @@ kvm_probe(GError **error)
 static bool
 check_limits(const struct kvm *k, const struct accel_setup *setup, GError **error)
 {
-    unsigned recommended = capability(k, KVM_CAP_NR_VCPUS), most = capability(k, KVM_CAP_MAX_VCPUS);
-    unsigned ids = capability(k, KVM_CAP_MAX_VCPU_ID);
+    unsigned recommended = kvm_capability(k, KVM_CAP_NR_VCPUS), most = kvm_capability(k, KVM_CAP_MAX_VCPUS);
+    unsigned ids = kvm_capability(k, KVM_CAP_MAX_VCPU_ID);
 
     /* Older kernels tell only the recommended number, the oldest nothing (api.rst, KVM_CREATE_VCPU). */
     most = MIN(most ? most : recommended ? recommended : 4, (unsigned)KVM_CPUS_MAX);
@@ -126,9 +140,9 @@ prepare_vm(struct kvm *k, const struct accel_setup *setup, GError **error)
 {
     uint64_t identity = IDENTITY_MAP_GPA;
 
-    if (capability(k, KVM_CAP_SET_IDENTITY_MAP_ADDR) && kvm_ioctl(k->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
+    if (kvm_capability(k, KVM_CAP_SET_IDENTITY_MAP_ADDR) && kvm_ioctl(k->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
         return fail_host(error, errno, "cannot place KVM's identity map at 0x%x", IDENTITY_MAP_GPA);
-    if (capability(k, KVM_CAP_SET_TSS_ADDR) && kvm_ioctl_number(k->vm_fd, KVM_SET_TSS_ADDR, TSS_GPA) < 0)
+    if (kvm_capability(k, KVM_CAP_SET_TSS_ADDR) && kvm_ioctl_number(k->vm_fd, KVM_SET_TSS_ADDR, TSS_GPA) < 0)
         return fail_host(error, errno, "cannot place KVM's task state at 0x%x", TSS_GPA);
     for (unsigned i = 0; i < setup->cpu_slots; i++) {
         struct kvm_enable_cap enable = {
@@ -148,13 +162,11 @@ prepare_vm(struct kvm *k, const struct accel_setup *setup, GError **error)
 static void
 learn(struct kvm *k, const struct guest_map *map)
 {
-    int xsave = capability(k, KVM_CAP_XSAVE2);
+    int xsave = kvm_capability(k, KVM_CAP_XSAVE2);
     const struct section *last = &g_array_index(map->sections, struct section, map->sections->len - 1);
 
-    k->has_xsave2 = xsave >= (int)sizeof(struct kvm_xsave);
-    k->xsave_size = k->has_xsave2 ? (uint32_t)xsave : sizeof(struct kvm_xsave);
-    k->has_xcrs = capability(k, KVM_CAP_XCRS);
-    k->has_debugregs = capability(k, KVM_CAP_DEBUGREGS);
+    k->parts = parts_learn(k);
+    k->xsave_size = (uint32_t)MAX(xsave, (int)sizeof(struct kvm_xsave));
     /* 40 bits, as every x86-64 processor with virtualisation has, unless RAM or what may be added needs more. */
     k->physical_bits = 40;
     while (MAX(last->gpa + last->size, map->device_base + map->device_size) > UINT64_C(1) << k->physical_bits)
@@ -251,8 +263,8 @@ kvm_witness(struct accel *a, unsigned cpu, uint64_t *ret, GError **error)
     struct kvm *k = (struct kvm *)a;
     struct kvm_regs regs;
 
-    if (kvm_ioctl(k->cpus[cpu].fd, KVM_GET_REGS, &regs) < 0)
-        return fail_host(error, errno, "cannot read the registers of vCPU %u", cpu);
+    if (!registers_get(&k->cpus[cpu], &regs, error))
+        return false;
     *ret = regs.r15;
     return true;
 }
@@ -261,32 +273,6 @@ static uint64_t
 kvm_tsc_khz(struct accel *a)
 {
     return ((struct kvm *)a)->tsc_khz;
-}
-
-/* A short name for the list of MSRs that travel. */
-static char *
-msrs_digest(const struct kvm *k)
-{
-    g_autofree char *digest = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)k->msr_indices,
-                                                          k->msr_count * sizeof(*k->msr_indices));
-
-    return g_strndup(digest, 16);
-}
-
-static void
-kvm_describe(struct accel *a, GString *lines)
-{
-    struct kvm *k = (struct kvm *)a;
-    g_autofree char *digest = msrs_digest(k);
-
-    for (unsigned i = 0; i < k->cpuid->nent; i++) {
-        const struct kvm_cpuid_entry2 *e = &k->cpuid->entries[i];
-
-        g_string_append_printf(lines, "kvm-cpuid-%x.%u=%08x %08x %08x %08x\n", e->function, e->index, e->eax, e->ebx,
-                               e->ecx, e->edx);
-    }
-    g_string_append_printf(lines, "kvm-msrs=%u %s\nkvm-xsave-size=%u\nkvm-tsc-khz=%" PRIu64 "\n", k->msr_count,
-                           digest, k->xsave_size, k->tsc_khz);
 }
 
 static void
@@ -298,15 +284,15 @@ kvm_inform(struct accel *a, GVariantBuilder *dict)
     for (unsigned i = 0; i < k->cpu_slots; i++)
         count += kvm_has_cpu(k, i);
     g_variant_builder_add(dict, "{sv}", "vcpus", g_variant_new_uint32(count));
-    g_variant_builder_add(dict, "{sv}", "recommended-vcpus", g_variant_new_uint32(capability(k, KVM_CAP_NR_VCPUS)));
-    g_variant_builder_add(dict, "{sv}", "max-vcpus", g_variant_new_uint32(capability(k, KVM_CAP_MAX_VCPUS)));
+    g_variant_builder_add(dict, "{sv}", "recommended-vcpus", g_variant_new_uint32(kvm_capability(k, KVM_CAP_NR_VCPUS)));
+    g_variant_builder_add(dict, "{sv}", "max-vcpus", g_variant_new_uint32(kvm_capability(k, KVM_CAP_MAX_VCPUS)));
     g_variant_builder_add(dict, "{sv}", "slots", g_variant_new_uint32(slots_used(k)));
     g_variant_builder_add(dict, "{sv}", "max-slots", g_variant_new_uint32(k->slot_rules.limit));
     g_variant_builder_add(dict, "{sv}", "slot-table", slots_tree(k));
     g_variant_builder_add(dict, "{sv}", "msrs", g_variant_new_uint32(k->msr_count));
     g_variant_builder_add(dict, "{sv}", "xsave-size", g_variant_new_uint32(k->xsave_size));
     g_variant_builder_add(dict, "{sv}", "tsc-khz", g_variant_new_uint64(k->tsc_khz));
-    g_variant_builder_add(dict, "{sv}", "tsc-scaling", g_variant_new_boolean(capability(k, KVM_CAP_TSC_CONTROL)));
+    g_variant_builder_add(dict, "{sv}", "tsc-scaling", g_variant_new_boolean(kvm_capability(k, KVM_CAP_TSC_CONTROL)));
 }
 
 const struct accel_class accel_kvm = {
@@ -330,6 +316,7 @@ const struct accel_class accel_kvm = {
     .vcpu_witness = kvm_witness,
     .sections = kvm_sections,
     .describe = kvm_describe,
+    .differs = kvm_differs,
     .exits = kvm_exits,
     .time_stop = kvm_time_stop,
     .time_start = kvm_time_start,

@@ -10,7 +10,12 @@
 #include <string.h>
 
 enum {
+    MSR_TSC               = 0x10,
+    MSR_TSC_ADJUST        = 0x3b,
     MSR_TSC_DEADLINE      = 0x6e0,
+    /* Those of KVM itself (Documentation/virt/kvm/x86/msr.rst): clocks, and places in memory that KVM writes. */
+    MSR_KVM_WALL_CLOCK    = 0x11, MSR_KVM_SYSTEM_TIME = 0x12,
+    MSR_KVM_FIRST         = 0x4b564d00, MSR_KVM_LAST = 0x4b564dff,
     MSR_ARCH_CAPABILITIES = 0x10a,  /* the host's: some KVM refuse their own value (QEMU fails on it) */
 };
 
@@ -59,6 +64,38 @@ readable(const struct kvm *k, const uint32_t *indices, unsigned count)
     return (unsigned)MAX(got, 0);
 }
 
+/* Leaves those in the list whose own value can be set, of 'count' that can be read.  The time stamp counter, whose
+ * value is its own for no time, comes last; time.c looks at it. */
+static unsigned
+settable(const struct kvm *k, uint32_t *indices, unsigned count)
+{
+    g_autofree struct kvm_msrs *m = msrs_new(count + 1);
+    unsigned kept = 0, left = 0;
+    bool tsc = false;
+
+    for (unsigned i = 0; i < count; i++) {
+        tsc |= indices[i] == MSR_TSC;
+        if (indices[i] != MSR_TSC)
+            m->entries[left++].index = indices[i];
+    }
+    m->nmsrs = left;
+    if (kvm_ioctl(k->cpus[0].fd, KVM_GET_MSRS, m) != (int)left)
+        return count;
+    while (left) {
+        unsigned set;
+
+        m->nmsrs = left;
+        set = (unsigned)MAX(kvm_ioctl(k->cpus[0].fd, KVM_SET_MSRS, m), 0);
+        for (unsigned i = 0; i < set; i++)
+            indices[kept++] = m->entries[i].index;
+        left -= MIN(set + 1, left);
+        memmove(m->entries, m->entries + set + 1, left * sizeof m->entries[0]);
+    }
+    if (tsc)
+        indices[kept++] = MSR_TSC;
+    return kept;
+}
+
 bool
 msrs_list(struct kvm *k, GError **error)
 {
@@ -81,6 +118,7 @@ msrs_list(struct kvm *k, GError **error)
         else
             k->msr_indices[k->msr_count++] = index;
     }
+    k->msr_count = settable(k, k->msr_indices, k->msr_count);
     if (deadline)                   /* it counts on the TSC, so that must be there first */
         k->msr_indices[k->msr_count++] = MSR_TSC_DEADLINE;
     return true;
@@ -165,18 +203,39 @@ tolerable(struct kvm_cpu *c, const struct kvm_msr_entry *refused, GError **error
                 refused->index, c->index, (uint64_t)refused->data, (uint64_t)one->entries[0].data);
 }
 
-bool
-msrs_put(struct kvm_cpu *c, const struct cpu_state *s, GError **error)
+/* They go on by themselves while a CPU is looked at, or do something when they are set. */
+static bool
+is_of_time(uint32_t index)
 {
-    unsigned count = s->msrs_size / MSR_RECORD_SIZE, done = 0;
-    g_autofree struct kvm_msrs *m = msrs_new(count);
+    return index == MSR_TSC || index == MSR_TSC_ADJUST || index == MSR_TSC_DEADLINE || index == MSR_KVM_WALL_CLOCK ||
+           index == MSR_KVM_SYSTEM_TIME || (index >= MSR_KVM_FIRST && index <= MSR_KVM_LAST);
+}
 
-    for (unsigned i = 0; i < count; i++) {
-        memcpy(&m->entries[i].index, s->msrs + i * MSR_RECORD_SIZE, 4);
-        memcpy(&m->entries[i].data, s->msrs + i * MSR_RECORD_SIZE + 4, 8);
-        m->entries[i].index = GUINT32_FROM_BE(m->entries[i].index);
-        m->entries[i].data = GUINT64_FROM_BE(m->entries[i].data);
+static unsigned
+read_records(const struct cpu_state *s, enum put_level level, struct kvm_msrs *m)
+{
+    unsigned count = 0;
+
+    for (uint32_t at = 0; at + MSR_RECORD_SIZE <= s->msrs_size; at += MSR_RECORD_SIZE) {
+        struct kvm_msr_entry *e = &m->entries[count];
+
+        memcpy(&e->index, s->msrs + at, 4);
+        memcpy(&e->data, s->msrs + at + 4, 8);
+        e->index = GUINT32_FROM_BE(e->index);
+        e->data = GUINT64_FROM_BE(e->data);
+        if (level > PUT_RUNTIME || !is_of_time(e->index))
+            count++;
     }
+    return count;
+}
+
+bool
+msrs_put(struct kvm_cpu *c, const struct cpu_state *s, enum put_level level, GError **error)
+{
+    unsigned done = 0, count;
+    g_autofree struct kvm_msrs *m = msrs_new(s->msrs_size / MSR_RECORD_SIZE + 1);
+
+    count = read_records(s, level, m);
     while (done < count) {
         int set;
 

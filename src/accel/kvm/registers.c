@@ -63,24 +63,20 @@ bool
 kvm_registers(struct accel *a, unsigned cpu, struct cpu_registers *ret, GError **error)
 {
     struct kvm *k = (struct kvm *)a;
-    struct kvm_debugregs debug = { 0 };
-    struct kvm_mp_state state = { 0 };
-    struct kvm_regs regs;
-    struct kvm_sregs sregs;
+    struct registers_seen seen;
     struct kvm_fpu fpu;
-    int fd = k->cpus[cpu].fd;
 
-    if (kvm_ioctl(fd, KVM_GET_REGS, &regs) < 0 || kvm_ioctl(fd, KVM_GET_SREGS, &sregs) < 0 ||
-        kvm_ioctl(fd, KVM_GET_FPU, &fpu) < 0 || kvm_ioctl(fd, KVM_GET_MP_STATE, &state) < 0 ||
-        (k->has_debugregs && kvm_ioctl(fd, KVM_GET_DEBUGREGS, &debug) < 0))
-        return fail_host(error, errno, "cannot read the registers of vCPU %u", cpu);
+    if (!registers_look(&k->cpus[cpu], &seen, error))
+        return false;
+    if (kvm_ioctl(k->cpus[cpu].fd, KVM_GET_FPU, &fpu) < 0)
+        return fail_host(error, errno, "cannot read the vector registers of vCPU %u", cpu);
     memset(ret, 0, sizeof *ret);
-    fill_general(&regs, ret);
-    fill_system(&sregs, ret);
+    fill_general(&seen.regs, ret);
+    fill_system(&seen.sregs, ret);
     fill_fpu(&fpu, ret);
-    memcpy(ret->debug, debug.db, sizeof debug.db);
-    ret->debug[6] = debug.dr6;
-    ret->debug[7] = debug.dr7;
-    ret->halted = state.mp_state == KVM_MP_STATE_HALTED;
+    memcpy(ret->debug, seen.debugregs.db, sizeof seen.debugregs.db);
+    ret->debug[6] = seen.debugregs.dr6;
+    ret->debug[7] = seen.debugregs.dr7;
+    ret->halted = seen.mp_state == KVM_MP_STATE_HALTED;
     return true;
 }

@@ -22,7 +22,7 @@ reset_capture(struct kvm *k, GError **error)
 {
     struct cpu_state *s = &k->reset_cpu;
 
-    if (!cpu_state_get(&k->cpus[0], s, error))
+    if (!cpu_state_get(&k->cpus[0], s, PARTS_ALL, error))
         return false;
     msr_record_set(s, MSR_TSC, 0);      /* KVM takes 0 on all vCPUs as "in step" */
     return true;
@@ -85,7 +85,9 @@ kvm_vcpu_reset(struct accel *a, unsigned cpu, const struct cpu_start *start, GEr
     c->state.tsc_offset_known = false;
     if (cpu == 0 && !chips_reset(k, error))
         return false;
-    return cpu_state_put(c, &s, error);
+    c->exit_left = false;
+    registers_forget(c);
+    return cpu_state_put(c, &s, PARTS_ALL, PUT_RESET, error);
 }
 
 /* KVM keeps a vCPU until the machine goes: one that was made and could not be reset serves when it is tried again. */

@@ -27,6 +27,8 @@ const struct state_field cpu_fields[] = {
     U64("cr0", sregs.cr0), U64("cr2", sregs.cr2), U64("cr3", sregs.cr3), U64("cr4", sregs.cr4),
     U64("cr8", sregs.cr8), U64("efer", sregs.efer), U64("apic_base", sregs.apic_base),
     { "interrupt_bitmap", STATE_U64, AT(sregs.interrupt_bitmap), 4 },
+    { "sregs_flags", STATE_U64, AT(sregs_flags), .since = 2 },
+    { "pdptrs", STATE_U64, AT(pdptrs), 4, .since = 2 },
     U64("xcr0", xcr0),
     { "xsave", STATE_VARIABLE, AT(xsave), XSAVE_SIZE_MAX, AT(xsave_size) },
     { "lapic", STATE_BUFFER, AT(lapic), KVM_APIC_REG_SIZE },
@@ -64,36 +66,75 @@ PART(regs, KVM_GET_REGS, KVM_SET_REGS, regs)
 PART(sregs, KVM_GET_SREGS, KVM_SET_SREGS, sregs)
 PART(lapic, KVM_GET_LAPIC, KVM_SET_LAPIC, lapic)
 PART(events, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, events)
+PART(debugregs, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, debugregs)
 PART(mp_state, KVM_GET_MP_STATE, KVM_SET_MP_STATE, mp_state)
 
 _Static_assert(sizeof(struct kvm_mp_state) == sizeof(uint32_t), "mp_state is one word");
 
+/* The segments, the two tables and the control registers lie alike in both; what the newer one has instead of a
+ * bitmap is in the events. */
+#define SREGS_COMMON offsetof(struct kvm_sregs, interrupt_bitmap)
+_Static_assert(offsetof(struct kvm_sregs2, flags) == SREGS_COMMON, "the same up to there");
+
 static int
-get_debugregs(struct kvm_cpu *c, struct cpu_state *s)
+get_sregs2(struct kvm_cpu *c, struct cpu_state *s)
 {
-    return c->kvm->has_debugregs ? kvm_ioctl(c->fd, KVM_GET_DEBUGREGS, &s->debugregs) : 0;
+    struct kvm_sregs2 sregs;
+    int r = kvm_ioctl(c->fd, KVM_GET_SREGS2, &sregs);
+
+    if (r < 0)
+        return r;
+    memset(&s->sregs, 0, sizeof s->sregs);
+    memcpy(&s->sregs, &sregs, SREGS_COMMON);
+    s->sregs_flags = sregs.flags;
+    memcpy(s->pdptrs, sregs.pdptrs, sizeof s->pdptrs);
+    return 0;
 }
 
 static int
-put_debugregs(struct kvm_cpu *c, struct cpu_state *s)
+put_sregs2(struct kvm_cpu *c, struct cpu_state *s)
 {
-    return c->kvm->has_debugregs ? kvm_ioctl(c->fd, KVM_SET_DEBUGREGS, &s->debugregs) : 0;
+    struct kvm_sregs2 sregs = { .flags = s->sregs_flags };
+
+    memcpy(&sregs, &s->sregs, SREGS_COMMON);
+    memcpy(sregs.pdptrs, s->pdptrs, sizeof s->pdptrs);
+    return kvm_ioctl(c->fd, KVM_SET_SREGS2, &sregs);
+}
+
+static int
+resize_xsave(struct kvm_cpu *c, struct cpu_state *s)
+{
+    uint8_t *larger;
+
+    if (s->xsave_size == c->kvm->xsave_size)
+        return 0;
+    larger = g_malloc0(c->kvm->xsave_size);
+    memcpy(larger, s->xsave, MIN(s->xsave_size, c->kvm->xsave_size));
+    g_free(s->xsave);
+    s->xsave = larger;
+    s->xsave_size = c->kvm->xsave_size;
+    return 0;
 }
 
 static int
 get_xsave(struct kvm_cpu *c, struct cpu_state *s)
 {
-    if (s->xsave_size != c->kvm->xsave_size) {
-        g_free(s->xsave);
-        s->xsave_size = c->kvm->xsave_size;
-        s->xsave = g_malloc0(s->xsave_size);
-    }
-    return kvm_ioctl(c->fd, c->kvm->has_xsave2 ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, s->xsave);
+    resize_xsave(c, s);
+    return kvm_ioctl(c->fd, KVM_GET_XSAVE, s->xsave);
 }
 
 static int
+get_xsave2(struct kvm_cpu *c, struct cpu_state *s)
+{
+    resize_xsave(c, s);
+    return kvm_ioctl(c->fd, KVM_GET_XSAVE2, s->xsave);
+}
+
+/* One that came with less has the rest in its first state, zeros. */
+static int
 put_xsave(struct kvm_cpu *c, struct cpu_state *s)
 {
+    resize_xsave(c, s);
     return kvm_ioctl(c->fd, KVM_SET_XSAVE, s->xsave);
 }
 
@@ -101,7 +142,7 @@ static int
 get_xcrs(struct kvm_cpu *c, struct cpu_state *s)
 {
     struct kvm_xcrs xcrs = { 0 };
-    int r = c->kvm->has_xcrs ? kvm_ioctl(c->fd, KVM_GET_XCRS, &xcrs) : 0;
+    int r = kvm_ioctl(c->fd, KVM_GET_XCRS, &xcrs);
 
     s->xcr0 = xcrs.nr_xcrs ? xcrs.xcrs[0].value : 1;
     return r;
@@ -112,7 +153,7 @@ put_xcrs(struct kvm_cpu *c, struct cpu_state *s)
 {
     struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = s->xcr0 } } };
 
-    return c->kvm->has_xcrs ? kvm_ioctl(c->fd, KVM_SET_XCRS, &xcrs) : 0;
+    return kvm_ioctl(c->fd, KVM_SET_XCRS, &xcrs);
 }
 
 static int
@@ -124,40 +165,88 @@ get_tsc_khz(struct kvm_cpu *c, struct cpu_state *s)
     return khz;
 }
 
-/* Two hosts of one kind measure a few kHz apart.  KVM scales, or takes what is within its tolerance. */
 static int
 put_tsc_khz(struct kvm_cpu *c, struct cpu_state *s)
 {
-    if ((int)s->tsc_khz == kvm_ioctl_number(c->fd, KVM_GET_TSC_KHZ, 0))
+    if ((int)s->tsc_khz == kvm_ioctl_number(c->fd, KVM_GET_TSC_KHZ, 0) ||
+        kvm_ioctl_number(c->fd, KVM_SET_TSC_KHZ, s->tsc_khz) == 0)
         return 0;
-    return kvm_ioctl_number(c->fd, KVM_SET_TSC_KHZ, s->tsc_khz);
+    return time_near_khz(c->kvm, s->tsc_khz) ? 0 : -1;
 }
 
 /* In the order of putting.  The special registers bring the APIC base, which says in which form the local APIC is;
  * that needs to be there before the deadline MSR; the plain registers drop pending exceptions, so events follow;
  * a CPU that waits is put to sleep last.  Reading in the opposite order lets KVM_GET_MP_STATE and the events take in
- * what was pending before the registers are looked at. */
+ * what was pending before the registers are looked at.
+ *
+ * A part with a capability is there only where KVM has that; of two with one name the first that is there counts. */
 static const struct part {
+    const char *word;               /* in the configuration of a stream */
     const char *name;
+    int capability;                 /* 0: always there */
+    enum put_level level;           /* from which on it is put */
     int (*get)(struct kvm_cpu *c, struct cpu_state *s);
     int (*put)(struct kvm_cpu *c, struct cpu_state *s);
 } parts[] = {
-    { "frequency of the time stamp counter", get_tsc_khz, put_tsc_khz },
-    { "special registers", get_sregs, put_sregs },
-    { "registers", get_regs, put_regs },
-    { "vector registers", get_xsave, put_xsave },
-    { "extended control registers", get_xcrs, put_xcrs },
-    { "local APIC", get_lapic, put_lapic },
-    { "MSRs", NULL, NULL },         /* msr.c: it has more to say */
-    { "debug registers", get_debugregs, put_debugregs },
-    { "events", get_events, put_events },
-    { "run state", get_mp_state, put_mp_state },
+    { "tsc-khz", "frequency of the time stamp counter", 0, PUT_FULL, get_tsc_khz, put_tsc_khz },
+    { "sregs2", "special registers", KVM_CAP_SREGS2, PUT_RUNTIME, get_sregs2, put_sregs2 },
+    { "sregs", "special registers", 0, PUT_RUNTIME, get_sregs, put_sregs },
+    { "regs", "registers", 0, PUT_RUNTIME, get_regs, put_regs },
+    { "xsave2", "vector registers", KVM_CAP_XSAVE2, PUT_RUNTIME, get_xsave2, put_xsave },
+    { "xsave", "vector registers", 0, PUT_RUNTIME, get_xsave, put_xsave },
+    { "xcrs", "extended control registers", KVM_CAP_XCRS, PUT_RUNTIME, get_xcrs, put_xcrs },
+    { "lapic", "local APIC", 0, PUT_RESET, get_lapic, put_lapic },
+    { "msrs", "MSRs", 0, PUT_RUNTIME, NULL, NULL },         /* msr.c: it has more to say */
+    { "debugregs", "debug registers", KVM_CAP_DEBUGREGS, PUT_RUNTIME, get_debugregs, put_debugregs },
+    { "events", "events", 0, PUT_RUNTIME, get_events, put_events },
+    { "mp-state", "run state", 0, PUT_RESET, get_mp_state, put_mp_state },
 };
 
-bool
-cpu_state_get(struct kvm_cpu *c, struct cpu_state *s, GError **error)
+_Static_assert(G_N_ELEMENTS(parts) <= 32, "a set of parts is a word");
+
+unsigned
+parts_learn(const struct kvm *k)
 {
+    unsigned there = 0;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++)
+        if ((!parts[i].capability || kvm_capability(k, parts[i].capability)) &&
+            !(i && there & 1u << (i - 1) && strcmp(parts[i].name, parts[i - 1].name) == 0))
+            there |= 1u << i;
+    return there;
+}
+
+unsigned
+part_named(const struct kvm *k, const char *name)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++)
+        if (k->parts & 1u << i && strcmp(parts[i].name, name) == 0)
+            return 1u << i;
+    return 0;
+}
+
+bool
+part_is(const struct kvm *k, const char *word)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++)
+        if (strcmp(parts[i].word, word) == 0)
+            return k->parts & 1u << i;
+    return false;
+}
+
+const char *
+part_word(unsigned i)
+{
+    return i < G_N_ELEMENTS(parts) ? parts[i].word : NULL;
+}
+
+bool
+cpu_state_get(struct kvm_cpu *c, struct cpu_state *s, unsigned which, GError **error)
+{
+    which &= c->kvm->parts;
     for (unsigned i = G_N_ELEMENTS(parts); i-- > 0;) {
+        if (!(which & 1u << i))
+            continue;
         if (!parts[i].get && !msrs_get(c, s, error))
             return false;
         if (parts[i].get && parts[i].get(c, s) < 0)
@@ -167,11 +256,13 @@ cpu_state_get(struct kvm_cpu *c, struct cpu_state *s, GError **error)
 }
 
 bool
-cpu_state_put(struct kvm_cpu *c, struct cpu_state *s, GError **error)
+cpu_state_put(struct kvm_cpu *c, struct cpu_state *s, unsigned which, enum put_level level, GError **error)
 {
-    c->exit_left = false;
+    which &= c->kvm->parts;
     for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++) {
-        if (!parts[i].put && !msrs_put(c, s, error))
+        if (!(which & 1u << i) || parts[i].level > level)
+            continue;
+        if (!parts[i].put && !msrs_put(c, s, level, error))
             return false;
         if (parts[i].put && parts[i].put(c, s) < 0)
             return fail_host(error, errno, "cannot set the %s of vCPU %u", parts[i].name, c->index);
@@ -192,7 +283,7 @@ cpu_before_save(void *object, GError **error)
 {
     struct kvm_cpu *c = object;
 
-    if (!cpu_state_get(c, &c->state, error))
+    if (!registers_write_back(c, error) || !cpu_state_get(c, &c->state, PARTS_ALL, error))
         return false;
     tsc_before_save(c, &c->state);
     return true;
@@ -205,12 +296,17 @@ cpu_after_load(void *object, GError **error)
     struct kvm_cpu *c = object;
     struct cpu_state *s = &c->state;
 
-    if (s->xsave_size != c->kvm->xsave_size)
+    if (s->xsave_size > c->kvm->xsave_size || s->xsave_size < sizeof(struct kvm_xsave))
         return fail(error, NUMON_ERROR_PEER, "cannot load vCPU %u: it has %u bytes of vector registers, KVM here %u",
                     c->index, s->xsave_size, c->kvm->xsave_size);
+    if (s->sregs_flags && !part_is(c->kvm, "sregs2"))
+        return fail(error, NUMON_ERROR_HOST, "cannot load vCPU %u: KVM here lacks KVM_CAP_SREGS2 (page directory "
+                    "pointers of 32-bit guests)", c->index);
     if (s->msrs_size % MSR_RECORD_SIZE)
         return fail(error, NUMON_ERROR_PEER, "cannot load vCPU %u: %u bytes of MSRs are not whole records", c->index,
                     s->msrs_size);
     s->debugregs.flags = 0;
-    return cpu_state_put(c, s, error) && tsc_after_load(c, s, error);
+    c->exit_left = false;
+    registers_forget(c);
+    return cpu_state_put(c, s, PARTS_ALL, PUT_FULL, error) && tsc_after_load(c, s, error);
 }

@@ -107,14 +107,21 @@ time_learn(struct kvm *k)
     k->tsc_setting = offset_moves_it(first) ? TSC_BY_OFFSET : value_moves_it(first) ? TSC_BY_VALUE : TSC_FIXED;
 }
 
+/* Two hosts of one kind measure a few kHz apart, and KVM takes 250 ppm for the same. */
+bool
+time_near_khz(const struct kvm *k, uint64_t khz)
+{
+    return MAX(khz, k->tsc_khz) - MIN(khz, k->tsc_khz) <= k->tsc_khz / 4000;
+}
+
 /* True if the counter can be made to count so fast: found out on vCPU 0, which then counts as before. */
 bool
 time_takes_khz(struct kvm *k, uint64_t khz)
 {
-    bool takes = khz == k->tsc_khz || (khz && khz <= UINT32_MAX &&
-                                       kvm_ioctl_number(k->cpus[0].fd, KVM_SET_TSC_KHZ, khz) == 0);
+    bool takes = time_near_khz(k, khz) || (khz && khz <= UINT32_MAX &&
+                                           kvm_ioctl_number(k->cpus[0].fd, KVM_SET_TSC_KHZ, khz) == 0);
 
-    if (takes && khz != k->tsc_khz)
+    if (takes && !time_near_khz(k, khz))
         kvm_ioctl_number(k->cpus[0].fd, KVM_SET_TSC_KHZ, k->tsc_khz);
     return takes;
 }

@@ -19,6 +19,7 @@ vcpu_create(struct kvm *k, unsigned index, unsigned apic_id, GError **error)
 
     *c = (struct kvm_cpu) { .kvm = k, .index = index, .apic_id = apic_id };
     lock_init(&c->lock, 12, "vCPU nap");
+    lock_init(&c->registers, 13, "vCPU registers");
     condition_init(&c->woken);
     c->fd = kvm_ioctl_number(k->vm_fd, KVM_CREATE_VCPU, apic_id);
     if (c->fd < 0)
@@ -37,6 +38,10 @@ vcpu_release(struct kvm_cpu *c, size_t run_size)
         munmap(c->run, run_size);
     close_fd(&c->fd);
     cpu_state_release(&c->state);
+    lock_take(&c->registers);
+    cpu_state_release(&c->cache);
+    lock_drop(&c->registers);
+    lock_release(&c->registers);
     condition_release(&c->woken);
     lock_release(&c->lock);
 }
@@ -48,7 +53,13 @@ kvm_vcpu_run(struct accel *a, unsigned cpu, char **ret_text)
 {
     struct kvm_cpu *c = &((struct kvm *)a)->cpus[cpu];
     enum vcpu_exit what = VCPU_AGAIN;
+    g_autoptr(GError) error = NULL;
 
+    if (!registers_write_back(c, &error)) {
+        *ret_text = g_strdup(error->message);
+        return VCPU_ERROR;
+    }
+    registers_forget(c);
     while (what == VCPU_AGAIN && !atomic_load(&c->kicked)) {
         if (!c->exit_left && ioctl(c->fd, KVM_RUN, NULL) < 0) {
             if (errno == EINTR || errno == EAGAIN) {
@@ -90,6 +101,8 @@ kvm_vcpu_translate(struct accel *a, unsigned cpu, uint64_t address, uint64_t *re
 {
     struct kvm_translation t = { .linear_address = address };
 
+    if (!registers_write_back(&((struct kvm *)a)->cpus[cpu], error))
+        return false;
     if (kvm_ioctl(((struct kvm *)a)->cpus[cpu].fd, KVM_TRANSLATE, &t) < 0)
         return fail_host(error, errno, "cannot translate 0x%" PRIx64 " by CPU %u", address, cpu);
     if (!t.valid)

@@ -198,11 +198,30 @@ call_find_variant(struct call *call, const char *word, GError **error)
     return call->variant || fail_variant(call, word, error);
 }
 
+/* "a=1 b=2" as "a=1,b=2". */
+static char *
+blanks_to_commas(const char *text)
+{
+    GString *out = g_string_new(NULL);
+
+    while (*text) {
+        size_t blanks = strspn(text, " \t");
+
+        text += blanks;
+        if (blanks && *text && *text != ',' && out->len && out->str[out->len - 1] != ',')
+            g_string_append_c(out, ',');
+        if (*text)
+            g_string_append_c(out, *text++);
+    }
+    return g_string_free(out, FALSE);
+}
+
 static bool
 call_parse_variant(struct call *call, const char *text, GError **error)
 {
     size_t size = strcspn(text, ", \t");
     g_autofree char *word = g_strndup(text, size);
+    g_autofree char *commas = NULL;
     const struct command_variant *v;
 
     if (!call_find_variant(call, word, error))
@@ -211,6 +230,8 @@ call_parse_variant(struct call *call, const char *text, GError **error)
     if (v->by_words && text[size] == ',')
         return fail(error, NUMON_ERROR_ARGUMENT, "%s %s: blanks separate its arguments, not commas", call->command->name,
                     v->name);
+    if (v->or_blanks && text[size])
+        text = commas = blanks_to_commas(text);
     if (!v->by_words && text[size] && text[size] != ',')
         return fail(error, NUMON_ERROR_ARGUMENT, "%s %s: its arguments follow a comma: '%s,...'", call->command->name,
                     v->name, v->name);

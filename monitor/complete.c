@@ -316,12 +316,13 @@ complete_variant(struct completion *c, const struct command *command, const char
                 c->append = v->by_words ? ' ' : ',';
             continue;
         }
-        if (strlen(v->name) != size || !name_has_prefix(v->name, text, size) || (text[size] == ',') == v->by_words)
+        if (strlen(v->name) != size || !name_has_prefix(v->name, text, size)
+            || (text[size] == ',' ? v->by_words : !v->by_words && !v->or_blanks))
             continue;
         else if (v->by_words)
             complete_words(c, v->args, rest + strspn(rest, " \t"));
         else
-            complete_items(c, v->args, v->implied, rest, ',');
+            complete_items(c, v->args, v->implied, rest, text[size] == ',' ? ',' : ' ');
     }
 }
 

@@ -26,6 +26,7 @@ struct command_variant {
     const struct property *args;
     int implied;
     bool by_words;      /* the rest is FORM_WORDS of blanks (`numa_del node 0`), else FORM_OPTIONS */
+    bool or_blanks;     /* FORM_OPTIONS: blanks do as well as commas (`numa_del cpu socket-id=0 core-id=1`) */
     const char *summary;
 };
 

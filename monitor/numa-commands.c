@@ -51,9 +51,11 @@ static const struct property del_dist_args[] = {
 static const struct command_variant numa_del_variants[] = {
     [NUMA_NODE] = { "node", del_node_args, -1, .by_words = true, .summary = "take a node away" },
     [NUMA_DIST] = { "dist", del_dist_args, -1, .by_words = true, .summary = "take a distance back" },
-    [NUMA_CPU]  = { "cpu", cpu_properties, -1, .summary = "take CPUs out of their node" },
-    [NUMA_LB]   = { "hmat-lb", hmat_lb_filter, -1, .summary = "take latencies and bandwidths back" },
-    [NUMA_CACHE] = { "hmat-cache", hmat_cache_filter, -1, .summary = "take memory side caches back" },
+    [NUMA_CPU]  = { "cpu", cpu_properties, -1, .or_blanks = true, .summary = "take CPUs out of their node" },
+    [NUMA_LB]   = { "hmat-lb", hmat_lb_filter, -1, .or_blanks = true,
+                    .summary = "take latencies and bandwidths back" },
+    [NUMA_CACHE] = { "hmat-cache", hmat_cache_filter, -1, .or_blanks = true,
+                     .summary = "take memory side caches back" },
     [NUMA_INITIATOR] = { "initiator", del_node_args, -1, .by_words = true, .summary = "take a node's initiator back" },
     [NUMA_DEL_KINDS] = { NULL }
 };

@@ -72,6 +72,10 @@ bool definition_set_smp(struct definition *d, const struct values *v, GError **e
 bool definition_set_machine(struct definition *d, const struct values *v, GError **error);
 bool definition_set_accel(struct definition *d, const struct values *v, GError **error);
 bool definition_add_backend(struct definition *d, enum backend_kind kind, const struct values *v, GError **error);
+/* What a backend's options become with a property changed (backend_options_change), if the device made of it lets them.
+ * Error: ARGUMENT, STATE. */
+bool definition_backend_changed(const struct definition *d, const char *id, const char *property, const char *text,
+                                struct backend_options *ret, GError **error);
 /* Replaces the options of the backend with the same id, which must be there. */
 void definition_change_backend(struct definition *d, const struct backend_options *o);
 bool definition_delete_backend(struct definition *d, const char *id, GError **error);

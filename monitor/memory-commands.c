@@ -110,14 +110,10 @@ without_prefix(const char *id)
 static bool
 edit_backend(struct definition *d, const struct values *v, GError **error)
 {
-    const char *id = without_prefix(v->at[QOM_SET_ID].word);
-    const struct backend_options *now = definition_backend(d, id);
     struct backend_options changed;
 
-    if (!now)
-        return fail(error, NUMON_ERROR_ARGUMENT, "object '%s' not found", id);
-    changed = *now;
-    if (!backend_options_change(&changed, v->at[QOM_SET_PROPERTY].word, v->at[QOM_SET_VALUE].word, error))
+    if (!definition_backend_changed(d, without_prefix(v->at[QOM_SET_ID].word), v->at[QOM_SET_PROPERTY].word,
+                                    v->at[QOM_SET_VALUE].word, &changed, error))
         return false;
     definition_change_backend(d, &changed);
     return true;

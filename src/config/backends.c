@@ -69,6 +69,24 @@ definition_add_backend(struct definition *d, enum backend_kind kind, const struc
     return true;
 }
 
+bool
+definition_backend_changed(const struct definition *d, const char *id, const char *property, const char *text,
+                           struct backend_options *ret, GError **error)
+{
+    const struct backend_options *now = definition_backend(d, id);
+    const struct memory_device *device = definition_device_of_backend(d, id);
+    struct backend_options changed;
+
+    if (!now)
+        return fail(error, NUMON_ERROR_ARGUMENT, "object '%s' not found", id);
+    changed = *now;
+    if (!backend_options_change(&changed, property, text, error) ||
+        (device && !memory_device_check_sizes(device, &changed, error)))
+        return false;
+    *ret = changed;
+    return true;
+}
+
 void
 definition_change_backend(struct definition *d, const struct backend_options *o)
 {

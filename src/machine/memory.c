@@ -250,6 +250,16 @@ populate_work(struct job *job, void *data)
     block_populate(p->block, &p->machine->progress, &p->error);
 }
 
+/* In place, as a session's thread may read the definition; a step that can be undone once the machine is torn down. */
+static void
+adopt_backend(struct machine *m, const struct backend_options *o)
+{
+    g_autoptr(definition) before = definition_copy(m->definition);
+
+    definition_change_backend(m->definition, o);
+    undo_record(m->undo, before, m->definition);
+}
+
 static void
 populate_done(struct job *job, void *data)
 {
@@ -261,7 +271,7 @@ populate_done(struct job *job, void *data)
         fail(&p->error, NUMON_ERROR_STATE, "the memory was not preallocated: the session ends");
     if (!p->error) {
         p->block->options.prealloc = true;
-        definition_change_backend(m->definition, &p->options);
+        adopt_backend(m, &p->options);
     }
     p->done(p->self, p->error);
     g_clear_error(&p->error);
@@ -295,22 +305,14 @@ bool
 machine_change_backend(struct machine *m, const char *id, const char *property, const char *text,
                        void (*done)(void *self, const GError *error), void *self, bool *ret_pending, GError **error)
 {
-    const struct backend_options *now = definition_backend(m->definition, id);
     struct block *block = block_of_backend(m, id);
-    const struct memory_device *device;
     struct backend_options changed;
 
     *ret_pending = false;
-    if (!now)
-        return fail(error, NUMON_ERROR_ARGUMENT, "object '%s' not found", id);
     if (m->building || m->populating)
         return fail(error, NUMON_ERROR_STATE, "cannot change property '%s' of '%s': %s", property, id,
                     m->building ? "the machine is being built" : "memory is being preallocated");
-    changed = *now;
-    if (!backend_options_change(&changed, property, text, error))
-        return false;
-    device = definition_device_of_backend(m->definition, id);
-    if (device && !memory_device_check_sizes(device, &changed, error))
+    if (!definition_backend_changed(m->definition, id, property, text, &changed, error))
         return false;
     if (block && !block_change(block, &changed, error))
         return false;
@@ -318,7 +320,7 @@ machine_change_backend(struct machine *m, const char *id, const char *property, 
     if (*ret_pending)
         begin_population(m, block, &changed, done, self);
     else
-        definition_change_backend(m->definition, &changed);
+        adopt_backend(m, &changed);
     return true;
 }
 

@@ -163,8 +163,18 @@ bool machine_away(const struct machine *m);
 /* True while a migration out is under way. */
 bool machine_switching(const struct machine *m);
 bool machine_migrate_cancel(struct machine *m, GError **error);
-/* Lets a migration out that waits in this state go on. */
+/* Lets a migration out that waits in this state go on; see session_continue. */
 bool machine_migrate_continue(struct machine *m, enum migrate_state at, GError **error);
+/* `migrate_step`: it waits after each round; off lets one that waits there go on. */
+void machine_migrate_step(struct machine *m, bool on);
+/* The rules of the moment by which these go, alone: false (STATE) with what they would say. */
+bool machine_may_migrate(struct machine *m, GError **error);
+bool machine_may_cancel(struct machine *m, GError **error);
+bool machine_may_continue(struct machine *m, enum migrate_state at, GError **error);
+bool machine_may_receive(struct machine *m, GError **error);
+bool machine_may_ask_outcome(struct machine *m, GError **error);
+bool machine_may_cont(struct machine *m, bool force, GError **error);
+bool machine_may_reset(struct machine *m, bool force, GError **error);
 /* The machine must be built and have no guest of its own: fresh (never run), or migrated away.  'paused': the guest
  * arrives paused.  Refused, it changes nothing. */
 bool machine_incoming(struct machine *m, const char *uri, bool paused, GError **error);

@@ -53,6 +53,7 @@ struct migrate_parameters {
 #define X(c, name, type, unit_size, min, max, value, unit, words, help) _Atomic uint64_t c;
     MIGRATE_PARAMETERS(X)
 #undef X
+    _Atomic bool step;                      /* `migrate_step`: a source waits after each round; live */
 };
 /* The table, in the order of the macro; with the offset of each value in struct migrate_parameters. */
 extern const struct property migrate_parameter_properties[];
@@ -102,6 +103,8 @@ enum migrate_state {
     MIGRATE_STATES
 };
 const char *migrate_state_name(enum migrate_state s);       /* QEMU's words */
+/* True if a session in state 'from' may come to be in state 'to' next. */
+bool migrate_state_may_follow(enum migrate_state from, enum migrate_state to);
 static inline bool
 migrate_state_ended(enum migrate_state s)
 {
@@ -139,10 +142,10 @@ extern const struct counter_info migrate_counter_info[];    /* ends with a NULL 
 /* One vCPU's account since it was made; a list of them has one for each CPU slot. */
 struct migrate_cpu {
     uint64_t writes;                        /* pages written, as the workload guest counts them */
+    uint64_t writing_us;                    /* time it spent with that, by its own clock */
+    bool writes_known, writing_known;
     uint64_t throttled_us;                  /* time it was kept asleep */
-    uint64_t faults;                        /* times the host had to let it write a page */
     bool present;                           /* the slot has a vCPU; else all is 0 */
-    bool writes_known, faults_known;
 };
 /* A range of a block whose pages belong to one node and one vCPU. */
 struct migrate_range {
@@ -227,8 +230,12 @@ bool migrate_uri_check(const char *uri, enum migrate_direction direction, GError
 bool session_start(struct session *s, const char *uri, GError **error);
 /* Any moment; refused (STATE) once the last byte may have been written.  The end is told by events. */
 bool session_cancel(struct session *s, GError **error);
-/* Lets a migration that waits in this state go on.  Error STATE: it is in another. */
+/* Would it be refused now?  The same errors; nothing happens. */
+bool session_may_cancel(struct session *s, GError **error);
+/* Lets a migration go on that waits in this state: PRE_SWITCHOVER, or ACTIVE between two rounds; NONE: in whichever it
+ * waits.  Error STATE: it does not wait there. */
 bool session_continue(struct session *s, enum migrate_state at, GError **error);
+bool session_may_continue(struct session *s, enum migrate_state at, GError **error);
 /* Of an incoming session: HERE once the guest was started here, THERE until then. */
 enum migrate_owner session_owner(struct session *s);
 /* True if it listens where other hosts reach it: nothing protects the stream.  Main, after session_start. */
@@ -266,6 +273,11 @@ struct migrate_info {
     double compress_busy_rate, compress_rate;   /* the same: busy per page, raw per compressed */
     double mbps;                            /* 10^6 bit/s: last window, or the whole once ended */
     uint64_t pages_per_second;
+    /* Source, before the guest stopped: what may remain for a switchover, and the bytes/s that is reckoned with. */
+    uint64_t fits_bytes, switchover_bandwidth;
+    uint64_t silent_ms;                     /* since a slice began: of a line that takes nothing, long */
+    bool held;                              /* between two rounds, until session_continue */
+    bool first_pass;                        /* not every page was sent once */
 };
 void session_info(struct session *s, struct migrate_info *ret);
 void migrate_info_release(struct migrate_info *i);
@@ -293,14 +305,15 @@ struct migrate_round {
     uint64_t bandwidth, bandwidth_window_us;        /* bytes/s at its end; measured over so long */
     uint64_t dirty_start, dirty_end;        /* bytes that had to be sent */
     uint64_t fresh_pages;                   /* that the guest dirtied meanwhile, each counted once */
-    uint64_t dirty_rate;                    /* the same a second */
+    uint64_t dirty_rate;                    /* the same a second, the time it was held included */
     unsigned throttle_percent;              /* at its end */
     uint64_t expected_downtime_ms;
     uint64_t fits_bytes;                    /* what could have remained at its end for a switchover */
-    bool writes_known, faults_known;
-    uint64_t writes;                        /* pages, by the guest's own count */
-    uint64_t throttled_us;                  /* of all vCPUs together */
-    uint64_t faults;
+    uint64_t held_us;                       /* before it began; not in its duration */
+    /* Of all vCPUs together: pages written, by the guest's own count; time kept asleep; time that writing them took
+     * beyond what it took before the migration, which is what write faults cost. */
+    bool writes_known, slowed_known;
+    uint64_t writes, throttled_us, slowed_us;
     enum migrate_verdict verdict;
     bool open;                              /* it goes on: figures so far */
 };
@@ -329,6 +342,9 @@ struct migrate_record {
     GArray *path;                           /* struct migrate_step: every state it was in */
     GArray *parts;                          /* struct migrate_part, in their order; their sum is 'stopped_us' */
     uint64_t stopped_us;
+    GArray *there;                          /* outgoing: the same of the destination, since the last RAM began to come */
+    bool there_asked;                       /* it was asked for it */
+    uint64_t guest_gap_us;                  /* between two turns of the guest's loop, by its clock; 0: not known */
     GArray *shares;                         /* struct migrate_share */
     uint64_t share_period_us;               /* 0: no period is over yet */
     GArray *cpus;                           /* struct migrate_cpu, since the session's begin; empty if not known */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* info migrate, migrate_parameters, migrate_capabilities.  Layouts: QEMU's of the 4.2 to 9.x generation, without the
  * globals block. */
-#include "monitor-private.h"
+#include "migrate-views.h"
 
 #include <string.h>
 
@@ -163,13 +163,65 @@ get_history(struct monitor *m)
     return g_variant_builder_end(&rows);
 }
 
-enum { MIGRATE_P_HISTORY };
-static const char *const migrate_which[] = { "history", NULL };
+enum { MIGRATE_P_WHICH, MIGRATE_P_NUMBER };
+enum view { VIEW_HISTORY, VIEW_ROUNDS, VIEW_DOWNTIME, VIEW_WHY, VIEW_STATES, VIEW_NODES, VIEW_BLOCKS, VIEW_VCPUS };
+static const char *const migrate_which[] = {
+    "history", "rounds", "downtime", "why", "states", "nodes", "blocks", "vcpus", NULL
+};
 static const struct property migrate_item_args[] = {
-    [MIGRATE_P_HISTORY] = { "which", PROPERTY_CHOICE, .choices = migrate_which,
-                            .help = "those that have ended, one a line, instead of the current or last one" },
+    [MIGRATE_P_WHICH] = { "which", PROPERTY_CHOICE, .choices = migrate_which,
+                          .help = "history lists those that have ended; rounds a row for each round; downtime the "
+                                  "switchover in parts; why one sentence; states the path and what is allowed now; "
+                                  "nodes, blocks and vcpus what is left, dirtied and zero in each" },
+    [MIGRATE_P_NUMBER] = { "number", PROPERTY_UINT, .max = MACHINE_MIGRATIONS - 1,
+                           .help = "one of the history instead of the current or last one" },
     { 0 }
 };
+
+static GVariant *
+view_tree(struct monitor *m, enum view view, const struct migrate_record *r)
+{
+    switch (view) {
+    case VIEW_HISTORY:
+        break;
+    case VIEW_ROUNDS:
+        return rounds_tree(r);
+    case VIEW_DOWNTIME:
+        return downtime_tree(m->machine, r);
+    case VIEW_WHY:
+        return why_tree(m->machine, r);
+    case VIEW_STATES:
+        return states_tree(m, r);
+    case VIEW_NODES:
+    case VIEW_BLOCKS:
+    case VIEW_VCPUS:
+        return shares_tree(r, migrate_which[view]);
+    }
+    return get_history(m);
+}
+
+/* The view of one of the history, or of the current or last migration. */
+static GVariant *
+get_view(struct monitor *m, const struct values *args, GError **error)
+{
+    enum view view = (enum view)args->at[MIGRATE_P_WHICH].number;
+    const struct value *number = &args->at[MIGRATE_P_NUMBER];
+    struct session *s = machine_session(m->machine);
+
+    if (number->set) {
+        g_autoptr(GPtrArray) list = machine_migrations(m->machine);
+
+        if (number->number < list->len)
+            return view_tree(m, view, list->pdata[number->number]);
+        fail(error, NUMON_ERROR_ARGUMENT, "there is no migration %" G_GUINT64_FORMAT " in the history (`info migrate "
+             "history` lists them)", number->number);
+        return NULL;
+    }
+    struct migrate_record *record = s ? session_record(s) : NULL;
+    GVariant *tree = view_tree(m, view, record);
+    migrate_record_free(record);
+    return tree;
+}
 
 static GVariant *
 get_migrate(struct monitor *m, const struct values *args, GError **error)
@@ -178,8 +230,8 @@ get_migrate(struct monitor *m, const struct values *args, GError **error)
     struct migrate_info info;
     GVariant *tree;
 
-    if (args && args->at[MIGRATE_P_HISTORY].set)
-        return get_history(m);
+    if (args && args->at[MIGRATE_P_WHICH].set)
+        return get_view(m, args, error);
     if (!s)
         return g_variant_new_array(G_VARIANT_TYPE("{sv}"), NULL, 0);
     session_info(s, &info);
@@ -234,6 +286,26 @@ print_history(GVariant *rows, GString *out)
     }
 }
 
+/* The key that names a view. */
+static const struct { const char *key; void (*print)(GVariant *tree, GString *out); } views[] = {
+    { "rounds", rounds_print }, { "parts", downtime_print }, { "why", why_print }, { "path", states_print },
+    { "nodes", shares_print }, { "blocks", shares_print }, { "vcpus", shares_print },
+};
+
+static bool
+print_view(GVariant *tree, GString *out)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(views); i++) {
+        g_autoptr(GVariant) found = g_variant_lookup_value(tree, views[i].key, NULL);
+
+        if (!found)
+            continue;
+        views[i].print(tree, out);
+        return true;
+    }
+    return false;
+}
+
 static void
 print_migrate(GVariant *tree, GString *out)
 {
@@ -243,6 +315,8 @@ print_migrate(GVariant *tree, GString *out)
         print_history(tree, out);
         return;
     }
+    if (print_view(tree, out))
+        return;
     if (!g_variant_lookup(tree, "status", "&s", &status))
         return;
     g_string_append_printf(out, "Migration status: %s", status);

@@ -45,6 +45,12 @@ numon_SOURCES += monitor/undo.c
 numon_SOURCES += monitor/walk.c
 numon_SOURCES += monitor/watch.c
 numon_SOURCES += monitor/info-latency.c
+numon_SOURCES += monitor/migrate-rounds.c
+numon_SOURCES += monitor/migrate-views.c
+numon_SOURCES += monitor/migrate-views.h
+numon_SOURCES += monitor/why.c
+numon_SOURCES += monitor/why.h
 
-unit_programs += testsuite/unit/test-outfile
+unit_programs += testsuite/unit/test-outfile testsuite/unit/test-why
+testsuite_unit_test_why_SOURCES = testsuite/unit/test-why.c monitor/why.c
 testsuite_unit_test_outfile_SOURCES = testsuite/unit/test-outfile.c monitor/outfile.c

@@ -179,6 +179,52 @@ detach_migrate(struct call *call)
     call_print(call, "the migration goes on (`info migrate` shows it, `migrate_cancel` ends it)\n");
 }
 
+/* --- the rules of the moment ----------------------------------------------------------------------------------------------- */
+
+static bool
+may_migrate(struct monitor *m, GError **error)
+{
+    return machine_may_migrate(m->machine, error);
+}
+
+static bool
+may_cancel(struct monitor *m, GError **error)
+{
+    return machine_may_cancel(m->machine, error);
+}
+
+static bool
+may_continue(struct monitor *m, GError **error)
+{
+    return machine_may_continue(m->machine, MIGRATE_NONE, error);
+}
+
+static bool
+may_receive(struct monitor *m, GError **error)
+{
+    /* In preconfig it builds the machine first. */
+    return !machine_built(m->machine) || machine_may_receive(m->machine, error);
+}
+
+static bool
+may_ask_outcome(struct monitor *m, GError **error)
+{
+    return machine_may_ask_outcome(m->machine, error);
+}
+
+static bool
+may_set(struct monitor *m, GError **error)
+{
+    return true;
+}
+
+static bool
+may_set_capability(struct monitor *m, GError **error)
+{
+    return !machine_switching(m->machine)
+        || fail(error, NUMON_ERROR_STATE, "cannot set a capability: a migration is in progress");
+}
+
 /* --- migrate_cancel, migrate_incoming, migrate_outcome -------------------------------------------------------------------- */
 
 static enum outcome
@@ -188,18 +234,35 @@ run_cancel(struct call *call, GError **error)
 }
 
 enum { CONTINUE_A_STATE };
-static const char *const continue_states[] = { "pre-switchover", NULL };
+enum { CONTINUE_PRE_SWITCHOVER, CONTINUE_ACTIVE };
+static const char *const continue_states[] = { "pre-switchover", "active", NULL };
 static const struct property continue_args[] = {
-    [CONTINUE_A_STATE] = { "STATE", PROPERTY_CHOICE, .choices = continue_states, .required = true,
-                           .help = "the state in which the migration waits" },
+    [CONTINUE_A_STATE] = { "STATE", PROPERTY_CHOICE, .choices = continue_states,
+                           .help = "the state in which the migration waits; without it whichever that is" },
     { 0 }
 };
 
 static enum outcome
 run_continue(struct call *call, GError **error)
 {
-    return machine_migrate_continue(call->monitor->machine, MIGRATE_PRE_SWITCHOVER, error) ? COMMAND_DONE
-                                                                                           : COMMAND_FAILED;
+    const struct value *v = &call->args->at[CONTINUE_A_STATE];
+    enum migrate_state at = !v->set ? MIGRATE_NONE
+                          : v->number == CONTINUE_ACTIVE ? MIGRATE_ACTIVE : MIGRATE_PRE_SWITCHOVER;
+
+    return machine_migrate_continue(call->monitor->machine, at, error) ? COMMAND_DONE : COMMAND_FAILED;
+}
+
+enum { STEP_A_STATE };
+static const struct property step_args[] = {
+    [STEP_A_STATE] = { "STATE", PROPERTY_BOOL, .required = true, .help = "on or off; off lets one that waits go on" },
+    { 0 }
+};
+
+static enum outcome
+run_step(struct call *call, GError **error)
+{
+    machine_migrate_step(call->monitor->machine, call->args->at[STEP_A_STATE].flag);
+    return COMMAND_DONE;
 }
 
 enum { INCOMING_A_URI };
@@ -354,28 +417,32 @@ static const struct command migration_commands[] = {
     { .name = "migrate", .summary = "send the guest to another numon while it runs",
       .details = "Waits for the end with a status line a second; Ctrl-C leaves the migration running. Guests do not "
                  "move between numon and QEMU.",
-      .form = FORM_WORDS, .args = migrate_args, .when = WHEN_BUILT, .run = run_migrate, .detach = detach_migrate },
+      .form = FORM_WORDS, .args = migrate_args, .when = WHEN_BUILT, .may = may_migrate, .run = run_migrate, .detach = detach_migrate },
     { .name = "migrate_cancel", .summary = "end the migration; the guest stays here",
       .details = "Refused once the last byte may have been sent: then the destination's answer decides.",
-      .form = FORM_WORDS, .when = WHEN_BUILT, .run = run_cancel },
-    { .name = "migrate_continue", .summary = "let a migration go on that waits before the switchover",
-      .details = "For the capability pause-before-switchover: the guest is stopped, and nothing of its last state has "
-                 "been sent yet. `migrate_cancel` lets it go on here instead.",
-      .form = FORM_WORDS, .args = continue_args, .when = WHEN_BUILT, .run = run_continue },
+      .form = FORM_WORDS, .when = WHEN_BUILT, .may = may_cancel, .run = run_cancel },
+    { .name = "migrate_continue", .summary = "let a migration go on that waits",
+      .details = "For the capability pause-before-switchover, where the guest is stopped and nothing of its last state has "
+                 "been sent yet, and for `migrate_step`. `migrate_cancel` lets the guest go on here instead.",
+      .form = FORM_WORDS, .args = continue_args, .when = WHEN_BUILT, .may = may_continue, .run = run_continue },
     { .name = "migrate_incoming", .summary = "wait for a guest to arrive",
       .details = "In preconfig it builds the machine first. After a failed load it may be given again; where a guest "
                  "was migrated away it takes it back.",
-      .form = FORM_WORDS, .args = incoming_args, .when = WHEN_ALWAYS, .run = run_incoming },
+      .form = FORM_WORDS, .args = incoming_args, .when = WHEN_ALWAYS, .may = may_receive, .run = run_incoming },
+    { .name = "migrate_step", .summary = "let a migration wait after each round, or not",
+      .details = "It then waits for `migrate_continue`; the guest goes on. `info migrate` and its views say what was found, "
+                 "and parameters can be changed meanwhile.",
+      .form = FORM_WORDS, .args = step_args, .when = WHEN_ALWAYS, .may = may_set, .run = run_step },
     { .name = "migrate_outcome", .summary = "ask the destination what became of the guest",
       .details = "For a migration whose link died between the last byte and the answer: the destination says running "
                  "or discarded, and this side follows. If it cannot be reached nothing changes.",
-      .form = FORM_WORDS, .when = WHEN_BUILT, .run = run_outcome, .detach = detach_outcome },
+      .form = FORM_WORDS, .when = WHEN_BUILT, .may = may_ask_outcome, .run = run_outcome, .detach = detach_outcome },
     { .name = "migrate_set_parameter", .summary = "change a migration parameter, also while one runs",
       .form = FORM_WORDS, .args = parameter_args, .names = migrate_parameter_properties, .when = WHEN_ALWAYS,
-      .run = run_set_parameter },
+      .may = may_set, .run = run_set_parameter },
     { .name = "migrate_set_capability", .summary = "switch a migration capability on or off",
       .form = FORM_WORDS, .args = capability_args, .names = migrate_capability_properties, .when = WHEN_ALWAYS,
-      .run = run_set_capability },
+      .may = may_set_capability, .run = run_set_capability },
     { .name = "explain", .summary = "what a stream in a file holds, and what is wrong",
       .details = "Sections, pages by kind with their bytes for each block and round, what must agree, faults with their "
                  "place in the file, and what would stop QEMU's stream analyser. The stream does not say where a round "

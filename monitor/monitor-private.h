@@ -44,6 +44,9 @@ struct command {
     const struct command_variant *variants; /* FORM_VARIANTS; ends with a NULL name */
     const char *option;                     /* the command-line option that is the same declaration, "-m"; or NULL */
     unsigned when;                          /* enum command_when */
+    /* NULL, or the rule of the moment that run() goes by too: false with what it would say.  For `info migrate states`,
+     * without arguments. */
+    bool (*may)(struct monitor *m, GError **error);
     /* DONE; FAILED with 'error' set; or PENDING: call_finish() will be called, never from within. */
     enum outcome (*run)(struct call *call, GError **error);
     /* For PENDING: the user abandons waiting (Ctrl-C, end of session); may still print.  The call must not be finished

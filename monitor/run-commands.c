@@ -22,6 +22,24 @@ static const struct property reset_args[] = {
     { 0 }
 };
 
+static bool
+may_cont(struct monitor *m, GError **error)
+{
+    return machine_may_cont(m->machine, false, error);
+}
+
+static bool
+may_stop(struct monitor *m, GError **error)
+{
+    return true;
+}
+
+static bool
+may_reset(struct monitor *m, GError **error)
+{
+    return machine_may_reset(m->machine, false, error);
+}
+
 static enum outcome
 run_cont(struct call *call, GError **error)
 {
@@ -438,12 +456,12 @@ run_wait(struct call *call, GError **error)
 
 static const struct command run_commands[] = {
     { .name = "cont", .alias = "c", .summary = "let the guest run", .form = FORM_WORDS, .args = cont_args,
-      .when = WHEN_BUILT, .run = run_cont,
+      .when = WHEN_BUILT, .may = may_cont, .run = run_cont,
       .details = "While a guest arrives: it will run when it has arrived." },
     { .name = "stop", .alias = "s", .summary = "pause the guest", .form = FORM_WORDS, .when = WHEN_BUILT,
-      .run = run_stop },
+      .may = may_stop, .run = run_stop },
     { .name = "system_reset", .summary = "reset the guest: it boots anew", .form = FORM_WORDS, .args = reset_args,
-      .when = WHEN_BUILT, .run = run_system_reset },
+      .when = WHEN_BUILT, .may = may_reset, .run = run_system_reset },
     { .name = "set_action", .summary = "choose what becomes of a guest that resets or ends", .form = FORM_OPTIONS,
       .args = machine_action_properties, .implied = -1, .option = "-action", .when = WHEN_ALWAYS, .run = run_set_action,
       .details = "Without argument shows what is set.  A guest that was ended waits for system_reset, as one that "

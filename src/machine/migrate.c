@@ -336,8 +336,8 @@ machine_free_sessions(struct machine *m)
 
 /* --- out -------------------------------------------------------------------------------------------------------- */
 
-static bool
-can_migrate(struct machine *m, GError **error)
+bool
+machine_may_migrate(struct machine *m, GError **error)
 {
     if (!m->parts)
         return fail(error, NUMON_ERROR_STATE,
@@ -366,7 +366,7 @@ machine_migrate(struct machine *m, const char *uri, GError **error)
 {
     struct session *s;
 
-    if (!migrate_uri_check(uri, MIGRATE_OUT, error) || !can_migrate(m, error))
+    if (!migrate_uri_check(uri, MIGRATE_OUT, error) || !machine_may_migrate(m, error))
         return false;
     m->awaits = false;
     s = make_session(m, MIGRATE_OUT);
@@ -379,25 +379,45 @@ machine_migrate(struct machine *m, const char *uri, GError **error)
 }
 
 bool
-machine_migrate_cancel(struct machine *m, GError **error)
+machine_may_cancel(struct machine *m, GError **error)
 {
     if (!m->last)
         return fail(error, NUMON_ERROR_STATE, "cannot cancel: there is no migration");
-    return session_cancel(m->last, error);
+    return session_may_cancel(m->last, error);
+}
+
+bool
+machine_migrate_cancel(struct machine *m, GError **error)
+{
+    return machine_may_cancel(m, error) && session_cancel(m->last, error);
+}
+
+bool
+machine_may_continue(struct machine *m, enum migrate_state at, GError **error)
+{
+    if (!m->outgoing)
+        return fail(error, NUMON_ERROR_STATE, "cannot let a migration go on: there is none");
+    return session_may_continue(m->outgoing, at, error);
 }
 
 bool
 machine_migrate_continue(struct machine *m, enum migrate_state at, GError **error)
 {
-    if (!m->outgoing)
-        return fail(error, NUMON_ERROR_STATE, "cannot let a migration go on: there is none");
-    return session_continue(m->outgoing, at, error);
+    return machine_may_continue(m, at, error) && session_continue(m->outgoing, at, error);
+}
+
+void
+machine_migrate_step(struct machine *m, bool on)
+{
+    atomic_store(&m->parameters.step, on);
+    if (!on && m->outgoing && session_may_continue(m->outgoing, MIGRATE_ACTIVE, NULL))
+        session_continue(m->outgoing, MIGRATE_ACTIVE, NULL);
 }
 
 /* --- in --------------------------------------------------------------------------------------------------------- */
 
-static bool
-can_receive(struct machine *m, GError **error)
+bool
+machine_may_receive(struct machine *m, GError **error)
 {
     bool away = m->outgoing && session_owner(m->outgoing) == OWNER_THERE;
 
@@ -427,7 +447,7 @@ machine_incoming(struct machine *m, const char *uri, bool paused, GError **error
     bool paused_before = atomic_load(&m->arrive_paused), ok;
     struct session *s;
 
-    if (!migrate_uri_check(uri, MIGRATE_IN, error) || !can_receive(m, error))
+    if (!migrate_uri_check(uri, MIGRATE_IN, error) || !machine_may_receive(m, error))
         return false;
     atomic_store(&m->arrive_paused, paused);
     s = make_session(m, MIGRATE_IN);
@@ -487,13 +507,20 @@ outcome_told(void *self, enum migrate_owner owner, const GError *error)
 }
 
 bool
+machine_may_ask_outcome(struct machine *m, GError **error)
+{
+    return (m->outgoing && session_owner(m->outgoing) == OWNER_UNKNOWN)
+        || fail(error, NUMON_ERROR_STATE, "there is no migration whose outcome is unknown");
+}
+
+bool
 machine_ask_outcome(struct machine *m, void (*done)(void *self, enum migrate_owner owner, const GError *error),
                     void *self, GDestroyNotify release, GError **error)
 {
     struct outcome_question *q;
 
-    if (!m->outgoing || session_owner(m->outgoing) != OWNER_UNKNOWN)
-        return fail(error, NUMON_ERROR_STATE, "there is no migration whose outcome is unknown");
+    if (!machine_may_ask_outcome(m, error))
+        return false;
     q = g_new(struct outcome_question, 1);
     *q = (struct outcome_question) { .machine = m, .done = done, .self = self, .release = release };
     session_ask_outcome(m->outgoing, outcome_told, q, outcome_question_free);

@@ -101,9 +101,9 @@ need_built(const struct machine *m, const char *attempt, GError **error)
 
 /* --- cont and stop ---------------------------------------------------------------------------------------------- */
 
-/* The hand-off rules: may this side run the guest?  If so it is ours from here on. */
+/* The hand-off rules: may this side run the guest? */
 static bool
-claim_guest(struct machine *m, const char *attempt, const char *command, bool force, GError **error)
+may_claim(struct machine *m, const char *attempt, const char *command, bool force, GError **error)
 {
     enum migrate_owner owner = m->outgoing ? session_owner(m->outgoing) : OWNER_HERE;
 
@@ -117,10 +117,35 @@ claim_guest(struct machine *m, const char *attempt, const char *command, bool fo
         return fail(error, NUMON_ERROR_STATE, "cannot %s: the link died before the destination's answer, so it may "
                     "run there; `migrate_outcome` asks it, `%s -f` is for when you know that it does not", attempt,
                     command);
+    return true;
+}
+
+/* It is ours from here on. */
+static void
+claim_guest(struct machine *m)
+{
+    enum migrate_owner owner = m->outgoing ? session_owner(m->outgoing) : OWNER_HERE;
+
     if (owner == OWNER_THERE || owner == OWNER_UNKNOWN)
         session_claim(m->outgoing);
     machine_freeze(m, false);
-    return true;
+}
+
+/* With these reasons to stop. */
+static bool
+may_go_on(struct machine *m, unsigned reasons, bool force, GError **error)
+{
+    if (reasons & STOP_ERROR)
+        return fail(error, NUMON_ERROR_STATE, "cannot go on: the guest %s (`system_reset` starts it anew)",
+                    m->shut_down ? "has ended itself" : "stopped with an internal error");
+    return !(reasons & STOP_MIGRATE) || may_claim(m, "go on", "cont", force, error);
+}
+
+bool
+machine_may_cont(struct machine *m, bool force, GError **error)
+{
+    return need_built(m, "go on", error)
+        && (machine_awaits_incoming(m) || may_go_on(m, run_reasons(m->parts->run), force, error));
 }
 
 bool
@@ -134,11 +159,10 @@ machine_cont(struct machine *m, bool force, GError **error)
     if (machine_awaits_incoming(m))
         return true;
     reasons = run_reasons(m->parts->run);
-    if (reasons & STOP_ERROR)
-        return fail(error, NUMON_ERROR_STATE, "cannot go on: the guest %s (`system_reset` starts it anew)",
-                    m->shut_down ? "has ended itself" : "stopped with an internal error");
-    if (reasons & STOP_MIGRATE && !claim_guest(m, "go on", "cont", force, error))
+    if (!may_go_on(m, reasons, force, error))
         return false;
+    if (reasons & STOP_MIGRATE)
+        claim_guest(m);
     m->launched = true;
     /* Only a migration's stop that was claimed: one may begin just now. */
     if (!run_release(m->parts->run, STOP_USER | (reasons & STOP_MIGRATE), error))
@@ -240,19 +264,26 @@ hold_and_reset(struct machine *m, GError **error)
 }
 
 bool
-machine_reset(struct machine *m, bool force, GError **error)
+machine_may_reset(struct machine *m, bool force, GError **error)
 {
-    bool ok;
-
     if (!need_built(m, "reset", error))
         return false;
     if (machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot reset: the guest has not arrived yet");
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot reset: a verification runs");
+    return !(run_reasons(m->parts->run) & STOP_MIGRATE) || may_claim(m, "reset", "system_reset", force, error);
+}
+
+bool
+machine_reset(struct machine *m, bool force, GError **error)
+{
+    bool ok;
+
+    if (!machine_may_reset(m, force, error))
+        return false;
     if (run_reasons(m->parts->run) & STOP_MIGRATE) {
-        if (!claim_guest(m, "reset", "system_reset", force, error))
-            return false;
+        claim_guest(m);
         run_hold(m->parts->run, STOP_USER);
         run_release(m->parts->run, STOP_MIGRATE, NULL);
     }

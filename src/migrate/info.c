@@ -14,6 +14,10 @@ read_guarded(struct session *s, struct migrate_info *ret, int64_t now) REQUIRES(
     ret->error = s->failure ? g_strdup(s->failure->message) : NULL;
     ret->uri = g_strdup(s->uri);
     ret->id = s->id;
+    ret->held = s->held;
+    int64_t slice_us = atomic_load(&s->slice_us);
+    if (slice_us && s->state == MIGRATE_ACTIVE && !s->held && now > slice_us)
+        ret->silent_ms = (uint64_t)(now - slice_us) / 1000;
     ret->cache_bytes = s->cache_bytes;
     if (s->begin_us) {
         ret->total_ms = (uint64_t)(end - s->begin_us) / 1000;
@@ -45,6 +49,9 @@ read_counters(struct session *s, struct migrate_info *ret)
     ret->remaining_bytes = counter_read(&s->remaining_bytes);
     ret->dirty_pages_rate = counter_read(&s->dirty_rate);
     ret->expected_downtime_ms = counter_read(&s->expected_downtime_ms);
+    ret->fits_bytes = counter_read(&s->fits_bytes);
+    ret->switchover_bandwidth = counter_read(&s->switchover_bandwidth);
+    ret->first_pass = s->direction == MIGRATE_OUT && !atomic_load(&s->swept);
     ret->pages_per_second = counter_read(&s->pages_per_second);
     ret->mbps = (double)counter_read(&s->bytes_per_second) * 8 / 1e6;
 }

@@ -237,6 +237,8 @@ struct pace {
     uint64_t last_window_us;        /* how long that window was */
 };
 void pace_init(struct pace *p, int64_t now_us);
+/* Nothing was sent for so long, on purpose: that is not the line's doing. */
+void pace_resume(struct pace *p, int64_t held_us, int64_t now_us);
 /* Closes the window if it is over.  'max_bandwidth' in bytes per second, 0 is unlimited. */
 void pace_advance(struct pace *p, uint64_t max_bandwidth, int64_t now_us);
 /* Bytes that may still be sent in this window; UINT64_MAX without limit. */
@@ -451,6 +453,7 @@ struct session {
     GError *failure GUARDED;        /* owned */
     char *uri GUARDED;              /* owned */
     uint64_t id GUARDED;
+    bool held GUARDED;              /* the worker waits between two rounds */
     bool committed GUARDED;         /* the last byte (the answer) may be written: no way back */
     bool closing GUARDED;
     bool asking GUARDED;
@@ -469,6 +472,9 @@ struct session {
     /* Atomic; written by the worker. */
     _Atomic uint64_t throttle_percent;
     _Atomic uint64_t remaining_bytes, dirty_rate, expected_downtime_ms, pages_per_second, bytes_per_second;
+    _Atomic uint64_t fits_bytes, switchover_bandwidth;
+    _Atomic bool swept;
+    _Atomic int64_t slice_us;       /* beginning of the last slice of pages; 0: none */
     _Atomic double xbzrle_miss_rate, xbzrle_encoding_rate, compress_busy_rate, compress_rate;
 };
 
@@ -494,6 +500,8 @@ void session_pass(struct session *s, uint64_t count);
 /* A strike was counted, or the throttle is now 'percent'. */
 void session_throttle(struct session *s, unsigned percent);
 void session_wake(struct session *s);
+/* The worker waits between two rounds now, or no longer. */
+void session_hold(struct session *s, bool held) EXCLUDES(s->lock);
 void session_post(struct session *s, void (*deliver)(void *data), void *data, GDestroyNotify release);
 
 void *out_main(void *session);
@@ -590,6 +598,7 @@ struct out {
     enum migrate_owner owner;
     /* As of the last dirty sync. */
     struct pieces pieces;
+    bool was_held;                  /* what it finds was dirtied while nothing was sent, too */
     uint64_t rate_pages;            /* dirtied since rate_us */
     int64_t rate_us;
     int64_t sync_us;                /* of the last sync */

@@ -59,14 +59,31 @@ out_send_run(struct out *o, struct block *b, uint64_t first, uint64_t count, GEr
     return true;
 }
 
+static double
+bandwidth(struct out *o)
+{
+    return pace_bandwidth(&o->pace, parameter(&o->session->parameters->max_bandwidth), g_get_monotonic_time());
+}
+
+static uint64_t
+threshold(struct out *o)
+{
+    struct migrate_parameters *p = o->session->parameters;
+
+    return pace_threshold(bandwidth(o), parameter(&p->avail_switchover_bandwidth), parameter(&p->downtime_limit));
+}
+
 static void
 show_pace(struct out *o)
 {
     struct session *s = o->session;
+    uint64_t given = parameter(&s->parameters->avail_switchover_bandwidth);
 
     pace_advance(&o->pace, parameter(&s->parameters->max_bandwidth), g_get_monotonic_time());
     atomic_store(&s->bytes_per_second, (uint64_t)(o->pace.bytes_per_ms * 1000));
     atomic_store(&s->pages_per_second, (uint64_t)o->pace.pages_per_second);
+    atomic_store(&s->fits_bytes, threshold(o));
+    atomic_store(&s->switchover_bandwidth, given ? given : (uint64_t)(bandwidth(o) * 1000));
 }
 
 /* Pages until the budget is spent, the slice's time is over or the pass ends ('*ret_end'). */
@@ -102,6 +119,7 @@ bool
 out_begin_part(struct out *o, uint8_t record, GError **error)
 {
     ram_out_part(&o->ram);
+    atomic_store(&o->session->slice_us, g_get_monotonic_time());
     wire_put_part(o->bytes, record, RAM_ID);
     return out_put(o, error);
 }
@@ -139,6 +157,12 @@ reckon_dirty_rate(struct out *o, uint64_t fresh)
 }
 
 static bool
+parameter_on(const _Atomic bool *p)
+{
+    return atomic_load_explicit(p, memory_order_relaxed);
+}
+
+static bool
 converges(const struct out *o)
 {
     const struct session *s = o->session;
@@ -161,6 +185,10 @@ slow_down(struct out *o, uint64_t fresh, GError **error)
 
     if (!converges(o) || o->stopped)
         return true;
+    /* What the guest wrote while the line was not used says nothing of the two. */
+    if (o->was_held)
+        fresh = 0;
+    o->was_held = false;
     switch (converge_sync(&o->converge, &rules, fresh * PAGE_SIZE, counter_read(&s->counters.bytes),
                           g_get_monotonic_time())) {
     case CONVERGE_NOTHING:
@@ -187,20 +215,6 @@ end_throttle(struct out *o)
     o->converge.percent = 0;
     s->guest.throttle(s->guest.self, 0, NULL);
     session_throttle(s, 0);
-}
-
-static double
-bandwidth(struct out *o)
-{
-    return pace_bandwidth(&o->pace, parameter(&o->session->parameters->max_bandwidth), g_get_monotonic_time());
-}
-
-static uint64_t
-threshold(struct out *o)
-{
-    struct migrate_parameters *p = o->session->parameters;
-
-    return pace_threshold(bandwidth(o), parameter(&p->avail_switchover_bandwidth), parameter(&p->downtime_limit));
 }
 
 /* The round that ends, as it is recorded. */
@@ -243,6 +257,23 @@ out_sync(struct out *o, uint64_t *ret_bytes, GError **error)
     return true;
 }
 
+/* After a round, for a person who looks at it; the guest goes on meanwhile. */
+static bool
+hold(struct out *o, GError **error)
+{
+    int64_t begin_us = g_get_monotonic_time();
+
+    session_hold(o->session, true);
+    bool good = !parameter_on(&o->session->parameters->step)
+        || channel_wait(o->channel, o->session->proceed, POLLIN, INT64_MAX) == CHANNEL_READY;
+    session_hold(o->session, false);
+    int64_t now_us = g_get_monotonic_time(), held_us = now_us - begin_us;
+    pace_resume(&o->pace, held_us, now_us);
+    record_held(o->session, held_us);
+    o->was_held = true;
+    return good || fail(error, NUMON_ERROR_STATE, "interrupted between two rounds");
+}
+
 /* After a slice: does the rest fit the switchover?  At the end of a pass the log is read in any case, else only when
  * what is known to remain is little enough. */
 static bool
@@ -253,6 +284,7 @@ look_ahead(struct out *o, bool end, bool *ret_fits, GError **error)
 
     *ret_fits = false;
     o->ram.swept = o->ram.swept || end;
+    atomic_store(&s->swept, o->ram.swept);
     bool may_stop = o->ram.swept || parameter(&s->parameters->switchover) == SWITCHOVER_EAGER;
     bool late = o->ram.swept && converges(o) && g_get_monotonic_time() - o->sync_us >= CONVERGE_SYNC_US;
     atomic_store(&s->remaining_bytes, bytes);
@@ -267,7 +299,7 @@ look_ahead(struct out *o, bool end, bool *ret_fits, GError **error)
     if (end)
         sweep_begin(&o->sweep, s->guest.map, o->subscriber);
     session_pass(s, counter_read(&s->counters.dirty_syncs));
-    return true;
+    return !parameter_on(&s->parameters->step) || hold(o, error);
 }
 
 /* The budget of this window is spent: the rest of it passes; cancel and the return path wake. */

@@ -41,6 +41,13 @@ pace_advance(struct pace *p, uint64_t max_bandwidth, int64_t now_us)
     p->pages = 0;
 }
 
+void
+pace_resume(struct pace *p, int64_t held_us, int64_t now_us)
+{
+    p->begin_us += held_us;
+    p->window_us = MIN(p->window_us + held_us, now_us);
+}
+
 uint64_t
 pace_budget(const struct pace *p, uint64_t max_bandwidth)
 {

@@ -48,6 +48,9 @@ struct recording {
     struct migrate_info base;       /* counters where the open round began */
     GArray *base_cpus;              /* vCPUs there; and where the session began */
     GArray *first_cpus;
+    GArray *there;
+    bool there_asked;
+    uint64_t guest_gap_us;
     int64_t round_us;
     int64_t mark_us;                /* end of the last part; 0: the guest was not stopped */
 };
@@ -63,6 +66,8 @@ struct session;
 void record_first(struct session *s, const struct round_facts *f);
 /* A round ends and the next begins; 'last': the guest is stopped. */
 void record_sync(struct session *s, const struct round_facts *f, bool last);
+/* The round that is open begins only now: it was held so long. */
+void record_held(struct session *s, int64_t held_us);
 /* Shares as they are now. */
 void record_shares(struct session *s, const struct pieces *p);
 /* The guest stops now: parts begin.  A part ends: all since the one before was 'name'. */

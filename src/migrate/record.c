@@ -6,6 +6,9 @@
 
 #include <stdarg.h>
 
+/* A vCPU that wrote fewer pages before is no measure of what a write costs. */
+enum { SAMPLE_WRITES = 1000 };
+
 const char *
 migrate_verdict_name(enum migrate_verdict v)
 {
@@ -27,6 +30,7 @@ record_init(struct recording *r)
         .shares = g_array_new(FALSE, TRUE, sizeof(struct migrate_share)),
         .cpus = g_array_new(FALSE, TRUE, sizeof(struct migrate_cpu)),
         .base_cpus = g_array_new(FALSE, TRUE, sizeof(struct migrate_cpu)),
+        .there = g_array_new(FALSE, TRUE, sizeof(struct migrate_part)),
         .first_cpus = g_array_new(FALSE, TRUE, sizeof(struct migrate_cpu)),
     };
 }
@@ -41,6 +45,7 @@ record_release(struct recording *r)
     g_array_unref(r->cpus);
     g_array_unref(r->base_cpus);
     g_array_unref(r->first_cpus);
+    g_array_unref(r->there);
 }
 
 /* --- rounds ----------------------------------------------------------------------------------------------------- */
@@ -61,20 +66,37 @@ open_round(struct recording *r)
     return r->rounds->len ? &g_array_index(r->rounds, struct migrate_round, r->rounds->len - 1) : NULL;
 }
 
+/* Time that writing took between two looks at a vCPU beyond what as many writes took before 'first'. */
+static uint64_t
+slowed_us(const struct migrate_cpu *first, const struct migrate_cpu *a, const struct migrate_cpu *b)
+{
+    double cost = first->writes ? (double)first->writing_us / (double)first->writes : 0;
+    double usual = cost * (double)(b->writes - a->writes), found = (double)(b->writing_us - a->writing_us);
+
+    return found > usual ? (uint64_t)(found - usual) : 0;
+}
+
 /* What the guest did between two looks at its vCPUs. */
 static void
-add_cpus(struct migrate_round *round, const GArray *from, const GArray *to)
+add_cpus(struct migrate_round *round, const struct recording *r)
 {
-    round->writes = round->faults = round->throttled_us = 0;
-    round->writes_known = round->faults_known = to->len > 0 && from->len == to->len;
-    for (unsigned i = 0; i < MIN(from->len, to->len); i++) {
+    const GArray *first = r->first_cpus, *from = r->base_cpus, *to = r->cpus;
+
+    round->writes = round->slowed_us = round->throttled_us = 0;
+    round->writes_known = round->slowed_known = to->len > 0 && from->len == to->len && first->len == to->len;
+    for (unsigned i = 0; round->writes_known && i < to->len; i++) {
         const struct migrate_cpu *a = &g_array_index(from, struct migrate_cpu, i);
         const struct migrate_cpu *b = &g_array_index(to, struct migrate_cpu, i);
-        round->writes_known = round->writes_known && a->writes_known && b->writes_known && b->writes >= a->writes;
-        round->faults_known = round->faults_known && a->faults_known && b->faults_known && b->faults >= a->faults;
+        const struct migrate_cpu *f = &g_array_index(first, struct migrate_cpu, i);
+
+        if (!b->present)
+            continue;
+        round->writes_known = a->writes_known && b->writes_known && b->writes >= a->writes;
+        round->slowed_known = round->slowed_known && round->writes_known && f->writing_known && f->writes >= SAMPLE_WRITES
+                              && b->writing_us >= a->writing_us;
         round->writes += b->writes - a->writes;
-        round->faults += b->faults - a->faults;
         round->throttled_us += b->throttled_us - a->throttled_us;
+        round->slowed_us += round->slowed_known ? slowed_us(f, a, b) : 0;
     }
 }
 
@@ -95,7 +117,7 @@ fill_round(const struct recording *r, const struct migrate_info *now, int64_t no
     round->ram_bytes = now->precopy_bytes + now->downtime_bytes - b->precopy_bytes - b->downtime_bytes;
     round->throttle_percent = now->throttle_percent;
     round->expected_downtime_ms = now->expected_downtime_ms;
-    add_cpus(round, r->base_cpus, r->cpus);
+    add_cpus(round, r);
 }
 
 static void
@@ -127,12 +149,14 @@ join(struct migrate_round *a, const struct migrate_round *b)
     sum.bytes += a->bytes;
     sum.ram_bytes += a->ram_bytes;
     sum.fresh_pages += a->fresh_pages;
-    sum.dirty_rate = sum.duration_us ? sum.fresh_pages * 1000000 / sum.duration_us : 0;
     sum.writes_known = a->writes_known && b->writes_known;
-    sum.faults_known = a->faults_known && b->faults_known;
+    sum.slowed_known = a->slowed_known && b->slowed_known;
     sum.writes += a->writes;
-    sum.faults += a->faults;
+    sum.slowed_us += a->slowed_us;
+    sum.held_us += a->held_us;
     sum.throttled_us += a->throttled_us;
+    uint64_t passed = sum.duration_us + sum.held_us;
+    sum.dirty_rate = passed ? sum.fresh_pages * 1000000 / passed : 0;
     *a = sum;
 }
 
@@ -209,7 +233,8 @@ record_sync(struct session *s, const struct round_facts *f, bool last)
     fill_round(r, &now, now_us, round);
     round->dirty_end = f->dirty_bytes;
     round->fresh_pages = f->fresh_pages;
-    round->dirty_rate = round->duration_us ? f->fresh_pages * 1000000 / round->duration_us : 0;
+    uint64_t passed = round->duration_us + round->held_us;
+    round->dirty_rate = passed ? f->fresh_pages * 1000000 / passed : 0;
     round->bandwidth = f->bandwidth;
     round->bandwidth_window_us = f->bandwidth_window_us;
     round->fits_bytes = f->fits_bytes;
@@ -221,6 +246,17 @@ record_sync(struct session *s, const struct round_facts *f, bool last)
     begin_round(s, number, f->dirty_bytes, now_us);
     if (last)
         open_round(r)->verdict = VERDICT_LAST;
+    lock_drop(&s->lock);
+}
+
+void
+record_held(struct session *s, int64_t held_us)
+{
+    lock_take(&s->lock);
+    struct migrate_round *round = open_round(&s->record);
+    round->held_us += (uint64_t)held_us;
+    round->start_us += (uint64_t)held_us;
+    s->record.round_us += held_us;
     lock_drop(&s->lock);
 }
 
@@ -318,7 +354,7 @@ subtract_cpus(GArray *cpus, const GArray *first)
         const struct migrate_cpu *f = &g_array_index(first, struct migrate_cpu, i);
         c->writes -= MIN(f->writes, c->writes);
         c->throttled_us -= MIN(f->throttled_us, c->throttled_us);
-        c->faults -= MIN(f->faults, c->faults);
+        c->writing_us -= MIN(f->writing_us, c->writing_us);
     }
 }
 
@@ -330,6 +366,9 @@ copy_arrays(const struct recording *r, struct migrate_record *ret)
     ret->parts = copy_array(r->parts, sizeof(struct migrate_part));
     ret->shares = copy_array(r->shares, sizeof(struct migrate_share));
     ret->cpus = copy_array(r->cpus, sizeof(struct migrate_cpu));
+    ret->there = copy_array(r->there, sizeof(struct migrate_part));
+    ret->there_asked = r->there_asked;
+    ret->guest_gap_us = r->guest_gap_us;
     ret->share_period_us = r->share_period_us;
 }
 
@@ -366,6 +405,7 @@ migrate_record_copy(const struct migrate_record *r)
     copy->parts = g_array_copy(r->parts);
     copy->shares = g_array_copy(r->shares);
     copy->cpus = g_array_copy(r->cpus);
+    copy->there = g_array_copy(r->there);
     return copy;
 }
 
@@ -380,5 +420,6 @@ migrate_record_free(struct migrate_record *r)
     g_clear_pointer(&r->parts, g_array_unref);
     g_clear_pointer(&r->shares, g_array_unref);
     g_clear_pointer(&r->cpus, g_array_unref);
+    g_clear_pointer(&r->there, g_array_unref);
     g_free(r);
 }

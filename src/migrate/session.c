@@ -37,6 +37,12 @@ migrate_state_name(enum migrate_state s)
     return names[s];
 }
 
+bool
+migrate_state_may_follow(enum migrate_state from, enum migrate_state to)
+{
+    return next_states[from] & TO(to);
+}
+
 /* --- events on their way to main -------------------------------------------------------------------------------- */
 
 /* Outlives the session while letters are in the mailbox; a letter that arrives after session_free says nothing. */
@@ -491,17 +497,29 @@ session_parameter_set(struct session *s, struct migrate_parameters *p, const cha
     return true;
 }
 
+static bool
+may_cancel(struct session *s, GError **error) REQUIRES(s->lock)
+{
+    if (s->state == MIGRATE_NONE || migrate_state_ended(s->state))
+        return fail(error, NUMON_ERROR_STATE, "no migration is running");
+    return !s->committed || fail(error, NUMON_ERROR_STATE, "too late to cancel: the guest is being handed over");
+}
+
+bool
+session_may_cancel(struct session *s, GError **error)
+{
+    lock_take(&s->lock);
+    bool good = may_cancel(s, error);
+    lock_drop(&s->lock);
+    return good;
+}
+
 bool
 session_cancel(struct session *s, GError **error)
 {
-    bool good = true;
-
     lock_take(&s->lock);
-    if (s->state == MIGRATE_NONE || migrate_state_ended(s->state))
-        good = fail(error, NUMON_ERROR_STATE, "no migration is running");
-    else if (s->committed)
-        good = fail(error, NUMON_ERROR_STATE, "too late to cancel: the guest is being handed over");
-    else if (s->state != MIGRATE_CANCELLING)
+    bool good = may_cancel(s, error);
+    if (good && s->state != MIGRATE_CANCELLING)
         change_state(s, MIGRATE_CANCELLING);
     lock_drop(&s->lock);
     if (good)
@@ -510,18 +528,43 @@ session_cancel(struct session *s, GError **error)
 }
 
 bool
+session_may_continue(struct session *s, enum migrate_state at, GError **error)
+{
+    lock_take(&s->lock);
+    enum migrate_state state = s->state;
+    bool held = s->held;
+    lock_drop(&s->lock);
+    if (at != MIGRATE_NONE && state != at)
+        return fail(error, NUMON_ERROR_STATE, "cannot let the migration go on: it is %s, not %s",
+                    migrate_state_name(state), migrate_state_name(at));
+    return state == MIGRATE_PRE_SWITCHOVER || held
+        || fail(error, NUMON_ERROR_STATE, "cannot let the migration go on: it is %s and does not wait",
+                migrate_state_name(state));
+}
+
+bool
 session_continue(struct session *s, enum migrate_state at, GError **error)
 {
     uint64_t one = 1;
 
-    lock_take(&s->lock);
-    enum migrate_state state = s->state;
-    lock_drop(&s->lock);
-    if (at != MIGRATE_PRE_SWITCHOVER || state != at)
-        return fail(error, NUMON_ERROR_STATE, "cannot let the migration go on: it is %s, not %s",
-                    migrate_state_name(state), migrate_state_name(at));
+    if (!session_may_continue(s, at, error))
+        return false;
     write_all(s->proceed, &one, sizeof one);
     return true;
+}
+
+void
+session_hold(struct session *s, bool held)
+{
+    uint64_t count;
+
+    /* What came before it waited was not meant for this wait. */
+    if (held && read(s->proceed, &count, sizeof count) < 0)
+        count = 0;
+    lock_take(&s->lock);
+    s->held = held;
+    tell_state(s, s->state);
+    lock_drop(&s->lock);
 }
 
 uint64_t

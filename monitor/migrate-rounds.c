@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* info migrate rounds, nodes, blocks, vcpus: tables of the recording. */
+#include "migrate-views.h"
+
+#include <string.h>
+
+static void
+put(GVariantDict *dict, const char *key, uint64_t number)
+{
+    g_variant_dict_insert(dict, key, "t", number);
+}
+
+static uint64_t
+number_at(GVariant *tree, const char *key)
+{
+    uint64_t number = 0;
+
+    g_variant_lookup(tree, key, "t", &number);
+    return number;
+}
+
+/* One key, under which the rows stand. */
+static GVariant *
+named(const char *name, GVariantBuilder *rows)
+{
+    GVariantDict dict;
+
+    g_variant_dict_init(&dict, NULL);
+    g_variant_dict_insert_value(&dict, name, g_variant_builder_end(rows));
+    return g_variant_dict_end(&dict);
+}
+
+/* --- rounds ------------------------------------------------------------------------------------------------------ */
+
+static GVariant *
+round_row(const struct migrate_round *r)
+{
+    GVariantDict row;
+
+    g_variant_dict_init(&row, NULL);
+    put(&row, "round", r->number);
+    if (r->last != r->number)
+        put(&row, "to-round", r->last);
+    put(&row, "start-us", r->start_us);
+    put(&row, "duration-us", r->duration_us);
+    if (r->held_us)
+        put(&row, "held-us", r->held_us);
+    put(&row, "zero", r->pages_zero);
+    put(&row, "normal", r->pages_normal);
+    put(&row, "delta", r->pages_delta);
+    put(&row, "same", r->pages_same);
+    put(&row, "compressed", r->pages_compressed);
+    put(&row, "bytes", r->bytes);
+    put(&row, "ram-bytes", r->ram_bytes);
+    if (r->bandwidth_window_us) {
+        put(&row, "bandwidth", r->bandwidth);
+        put(&row, "bandwidth-window-us", r->bandwidth_window_us);
+        put(&row, "fits-bytes", r->fits_bytes);
+    }
+    put(&row, "dirty-start-bytes", r->dirty_start);
+    put(&row, "dirty-end-bytes", r->dirty_end);
+    put(&row, "dirtied-pages", r->fresh_pages);
+    put(&row, "dirty-rate", r->dirty_rate);
+    put(&row, "throttle", r->throttle_percent);
+    put(&row, "expected-downtime", r->expected_downtime_ms);
+    if (r->writes_known)
+        put(&row, "guest-writes", r->writes);
+    put(&row, "throttled-us", r->throttled_us);
+    if (r->slowed_known)
+        put(&row, "slowed-us", r->slowed_us);
+    g_variant_dict_insert(&row, "verdict", "s", migrate_verdict_name(r->verdict));
+    g_variant_dict_insert(&row, "open", "b", (gboolean)r->open);
+    return g_variant_dict_end(&row);
+}
+
+GVariant *
+rounds_tree(const struct migrate_record *r)
+{
+    GVariantBuilder rows;
+
+    g_variant_builder_init(&rows, G_VARIANT_TYPE("aa{sv}"));
+    for (unsigned i = 0; r && i < r->rounds->len; i++)
+        g_variant_builder_add_value(&rows, round_row(&g_array_index(r->rounds, struct migrate_round, i)));
+    return named("rounds", &rows);
+}
+
+/* In at most seven columns: "128.0M", "4096K", "0". */
+static char *
+short_size(uint64_t bytes)
+{
+    static const char units[] = "BKMGTPE";
+    double number = (double)bytes;
+    unsigned unit = 0;
+
+    while (number >= 9999.5 && unit + 1 < sizeof units - 1) {
+        number /= 1024;
+        unit++;
+    }
+    return g_strdup_printf(number < 100 && unit ? "%.1f%c" : "%.0f%c", number, units[unit]);
+}
+
+static void
+append_size(GString *out, unsigned width, uint64_t bytes)
+{
+    g_autofree char *size = short_size(bytes);
+
+    g_string_append_printf(out, " %*s", (int)width, size);
+}
+
+static double
+seconds_at(GVariant *row, const char *key)
+{
+    return (double)number_at(row, key) / 1e6;
+}
+
+/* Pages a second that the guest wrote, and what it lost: time asleep, and time that writing took longer than before. */
+static void
+append_guest(GVariant *row, GString *out)
+{
+    double seconds = seconds_at(row, "duration-us") + seconds_at(row, "held-us"), lost_ms;
+    uint64_t writes, slowed = 0;
+
+    if (g_variant_lookup(row, "guest-writes", "t", &writes))
+        g_string_append_printf(out, " %8.0f", seconds > 0 ? (double)writes / seconds : 0.0);
+    else
+        g_string_append_printf(out, " %8s", "-");
+    g_variant_lookup(row, "slowed-us", "t", &slowed);
+    lost_ms = (double)(number_at(row, "throttled-us") + slowed) / 1000;
+    g_string_append_printf(out, " %7.1f", lost_ms);
+}
+
+static void
+print_round(GVariant *row, GString *out)
+{
+    const char *verdict = "";
+    gboolean open = FALSE;
+    uint64_t number = number_at(row, "round"), last = number, bandwidth;
+    g_autofree char *name = NULL;
+
+    if (g_variant_lookup(row, "to-round", "t", &last))
+        name = g_strdup_printf("%" G_GUINT64_FORMAT "-%" G_GUINT64_FORMAT, number, last);
+    else
+        name = g_strdup_printf("%" G_GUINT64_FORMAT, number);
+    g_variant_lookup(row, "verdict", "&s", &verdict);
+    g_variant_lookup(row, "open", "b", &open);
+    g_string_append_printf(out, "%5s %8.3f %8.3f", name, seconds_at(row, "start-us"), seconds_at(row, "duration-us"));
+    g_string_append_printf(out, " %7" G_GUINT64_FORMAT " %7" G_GUINT64_FORMAT " %7" G_GUINT64_FORMAT " %6" G_GUINT64_FORMAT,
+                           number_at(row, "zero"), number_at(row, "normal"), number_at(row, "delta"),
+                           number_at(row, "compressed"));
+    append_size(out, 7, number_at(row, "bytes"));
+    if (g_variant_lookup(row, "bandwidth", "t", &bandwidth)) {
+        append_size(out, 7, bandwidth);
+        g_string_append_printf(out, " %5.0f", (double)number_at(row, "bandwidth-window-us") / 1000);
+    } else {
+        g_string_append_printf(out, " %7s %5s", "-", "-");
+    }
+    append_size(out, 7, number_at(row, "dirty-start-bytes"));
+    append_size(out, 7, number_at(row, "dirty-end-bytes"));
+    g_string_append_printf(out, " %7" G_GUINT64_FORMAT " %3" G_GUINT64_FORMAT " %6" G_GUINT64_FORMAT,
+                           number_at(row, "dirty-rate"), number_at(row, "throttle"),
+                           number_at(row, "expected-downtime"));
+    append_guest(row, out);
+    g_string_append_printf(out, " %s%s\n", verdict, open && !g_str_equal(verdict, "open") ? " (open)" : "");
+}
+
+void
+rounds_print(GVariant *tree, GString *out)
+{
+    g_autoptr(GVariant) rows = g_variant_lookup_value(tree, "rounds", G_VARIANT_TYPE("aa{sv}"));
+
+    if (g_variant_n_children(rows) == 0) {
+        g_string_append(out, "no rounds\n");
+        return;
+    }
+    g_string_append_printf(out, "%5s %8s %8s %7s %7s %7s %6s %7s %7s %5s %7s %7s %7s %3s %6s %8s %7s %s\n", "round",
+                           "start s", "time s", "zero", "normal", "delta", "compr", "sent", "line/s", "in ms", "dirty",
+                           "left", "pages/s", "thr", "down", "writes/s", "lost ms", "verdict");
+    for (size_t i = 0; i < g_variant_n_children(rows); i++) {
+        g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
+
+        print_round(row, out);
+    }
+}
+
+/* --- shares ------------------------------------------------------------------------------------------------------ */
+
+struct group { const char *block; int number; uint64_t pages, remaining, fresh, sent, zero; };
+
+static bool
+same_group(const struct group *g, const struct migrate_share *s, char by)
+{
+    return by == 'b' ? g->block == s->block : g->number == (by == 'n' ? s->node : s->cpu);
+}
+
+static int
+by_number(const void *a, const void *b)
+{
+    const struct group *x = a, *y = b;
+
+    return (x->number < 0) != (y->number < 0) ? (x->number < 0) - (y->number < 0) : x->number - y->number;
+}
+
+static GArray *
+group_shares(const struct migrate_record *r, char by)
+{
+    GArray *groups = g_array_new(FALSE, TRUE, sizeof(struct group));
+
+    for (unsigned i = 0; i < r->shares->len; i++) {
+        const struct migrate_share *s = &g_array_index(r->shares, struct migrate_share, i);
+        unsigned at = 0;
+
+        while (at < groups->len && !same_group(&g_array_index(groups, struct group, at), s, by))
+            at++;
+        if (at == groups->len) {
+            struct group g = { .block = s->block, .number = by == 'n' ? s->node : s->cpu };
+            g_array_append_val(groups, g);
+        }
+        struct group *g = &g_array_index(groups, struct group, at);
+        g->pages += s->pages;
+        g->remaining += s->remaining;
+        g->fresh += s->fresh_pages;
+        g->sent += s->sent;
+        g->zero += s->zero;
+    }
+    if (by != 'b')
+        g_array_sort(groups, by_number);
+    return groups;
+}
+
+static GVariant *
+share_row(const struct migrate_record *r, const struct group *g, char by)
+{
+    const struct migrate_cpu *c = NULL;
+    GVariantDict row;
+
+    g_variant_dict_init(&row, NULL);
+    if (by == 'b')
+        g_variant_dict_insert_value(&row, "block", text_variant(g->block));
+    else if (g->number >= 0)
+        put(&row, by == 'n' ? "node" : "vcpu", (uint64_t)g->number);
+    put(&row, "pages", g->pages);
+    put(&row, "remaining-pages", g->remaining);
+    if (r->share_period_us) {
+        put(&row, "dirtied-pages", g->fresh);
+        put(&row, "period-us", r->share_period_us);
+        put(&row, "dirty-rate", g->fresh * 1000000 / r->share_period_us);
+    }
+    put(&row, "sent-pages", g->sent);
+    put(&row, "zero-pages", g->zero);
+    if (by == 'v' && g->number >= 0 && (unsigned)g->number < r->cpus->len)
+        c = &g_array_index(r->cpus, struct migrate_cpu, g->number);
+    if (c && c->writes_known)
+        put(&row, "guest-writes", c->writes);
+    if (c)
+        put(&row, "throttled-us", c->throttled_us);
+    return g_variant_dict_end(&row);
+}
+
+GVariant *
+shares_tree(const struct migrate_record *r, const char *by)
+{
+    g_autoptr(GArray) groups = r ? group_shares(r, by[0]) : NULL;
+    GVariantBuilder rows;
+
+    g_variant_builder_init(&rows, G_VARIANT_TYPE("aa{sv}"));
+    for (unsigned i = 0; groups && i < groups->len; i++)
+        g_variant_builder_add_value(&rows, share_row(r, &g_array_index(groups, struct group, i), by[0]));
+    return named(by, &rows);
+}
+
+static char *
+share_name(GVariant *row)
+{
+    const char *block;
+    uint64_t number;
+
+    if (g_variant_lookup(row, "block", "&s", &block))
+        return g_strdup(block);
+    if (g_variant_lookup(row, "node", "t", &number))
+        return g_strdup_printf("node %" G_GUINT64_FORMAT, number);
+    if (g_variant_lookup(row, "vcpu", "t", &number))
+        return g_strdup_printf("vcpu %" G_GUINT64_FORMAT, number);
+    return g_strdup("none");
+}
+
+static void
+print_share(GVariant *row, GString *out)
+{
+    g_autofree char *name = share_name(row);
+    uint64_t sent = number_at(row, "sent-pages"), rate, writes;
+
+    g_string_append_printf(out, "%-14s %10" G_GUINT64_FORMAT " %10" G_GUINT64_FORMAT, name, number_at(row, "pages"),
+                           number_at(row, "remaining-pages"));
+    if (g_variant_lookup(row, "dirty-rate", "t", &rate))
+        g_string_append_printf(out, " %10" G_GUINT64_FORMAT, rate);
+    else
+        g_string_append_printf(out, " %10s", "-");
+    g_string_append_printf(out, " %10" G_GUINT64_FORMAT " %6.1f%%", sent,
+                           sent ? (double)number_at(row, "zero-pages") * 100 / (double)sent : 0.0);
+    if (g_variant_lookup(row, "guest-writes", "t", &writes))
+        g_string_append_printf(out, " %10" G_GUINT64_FORMAT, writes);
+    if (g_variant_lookup(row, "throttled-us", "t", &writes))
+        g_string_append_printf(out, " %9.1f", (double)writes / 1000);
+    g_string_append_c(out, '\n');
+}
+
+void
+shares_print(GVariant *tree, GString *out)
+{
+    static const char *const names[] = { "nodes", "blocks", "vcpus" };
+    g_autoptr(GVariant) rows = NULL;
+    bool vcpus = false;
+
+    for (unsigned i = 0; !rows && i < G_N_ELEMENTS(names); i++) {
+        rows = g_variant_lookup_value(tree, names[i], G_VARIANT_TYPE("aa{sv}"));
+        vcpus = g_str_equal(names[i], "vcpus");
+    }
+    if (!rows || g_variant_n_children(rows) == 0) {
+        g_string_append(out, "no pages were looked at\n");
+        return;
+    }
+    g_string_append_printf(out, "%-14s %10s %10s %10s %10s %7s%s\n", "pages of", "in all", "remaining", "dirtied/s",
+                           "sent", "zero", vcpus ? "     writes  asleep ms" : "");
+    for (size_t i = 0; i < g_variant_n_children(rows); i++) {
+        g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
+
+        print_share(row, out);
+    }
+}

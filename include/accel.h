@@ -53,6 +53,7 @@ struct accel_setup {
     const int *cpu_nodes;           /* by slot; -1 without NUMA */
     unsigned node_count;
     const struct topology_final *topology;      /* what the guest is told; synthetic prints it */
+    struct trace *trace;            /* may be NULL */
     uint64_t numa_delay_ns;         /* synthetic: cost of a page write at distance 10; 0: none */
     bool clock_stops;               /* kvm: a migration's downtime is not added to the guest's time */
 };
@@ -118,6 +119,9 @@ struct accel_class {
     /* How often the vCPU left its guest, by reason, since it was made: fills up to 'room' of them, returns how many
      * there are, the same in the same order for all CPUs.  Any thread.  NULL: nothing leaves a guest. */
     unsigned (*exits)(struct accel *a, unsigned cpu, struct exit_count *ret, unsigned room);
+    /* Appends statistics of the VM (cpu -1) or a parked vCPU to a list of type aa{sv}: name, kind, unit, base and exponent
+     * of the unit, bucket-size, values (at); '*ret_provider' says whose they are.  NULL: there are none.  Error: HOST. */
+    bool (*stats)(struct accel *a, int cpu, GVariantBuilder *list, const char **ret_provider, GError **error);
     /* Lines "name: value" for `info kvm -v` and the like: appends to a GVariantBuilder of type a{sv}; may be NULL. */
     void (*inform)(struct accel *a, GVariantBuilder *dict);
 };

@@ -140,7 +140,7 @@ uint64_t bits_next_atomic(const _Atomic uint64_t *words, uint64_t bits, uint64_t
 
 /* Taken only upward in rank; debug builds check it per thread.  Never held over I/O, KVM_RUN, a join or a foreign
  * callback.  Ranks in use: 5 who writes guest memory, 10 run control, 12 a vCPU's nap, 15 a device, 20 dirty hub and
- * slots, 30 migration session, 40 work queues, 50 return path, 55 serial ring, 60 mailbox. */
+ * slots, 30 migration session, 40 work queues, 50 return path, 55 serial ring, 57 trace, 60 mailbox. */
 struct CHECKED(capability("mutex")) lock {
     pthread_mutex_t mutex;
     unsigned rank;
@@ -199,6 +199,35 @@ struct job *job_start(struct jobs *jobs, void (*work)(struct job *job, void *dat
 /* Asks 'work' to end early; it looks at job_cancelled() now and then. */
 void job_cancel(struct job *job);
 bool job_cancelled(struct job *job);
+
+/* --- traces: lines about what happens inside, by class ---------------------------------------------------------- */
+
+/* X(C name, name for people, help): all off at first. */
+#define TRACE_CLASSES(X)                                                                                            \
+    X(TRACE_MAP, "map", "guest memory that comes, goes or changes size, and the accelerator's slots for it")      \
+    X(TRACE_EXITS, "exits", "each time a vCPU leaves its guest for numon, and what for")
+
+enum trace_class {
+#define X(c, name, help) c,
+    TRACE_CLASSES(X)
+#undef X
+    TRACE_CLASSES_COUNT
+};
+
+enum { TRACE_LINES_A_SECOND = 20 };     /* of a class; what is more is counted */
+
+struct trace_class_info { const char *name, *help; };
+extern const struct trace_class_info trace_class_info[];    /* ends with a NULL name */
+
+struct trace;
+/* 'tell' gets each line on main: "exits: ...", "exits (3 lines left out): ...". */
+struct trace *trace_new(struct mailbox *mailbox, void (*tell)(void *self, const char *text), void *self);
+void trace_free(struct trace *t);       /* drops what was not told; main only; no writer may be left */
+/* Any thread; 't' may be NULL.  Cheap: for a writer whose line takes work to make. */
+bool trace_is_on(const struct trace *t, enum trace_class c);
+void trace_switch(struct trace *t, enum trace_class c, bool on);
+/* Any thread; nothing if the class is off or 't' NULL.  Ranks of locks held: below 57. */
+void trace_line(struct trace *t, enum trace_class c, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
 /* --- counters: declared once with an X macro (see migrate.h); writers only add ---------------------------------- */
 

@@ -27,6 +27,8 @@ struct machine_events {
 };
 
 struct machine *machine_new(struct mailbox *mailbox, struct jobs *jobs, const struct machine_events *events);
+/* Its traces; each line is an event 'guest', "trace exits: ...".  Never NULL. */
+struct trace *machine_trace(struct machine *m);
 /* After jobs_free: jobs work on the machine's memory. */
 void machine_free(struct machine *m);
 
@@ -203,6 +205,10 @@ struct run *machine_run(struct machine *m);                                 /* N
 /* A vCPU's registers; the guest is held for a moment.  Errors: STATE (no machine), ARGUMENT (no such CPU, or none is
  * emulated), HOST. */
 bool machine_registers(struct machine *m, unsigned cpu, struct cpu_registers *ret, GError **error);
+/* struct accel_class's stats; the guest is held for a moment.  Errors: STATE, ARGUMENT, HOST. */
+bool machine_stats(struct machine *m, int cpu, GVariantBuilder *list, const char **ret_provider, GError **error);
+/* struct accel_class's exits; 0 without machine, or where nothing leaves a guest. */
+unsigned machine_exits(struct machine *m, unsigned cpu, struct exit_count *ret, unsigned room);
 const struct bus *machine_bus(const struct machine *m);                     /* NULL in preconfig */
 /* What the accelerator tells of itself: a{sv}, floating; NULL in preconfig. */
 GVariant *machine_accel_facts(struct machine *m);

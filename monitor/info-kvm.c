@@ -9,9 +9,10 @@
 
 /* --- kvm -------------------------------------------------------------------------------------------------------- */
 
-enum { KVM_P_SLOTS };
+enum { KVM_P_SLOTS, KVM_P_ALL };
 static const struct property kvm_args[] = {
     [KVM_P_SLOTS] = { "-s", PROPERTY_FLAG, .help = "also the memory slots" },
+    [KVM_P_ALL] = { "-v", PROPERTY_FLAG, .help = "also what this KVM can do, and its limits" },
     { 0 }
 };
 
@@ -33,16 +34,25 @@ kvm_would_run(const struct definition *d, char **ret_default)
     return works;
 }
 
-/* The accelerator's slots if it is KVM. */
+/* What the accelerator tells if it is KVM, as far as it was asked for. */
 static void
-add_slots(struct monitor *m, GVariantBuilder *tree)
+add_facts(struct monitor *m, const struct values *args, GVariantBuilder *tree)
 {
-    g_autoptr(GVariant) facts = machine_accel_facts(m->machine), slots = NULL;
+    g_autoptr(GVariant) facts = machine_accel_facts(m->machine);
+    GVariantIter entries;
+    const char *name;
+    GVariant *value;
 
-    if (facts)
-        slots = g_variant_lookup_value(g_variant_ref_sink(facts), "slot-table", NULL);
-    if (slots)
-        g_variant_builder_add(tree, "{sv}", "slots", slots);
+    if (!facts)
+        return;
+    g_variant_iter_init(&entries, g_variant_ref_sink(facts));
+    while (g_variant_iter_next(&entries, "{&sv}", &name, &value)) {
+        bool slots = strcmp(name, "slot-table") == 0;
+
+        if (slots ? args->at[KVM_P_SLOTS].set : args->at[KVM_P_ALL].set)
+            g_variant_builder_add(tree, "{sv}", name, value);
+        g_variant_unref(value);
+    }
 }
 
 static GVariant *
@@ -53,8 +63,9 @@ kvm_get(struct monitor *m, const struct values *args, GError **error)
     GVariantBuilder tree;
     bool enabled;
 
-    if (args->at[KVM_P_SLOTS].set && !accel) {
-        fail(error, NUMON_ERROR_STATE, "there are no slots yet: the machine is not built (`exit_preconfig`)");
+    if ((args->at[KVM_P_SLOTS].set || args->at[KVM_P_ALL].set) && !accel) {
+        fail(error, NUMON_ERROR_STATE, "there is no virtual machine to ask yet: the machine is not built "
+             "(`exit_preconfig`)");
         return NULL;
     }
     if (accel)
@@ -65,8 +76,8 @@ kvm_get(struct monitor *m, const struct values *args, GError **error)
     g_variant_builder_add(&tree, "{sv}", "enabled", g_variant_new_boolean(enabled));
     if (by_default)
         g_variant_builder_add(&tree, "{sv}", "default", text_variant(by_default));
-    if (args->at[KVM_P_SLOTS].set)
-        add_slots(m, &tree);
+    if (enabled)
+        add_facts(m, args, &tree);
     return g_variant_builder_end(&tree);
 }
 
@@ -95,10 +106,44 @@ print_slot(GVariant *s, GString *out)
                            number(s, "host"), readonly ? ", read-only" : "", logging ? ", logged" : "");
 }
 
+/* Numbers and switches, one a line. */
+static void
+print_facts(GVariant *tree, GString *out)
+{
+    GVariantIter entries;
+    const char *name;
+    GVariant *value;
+
+    g_variant_iter_init(&entries, tree);
+    while (g_variant_iter_next(&entries, "{&sv}", &name, &value)) {
+        g_autofree char *text = g_variant_is_container(value) ? NULL : g_variant_print(value, FALSE);
+
+        if (text && strcmp(name, "enabled") != 0 && strcmp(name, "default") != 0)
+            g_string_append_printf(out, "%s: %s\n", name, text);
+        g_variant_unref(value);
+    }
+}
+
+static void
+print_capabilities(GVariant *tree, GString *out)
+{
+    g_autoptr(GVariant) list = g_variant_lookup_value(tree, "capabilities", G_VARIANT_TYPE("a(sis)"));
+    const char *name, *help;
+    GVariantIter entries;
+    gint32 number;
+
+    if (!list)
+        return;
+    g_string_append(out, "capabilities:\n");
+    g_variant_iter_init(&entries, list);
+    while (g_variant_iter_next(&entries, "(&si&s)", &name, &number, &help))
+        g_string_append_printf(out, "  %-26s %8d  %s\n", name, number, help);
+}
+
 static void
 kvm_print(GVariant *tree, GString *out)
 {
-    g_autoptr(GVariant) slots = g_variant_lookup_value(tree, "slots", G_VARIANT_TYPE("aa{sv}"));
+    g_autoptr(GVariant) slots = g_variant_lookup_value(tree, "slot-table", G_VARIANT_TYPE("aa{sv}"));
     const char *by_default = NULL;
     gboolean enabled = FALSE;
 
@@ -106,6 +151,8 @@ kvm_print(GVariant *tree, GString *out)
     g_string_append_printf(out, "kvm support: %s\n", enabled ? "enabled" : "disabled");
     if (g_variant_lookup(tree, "default", "&s", &by_default))
         g_string_append_printf(out, "default: %s\n", by_default);
+    print_facts(tree, out);
+    print_capabilities(tree, out);
     for (gsize i = 0; slots && i < g_variant_n_children(slots); i++) {
         g_autoptr(GVariant) s = g_variant_get_child_value(slots, i);
 

@@ -57,7 +57,7 @@ struct command {
 struct command_group { const char *title; const struct command *commands; };
 /* The explicit list of groups, NULL-terminated (command.c). */
 extern const struct command_group *const command_groups[];
-extern const struct command_group general_group, machine_group, numa_group, memory_group, device_group, run_group, migration_group, guest_group, examine_group,
+extern const struct command_group general_group, machine_group, numa_group, memory_group, device_group, run_group, migration_group, guest_group, examine_group, trace_group,
     peer_group;
 const struct command *command_find(const char *name);       /* whole names and aliases; '-' equals '_' */
 const struct command *command_by_option(const char *option);    /* "-m"; NULL if none */
@@ -130,7 +130,7 @@ struct info_item {
 /* NULL-terminated list of tables, each ending with a NULL name (info.c). */
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
-    info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_register_items[], info_peer_items[];
+    info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_register_items[], info_stats_items[], info_peer_items[];
 /* Ends a call whose item has 'begin': prints the tree (taken if floating), or fails. */
 void info_finish(struct call *call, const struct info_item *item, GVariant *tree, const GError *error);
 const struct info_item *info_find(const char *name);
@@ -222,6 +222,7 @@ struct monitor {
     unsigned changed_id;                    /* idle source that runs them; 0 if none */
     bool looking;                           /* a watcher's check runs */
     unsigned warned;                        /* bits of enum monitor_warning: said before in this session */
+    GHashTable *looks;                      /* what look_rate saw last, by name */
     unsigned cpu;                           /* that `cpu` chose; monitor_cpu() says which that means now */
     struct workload_sample sample;          /* what `info workload` reckons rates from (info-workload.c) */
     struct watcher *sampler;                /* refreshes it when the guest starts or stops (build.c) */
@@ -337,6 +338,12 @@ bool outfile_write(struct outfile *f, const void *data, size_t size, GError **er
 /* Puts the file in place and frees 'f', also on error. */
 bool outfile_commit(struct outfile *f, GError **error);
 void outfile_abandon(struct outfile *f);            /* removes what was written and frees; NULL is fine */
+
+/* --- rates of counters (rates.c) ---------------------------------------------------------------------------------- */
+
+GHashTable *looks_new(void);
+/* True if the counter 'name' was looked at before: '*ret' is how much it grew a second since. */
+bool look_rate(struct monitor *m, const char *name, uint64_t value, double *ret);
 
 /* --- looking into the guest (examine-commands.c, info-registers.c) ----------------------------------------------- */
 

@@ -100,6 +100,7 @@ monitor_new(void)
     m->inputs = g_ptr_array_new_with_free_func(free_input);
     m->peers = g_ptr_array_new_with_free_func(free_peer);
     m->history = g_ptr_array_new_with_free_func(g_free);
+    m->looks = looks_new();
     m->watchers = g_ptr_array_new();
     m->machine = machine_new(m->mailbox, m->jobs, &events);
     return m;
@@ -137,6 +138,7 @@ monitor_free(struct monitor *m)
     free_watchers(m);
     mailbox_free(m->mailbox);
     g_ptr_array_free(m->history, TRUE);
+    g_hash_table_unref(m->looks);
     g_free(m->history_path);
     g_free(m->incoming);
     g_main_loop_unref(m->loop);

@@ -13,6 +13,7 @@ unit_programs += testsuite/unit/test-synthetic
 testsuite_unit_test_synthetic_SOURCES = testsuite/unit/test-synthetic.c
 
 libnumon_a_SOURCES += src/accel/kvm/kvm-private.h
+libnumon_a_SOURCES += src/accel/kvm/capabilities.c
 libnumon_a_SOURCES += src/accel/kvm/chips.c
 libnumon_a_SOURCES += src/accel/kvm/cpuid.c
 libnumon_a_SOURCES += src/accel/kvm/describe.c
@@ -28,6 +29,7 @@ libnumon_a_SOURCES += src/accel/kvm/registers.c
 libnumon_a_SOURCES += src/accel/kvm/reset.c
 libnumon_a_SOURCES += src/accel/kvm/slots.c
 libnumon_a_SOURCES += src/accel/kvm/state.c
+libnumon_a_SOURCES += src/accel/kvm/stats.c
 libnumon_a_SOURCES += src/accel/kvm/time.c
 libnumon_a_SOURCES += src/accel/kvm/vcpu.c
 unit_programs += testsuite/unit/test-kvm

@@ -54,3 +54,25 @@ machine_registers(struct machine *m, unsigned cpu, struct cpu_registers *ret, GE
     ok = p->class->registers(p->accel, cpu, ret, error);
     return run_release(p->run, STOP_DEBUGGER, ok ? error : NULL) && ok;
 }
+
+bool
+machine_stats(struct machine *m, int cpu, GVariantBuilder *list, const char **ret_provider, GError **error)
+{
+    struct parts *p = m->parts;
+    bool ok;
+
+    if (!can_look(m, MAX(cpu, 0), "read statistics", error))
+        return false;
+    if (!p->class->stats)
+        return fail(error, NUMON_ERROR_ARGUMENT, "accelerator '%s' has no statistics (`info workload` shows what its CPUs "
+                    "do)", p->class->name);
+    run_hold(p->run, STOP_DEBUGGER);
+    ok = p->class->stats(p->accel, cpu, list, ret_provider, error);
+    return run_release(p->run, STOP_DEBUGGER, ok ? error : NULL) && ok;
+}
+
+unsigned
+machine_exits(struct machine *m, unsigned cpu, struct exit_count *ret, unsigned room)
+{
+    return m->parts && m->parts->class->exits ? m->parts->class->exits(m->parts->accel, cpu, ret, room) : 0;
+}

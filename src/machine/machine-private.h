@@ -47,6 +47,7 @@ struct machine {
     struct mailbox *mailbox;
     struct jobs *jobs;
     struct machine_events events;
+    struct trace *trace;
 
     /* Owned by main. */
     struct definition *definition;

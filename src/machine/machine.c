@@ -4,6 +4,14 @@
 
 #include <string.h>
 
+static void
+tell_trace(void *machine, const char *text)
+{
+    g_autofree char *line = g_strconcat("trace ", text, NULL);
+
+    machine_tell(machine, line);
+}
+
 struct machine *
 machine_new(struct mailbox *mailbox, struct jobs *jobs, const struct machine_events *events)
 {
@@ -18,7 +26,14 @@ machine_new(struct mailbox *mailbox, struct jobs *jobs, const struct machine_eve
     lock_init(&m->writes, 5, "machine writes");
     condition_init(&m->written);
     migrate_parameters_init(&m->parameters);
+    m->trace = trace_new(mailbox, tell_trace, m);
     return m;
+}
+
+struct trace *
+machine_trace(struct machine *m)
+{
+    return m->trace;
 }
 
 void
@@ -32,6 +47,7 @@ machine_free(struct machine *m)
     machine_latency_abandon(m);
     parts_free(m->parts);
     mailbox_forget(m->mailbox, m);
+    trace_free(m->trace);
     definition_free(m->definition);
     undo_free(m->undo);
     condition_release(&m->written);

@@ -38,7 +38,7 @@ make_accel(struct parts *p, struct machine *m, GError **error)
     struct accel_setup setup = {
         .cpu_slots = p->cpu_slots, .cpus_present = p->topology.present, .apic_ids = p->apic_ids, .map = p->map,
         .bus = p->bus, .mailbox = m->mailbox, .cpu_nodes = p->cpu_nodes, .node_count = p->topology.node_count,
-        .topology = &p->topology, .numa_delay_ns = m->definition->numa_delay_ns,
+        .topology = &p->topology, .numa_delay_ns = m->definition->numa_delay_ns, .trace = m->trace,
         .clock_stops = m->definition->clock == CLOCK_STOP,
     };
     struct dirty_source none = { 0 };

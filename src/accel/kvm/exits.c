@@ -6,6 +6,7 @@
  * Each vCPU counts its exits by reason, and the time from each to the end of what was done about it.  It alone adds. */
 #include "kvm-private.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <time.h>
 
@@ -179,6 +180,29 @@ add(_Atomic uint64_t *counter, uint64_t n)
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
+/* --- telling ---------------------------------------------------------------------------------------------------- */
+
+/* After it was handled, so that what was read is known. */
+static void
+tell_exit(const struct kvm_cpu *c, const struct exit_kind *kind)
+{
+    const struct kvm_run *run = c->run;
+    struct trace *t = c->kvm->trace;
+
+    if (run->exit_reason == KVM_EXIT_IO)
+        trace_line(t, TRACE_EXITS, "CPU %u %s %u byte%s %s port 0x%x: 0x%" PRIx64 "%s", c->index,
+                   run->io.direction == KVM_EXIT_IO_IN ? "in" : "out", run->io.size, run->io.size == 1 ? "" : "s",
+                   run->io.direction == KVM_EXIT_IO_IN ? "from" : "to", run->io.port,
+                   get_number((const uint8_t *)run + run->io.data_offset, run->io.size),
+                   run->io.count > 1 ? " and more" : "");
+    else if (run->exit_reason == KVM_EXIT_MMIO)
+        trace_line(t, TRACE_EXITS, "CPU %u mmio %s %u byte%s at 0x%" PRIx64 ": 0x%" PRIx64, c->index,
+                   run->mmio.is_write ? "write" : "read", run->mmio.len, run->mmio.len == 1 ? "" : "s",
+                   (uint64_t)run->mmio.phys_addr, get_number(run->mmio.data, run->mmio.len));
+    else
+        trace_line(t, TRACE_EXITS, "CPU %u %s: %s", c->index, kind->name, kind->help);
+}
+
 enum vcpu_exit
 exit_handle(struct kvm_cpu *c, char **ret_text)
 {
@@ -190,6 +214,8 @@ exit_handle(struct kvm_cpu *c, char **ret_text)
         what = kinds[kind].handle(c, ret_text);
     else
         *ret_text = vcpu_fault_text(c, NULL, 0);
+    if (trace_is_on(c->kvm->trace, TRACE_EXITS))
+        tell_exit(c, &kinds[kind]);
     add(&c->exits[kind].count, 1);
     add(&c->exits[kind].host_ns, (uint64_t)(now_ns() - begin));
     return what;

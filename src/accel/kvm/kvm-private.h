@@ -65,6 +65,7 @@ struct kvm_cpu {
     struct kvm *kvm;
     unsigned index, apic_id;
     int fd;
+    int stats_fd;                   /* main's; -1 until they are asked for */
     struct kvm_run *run;            /* shared with the kernel; its contents belong to the vCPU's thread */
 
     _Atomic bool kicked;            /* set by kick, taken back by unkick; run->immediate_exit follows it */
@@ -99,8 +100,10 @@ enum tsc_setting { TSC_FIXED, TSC_BY_VALUE, TSC_BY_OFFSET };
 struct kvm {
     /* Fixed after create. */
     int system_fd, vm_fd;
+    int stats_fd;                   /* main's; -1 until they are asked for */
     size_t run_size;
     struct bus *bus;                /* borrowed */
+    struct trace *trace;            /* borrowed; may be NULL */
     const struct guest_map *map;    /* borrowed */
     struct kvm_slot *slots;
     unsigned slot_count;            /* those without block are free */
@@ -197,6 +200,12 @@ enum vcpu_exit exit_handle(struct kvm_cpu *c, char **ret_text);
 void exit_interrupted(struct kvm_cpu *c);
 const char *exit_name(unsigned reason), *exit_help(unsigned reason);
 unsigned kvm_exits(struct accel *a, unsigned cpu, struct exit_count *ret, unsigned room);
+
+/* capabilities.c: a(sis), name, number, what it means.  Floating. */
+GVariant *capabilities_tree(const struct kvm *k);
+
+/* stats.c */
+bool kvm_stats(struct accel *a, int cpu, GVariantBuilder *list, const char **ret_provider, GError **error);
 
 /* registers.c */
 bool kvm_registers(struct accel *a, unsigned cpu, struct cpu_registers *ret, GError **error);

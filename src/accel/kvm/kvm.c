@@ -202,6 +202,7 @@ kvm_destroy(struct accel *a)
     for (unsigned i = 0; i < k->cpu_slots; i++)
         if (k->cpus[i].kvm)
             vcpu_release(&k->cpus[i], k->run_size);
+    close_fd(&k->stats_fd);
     close_fd(&k->vm_fd);
     close_fd(&k->system_fd);
     slots_free(k);
@@ -219,8 +220,9 @@ kvm_create(const struct accel_setup *setup, GError **error)
 {
     struct kvm *k = g_new0(struct kvm, 1);
 
-    k->system_fd = k->vm_fd = -1;
+    k->system_fd = k->vm_fd = k->stats_fd = -1;
     k->bus = setup->bus;
+    k->trace = setup->trace;
     k->map = setup->map;
     k->topology = setup->topology;
     k->clock_stops = setup->clock_stops;
@@ -289,6 +291,7 @@ kvm_inform(struct accel *a, GVariantBuilder *dict)
     g_variant_builder_add(dict, "{sv}", "slots", g_variant_new_uint32(slots_used(k)));
     g_variant_builder_add(dict, "{sv}", "max-slots", g_variant_new_uint32(k->slot_rules.limit));
     g_variant_builder_add(dict, "{sv}", "slot-table", slots_tree(k));
+    g_variant_builder_add(dict, "{sv}", "capabilities", capabilities_tree(k));
     g_variant_builder_add(dict, "{sv}", "msrs", g_variant_new_uint32(k->msr_count));
     g_variant_builder_add(dict, "{sv}", "xsave-size", g_variant_new_uint32(k->xsave_size));
     g_variant_builder_add(dict, "{sv}", "tsc-khz", g_variant_new_uint64(k->tsc_khz));
@@ -318,6 +321,7 @@ const struct accel_class accel_kvm = {
     .describe = kvm_describe,
     .differs = kvm_differs,
     .exits = kvm_exits,
+    .stats = kvm_stats,
     .time_stop = kvm_time_stop,
     .time_start = kvm_time_start,
     .tsc_khz = kvm_tsc_khz,

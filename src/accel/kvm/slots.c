@@ -66,16 +66,16 @@ goes(const struct change *c, unsigned i)
 static bool
 take_slot(struct kvm *k, unsigned i, GError **error)
 {
-    uint64_t size = k->slots[i].size;
+    uint64_t gpa = k->slots[i].gpa, size = k->slots[i].size;
 
     k->slots[i].size = 0;
     if (slot_set(k, i, false)) {
+        trace_line(k->trace, TRACE_MAP, "slot %u gone: 0x%" PRIx64 " to 0x%" PRIx64, i, gpa, gpa + size - 1);
         k->slots[i] = (struct kvm_slot) { 0 };
         return true;
     }
     k->slots[i].size = size;
-    return fail_host(error, errno, "cannot take %" PRIu64 " bytes at 0x%" PRIx64 " from the guest", size,
-                     k->slots[i].gpa);
+    return fail_host(error, errno, "cannot take %" PRIu64 " bytes at 0x%" PRIx64 " from the guest", size, gpa);
 }
 
 static bool
@@ -94,8 +94,12 @@ give_slot(struct kvm *k, unsigned i, const struct kvm_slot *s, GError **error)
     errno = ENOMEM;
     if (k->logging)
         k->slots[i].log = g_try_new(uint64_t, WORDS_FOR(s->size / PAGE_SIZE));
-    if ((!k->logging || k->slots[i].log) && slot_set(k, i, k->logging))
+    if ((!k->logging || k->slots[i].log) && slot_set(k, i, k->logging)) {
+        trace_line(k->trace, TRACE_MAP, "slot %u: 0x%" PRIx64 " to 0x%" PRIx64 " from block '%s', offset 0x%" PRIx64 "%s",
+                   i, s->gpa, s->gpa + s->size - 1, s->block->name, s->first_page * PAGE_SIZE,
+                   s->readonly ? ", read-only" : "");
         return true;
+    }
     fail_host(error, errno, "cannot give the guest %" PRIu64 " bytes of '%s' at 0x%" PRIx64, s->size, s->block->name,
               s->gpa);
     g_free(k->slots[i].log);

@@ -17,7 +17,7 @@ vcpu_create(struct kvm *k, unsigned index, unsigned apic_id, GError **error)
     struct kvm_cpu *c = &k->cpus[index];
     void *run;
 
-    *c = (struct kvm_cpu) { .kvm = k, .index = index, .apic_id = apic_id };
+    *c = (struct kvm_cpu) { .kvm = k, .index = index, .apic_id = apic_id, .stats_fd = -1 };
     lock_init(&c->lock, 12, "vCPU nap");
     lock_init(&c->registers, 13, "vCPU registers");
     condition_init(&c->woken);
@@ -36,6 +36,7 @@ vcpu_release(struct kvm_cpu *c, size_t run_size)
 {
     if (c->run)
         munmap(c->run, run_size);
+    close_fd(&c->stats_fd);
     close_fd(&c->fd);
     cpu_state_release(&c->state);
     lock_take(&c->registers);

@@ -205,7 +205,8 @@ bool job_cancelled(struct job *job);
 /* X(C name, name for people, help): all off at first. */
 #define TRACE_CLASSES(X)                                                                                            \
     X(TRACE_MAP, "map", "guest memory that comes, goes or changes size, and the accelerator's slots for it")      \
-    X(TRACE_EXITS, "exits", "each time a vCPU leaves its guest for numon, and what for")
+    X(TRACE_EXITS, "exits", "each time a vCPU leaves its guest for numon, and what for")                           \
+    X(TRACE_STREAM, "stream", "records of a migration's stream, as `explain -v` shows them")
 
 enum trace_class {
 #define X(c, name, help) c,
@@ -226,6 +227,8 @@ void trace_free(struct trace *t);       /* drops what was not told; main only; n
 /* Any thread; 't' may be NULL.  Cheap: for a writer whose line takes work to make. */
 bool trace_is_on(const struct trace *t, enum trace_class c);
 void trace_switch(struct trace *t, enum trace_class c, bool on);
+/* The same for a writer who has so many lines that most are left out: false counts one of these. */
+bool trace_wants(struct trace *t, enum trace_class c);
 /* Any thread; nothing if the class is off or 't' NULL.  Ranks of locks held: below 57. */
 void trace_line(struct trace *t, enum trace_class c, const char *format, ...) G_GNUC_PRINTF(3, 4);
 

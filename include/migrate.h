@@ -156,6 +156,7 @@ struct migrate_range {
 
 struct migrate_guest {
     void *self;
+    struct trace *trace;                    /* for records of the stream; may be NULL */
     struct guest_map *map;                  /* frozen while the session lives */
     struct hub *hub;
     /* vCPUs first, then devices: saved and described in this order. */
@@ -354,6 +355,30 @@ struct migrate_record *session_record(struct session *s);
 struct migrate_record *migrate_record_copy(const struct migrate_record *r);
 void migrate_record_free(struct migrate_record *r);     /* NULL is fine */
 
+/* --- what became of one page ------------------------------------------------------------------------------------ */
+
+/* In one round of a source. */
+enum page_fate {
+    FATE_NONE,                              /* it was not sent */
+    FATE_ZERO, FATE_WHOLE, FATE_COMPRESSED,
+    FATE_BUSY,                              /* whole: all compressing threads were at work */
+    FATE_DELTA,
+    FATE_SAME,                              /* nothing: it is as it was sent before */
+    FATE_MISS,                              /* whole: there was no copy; one was made */
+    FATE_MISS_TAKEN,                        /* whole: another page has its place in the cache */
+    FATE_MISS_LAST,                         /* whole: there was no copy, and none is made at the switchover */
+    FATE_OVERFLOW,                          /* whole: its difference is larger */
+    PAGE_FATES
+};
+struct migrate_page_round { uint64_t round; enum page_fate fate; };
+/* For each round that is remembered (the first, and as many of the last as a thousandth of guest memory has room for)
+ * what became of the page: struct migrate_page_round.  Caller unrefs.  Any thread while the block is there. */
+GArray *session_page_history(struct session *s, const struct block *b, uint64_t page);
+/* How many of these pages were sent, or found to be the same, in a round: they were dirty when it began.  False if the
+ * round is not remembered. */
+bool session_round_pages(struct session *s, uint64_t round, const struct block *b, uint64_t first, uint64_t count,
+                         uint64_t *ret);
+
 /* --- a stream in a file, explained ------------------------------------------------------------------------------ */
 
 /* The forms in which a page goes. */
@@ -412,6 +437,8 @@ struct explain_event {
     const struct explain_run *runs;         /* of a delta; of a field its first bytes */
     unsigned run_count;
 };
+/* Appends a line about it, without a newline; names are as they stand in the stream. */
+void explain_append(GString *out, const struct explain_event *e);
 struct explain;
 /* Opens a file for reading only; 'record' (may be NULL) is told each record by explain_run.  Memory is bounded
  * whatever the file holds.  Errors: HOST, ARGUMENT (no plain file). */

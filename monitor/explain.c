@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { PIECE_TEXT = 64 * 1024, HEX_MOST = 16 };
+enum { PIECE_TEXT = 64 * 1024 };
 
 enum { EXPLAIN_VERBOSE, EXPLAIN_FILE };
 const struct property explain_args[] = {
@@ -387,80 +387,15 @@ print_explanation(GVariant *tree, GString *out)
 /* --- record by record ------------------------------------------------------------------------------------------- */
 
 static void
-append_hex(GString *out, const uint8_t *bytes, unsigned size)
-{
-    for (unsigned i = 0; i < MIN(size, HEX_MOST); i++)
-        g_string_append_printf(out, "%02x", bytes[i]);
-    if (size > HEX_MOST)
-        g_string_append(out, "...");
-}
-
-static void
-append_page(GString *out, const struct explain_event *e)
-{
-    g_string_append_printf(out, "%s", page_form_names[e->form]);
-    for (unsigned i = 0; i < e->run_count; i++) {
-        g_string_append_printf(out, "%s %u at 0x%x ", i ? ";" : ":", e->runs[i].size, e->runs[i].at);
-        append_hex(out, e->runs[i].bytes, e->runs[i].size);
-    }
-}
-
-static void
-append_event(GString *out, const struct explain_event *e)
-{
-    g_autofree char *name = text_printable(e->name ? e->name : "");
-
-    g_string_append_printf(out, "%" PRIu64 " %" PRIu64 ": ", e->place, e->bytes);
-    switch (e->kind) {
-    case EXPLAIN_HEAD:
-        g_string_append_printf(out, "QEVM, version %u", e->version);
-        break;
-    case EXPLAIN_CONFIGURATION:
-        g_string_append_printf(out, "configuration, machine %s", name);
-        break;
-    case EXPLAIN_SUBSECTION:
-        g_string_append_printf(out, "subsection %s, version %u", name, e->version);
-        break;
-    case EXPLAIN_COMMAND:
-        g_string_append_printf(out, "command %u", e->version);
-        break;
-    case EXPLAIN_SECTION:
-        g_string_append_printf(out, "section %s %u, instance %u, version %u", name, e->id, e->instance, e->version);
-        break;
-    case EXPLAIN_PART:
-    case EXPLAIN_END:
-        g_string_append_printf(out, "%s of section %s %u", e->kind == EXPLAIN_PART ? "part" : "last part", name, e->id);
-        break;
-    case EXPLAIN_BLOCK:
-        g_string_append_printf(out, "block %s of %" PRIu64 " bytes", name, e->number);
-        break;
-    case EXPLAIN_PAGE:
-        g_string_append_printf(out, "page 0x%" PRIx64 " of %s, ", e->number, name);
-        append_page(out, e);
-        break;
-    case EXPLAIN_FIELD:
-        g_string_append_printf(out, "  %s ", name);
-        append_hex(out, e->runs->bytes, e->runs->size);
-        break;
-    case EXPLAIN_FOOTER:
-        g_string_append_printf(out, "footer of section %s %u", name, e->id);
-        break;
-    case EXPLAIN_EOF:
-        g_string_append(out, "end");
-        break;
-    case EXPLAIN_DESCRIPTION:
-        g_string_append(out, "description");
-        break;
-    }
-    g_string_append_c(out, '\n');
-}
-
-static void
 record_seen(void *self, const struct explain_event *event)
 {
     struct explaining *x = self;
 
-    append_event(x->text, event);
+    g_autoptr(GString) line = g_string_new(NULL);
+
+    explain_append(line, event);
+    g_autofree char *shown = text_printable(line->str);
+    g_string_append_printf(x->text, "%s\n", shown);
     x->enough = x->text->len >= PIECE_TEXT;
 }
 

@@ -130,7 +130,8 @@ struct info_item {
 /* NULL-terminated list of tables, each ending with a NULL name (info.c). */
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
-    info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_register_items[], info_stats_items[], info_peer_items[];
+    info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_register_items[], info_stats_items[], info_peer_items[],
+    info_page_items[];
 /* Ends a call whose item has 'begin': prints the tree (taken if floating), or fails. */
 void info_finish(struct call *call, const struct info_item *item, GVariant *tree, const GError *error);
 const struct info_item *info_find(const char *name);
@@ -314,6 +315,10 @@ bool monitor_build(struct call *call, void (*done)(struct call *call, const GErr
 
 extern const struct property walk_args[];
 enum outcome walk_run(struct call *call, GError **error);
+/* The guest physical address that arguments of that table mean.  Errors: ARGUMENT, STATE. */
+bool walk_find(struct machine *machine, const struct values *v, uint64_t *ret_gpa, GError **error);
+/* The section that holds it.  NULL with an error if there is none. */
+const struct section *walk_section(const struct guest_map *map, uint64_t gpa, GError **error);
 
 /* --- info numa_latency (info-latency.c), which info-memory.c lists ----------------------------------------------- */
 

@@ -44,26 +44,29 @@ from_host(const struct guest_map *map, uint64_t host, uint64_t *ret, GError **er
     return fail(error, NUMON_ERROR_ARGUMENT, "host address 0x%" PRIx64 " is no guest memory", host);
 }
 
-/* Prints the layers above guest physical memory. */
-static bool
-find_physical(struct call *call, uint64_t *ret, GError **error)
+bool
+walk_find(struct machine *machine, const struct values *v, uint64_t *ret_gpa, GError **error)
 {
-    struct machine *machine = call->monitor->machine;
-    const struct value *at = call->args->at;
-    uint64_t address = at[WALK_ADDRESS].number;
-    unsigned cpu = (unsigned)at[WALK_CPU].number;
+    const struct value *at = v->at;
 
-    *ret = address;
     if (at[WALK_VIRTUAL].set && at[WALK_HOST].set)
         return fail(error, NUMON_ERROR_ARGUMENT, "an address is either a guest virtual or a host one: -v or -h");
     if (at[WALK_HOST].set)
-        return from_host(machine_map(machine), address, ret, error);
-    if (!at[WALK_VIRTUAL].set)
-        return true;
-    if (!machine_translate(machine, cpu, address, ret, error))
-        return false;
-    call_print(call, "guest virtual: 0x%" PRIx64 " by CPU %u\n", address, cpu);
+        return from_host(machine_map(machine), at[WALK_ADDRESS].number, ret_gpa, error);
+    if (at[WALK_VIRTUAL].set)
+        return machine_translate(machine, (unsigned)at[WALK_CPU].number, at[WALK_ADDRESS].number, ret_gpa, error);
+    *ret_gpa = at[WALK_ADDRESS].number;
     return true;
+}
+
+const struct section *
+walk_section(const struct guest_map *map, uint64_t gpa, GError **error)
+{
+    const struct section *s = guest_map_find(map, gpa);
+
+    if (!s)
+        fail_hole(map, gpa, error);
+    return s;
 }
 
 static void
@@ -122,13 +125,14 @@ walk_run(struct call *call, GError **error)
     const struct section *s;
     uint64_t gpa;
 
-    if (!find_physical(call, &gpa, error))
+    if (!walk_find(call->monitor->machine, call->args, &gpa, error))
         return COMMAND_FAILED;
-    s = guest_map_find(map, gpa);
-    if (!s) {
-        fail_hole(map, gpa, error);
+    if (call->args->at[WALK_VIRTUAL].set)
+        call_print(call, "guest virtual: 0x%" PRIx64 " by CPU %" PRIu64 "\n", call->args->at[WALK_ADDRESS].number,
+                   call->args->at[WALK_CPU].number);
+    s = walk_section(map, gpa, error);
+    if (!s)
         return COMMAND_FAILED;
-    }
     print_guest(call, s, gpa);
     print_host(call, s, gpa);
     return COMMAND_DONE;

@@ -109,6 +109,22 @@ spend(struct budget *b, uint64_t *ret_left_out)
     return true;
 }
 
+bool
+trace_wants(struct trace *t, enum trace_class c)
+{
+    int64_t second = g_get_monotonic_time() / G_USEC_PER_SEC;
+    bool wants;
+
+    if (!trace_is_on(t, c))
+        return false;
+    lock_take(&t->lock);
+    wants = second != t->budgets[c].second || t->budgets[c].lines < TRACE_LINES_A_SECOND;
+    if (!wants)
+        t->budgets[c].left_out++;
+    lock_drop(&t->lock);
+    return wants;
+}
+
 void
 trace_line(struct trace *t, enum trace_class c, const char *format, ...)
 {

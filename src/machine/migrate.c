@@ -271,7 +271,8 @@ static struct session *
 make_session(struct machine *m, enum migrate_direction direction)
 {
     struct migrate_guest guest = {
-        .self = m, .map = m->parts->map, .hub = m->parts->hub, .sections = m->parts->sections,
+        .self = m, .trace = machine_trace(m), .map = m->parts->map, .hub = m->parts->hub,
+        .sections = m->parts->sections,
         .section_count = m->parts->section_count, .machine_type = MACHINE_TYPE,
         .describe = machine_describe, .agree = machine_agree,
         .stop = out_stop, .go_on = out_go_on, .throttle = out_throttle, .user_paused = out_user_paused,

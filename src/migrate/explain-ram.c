@@ -107,16 +107,15 @@ static bool
 add_block(struct explain *e, const char *name, uint64_t size, uint64_t place, GError **error)
 {
     struct explain_block b = { .size = size, .place = place };
-    struct explain_account a = { .start = e->ram_end };
+    struct explain_account a = { .start = e->report.blocks->len * EXPLAIN_BLOCK_MOST };
 
     if (e->report.blocks->len == EXPLAIN_BLOCKS_MOST)
         return input_fail(&e->input, error, "the stream has more than %d RAM blocks", EXPLAIN_BLOCKS_MOST);
-    if (size == 0 || size % PAGE_SIZE || size > INT64_MAX - e->ram_end)
+    if (size == 0 || size % PAGE_SIZE || size > EXPLAIN_BLOCK_MOST)
         return input_fail(&e->input, error, "RAM block '%s' has %" PRIu64 " bytes", name, size);
     g_strlcpy(b.name, name, sizeof b.name);
     a.seen = make_seen(e, size);
     b.counted = a.seen != NULL;
-    e->ram_end += size;
     g_array_append_val(e->report.blocks, b);
     g_array_append_val(e->accounts, a);
     explain_tell(e, &(struct explain_event) {
@@ -124,14 +123,41 @@ add_block(struct explain *e, const char *name, uint64_t size, uint64_t place, GE
     return true;
 }
 
-/* Of those of this name the last: it may have gone and come again. */
 static int
 find_block(struct explain *e, const char *name)
 {
-    for (unsigned i = e->report.blocks->len; i > 0; i--)
-        if (g_str_equal(block_at(e, i - 1)->name, name))
-            return (int)i - 1;
+    for (unsigned i = 0; i < e->report.blocks->len; i++)
+        if (g_str_equal(block_at(e, i)->name, name))
+            return (int)i;
     return -1;
+}
+
+/* Listed again it has become longer. */
+static bool
+grow_block(struct explain *e, unsigned i, uint64_t size, uint64_t place, GError **error)
+{
+    struct explain_block *b = block_at(e, i);
+    struct explain_account *a = account_at(e, i);
+    uint64_t pages = size / PAGE_SIZE, before = b->size / PAGE_SIZE;
+
+    if (size <= b->size || size % PAGE_SIZE || size > EXPLAIN_BLOCK_MOST) {
+        explain_fault(e, place, "RAM block '%s' of %" PRIu64 " bytes is listed again with %" PRIu64, b->name, b->size,
+                      size);
+        return true;
+    }
+    b->size = size;
+    if (a->seen && pages - before <= EXPLAIN_PAGES_MOST - e->pages_accounted) {
+        uint64_t *seen = g_try_renew(uint64_t, a->seen, WORDS_FOR(pages) + 1);
+        if (seen) {
+            memset(seen + WORDS_FOR(before) + 1, 0, (WORDS_FOR(pages) - WORDS_FOR(before)) * sizeof *seen);
+            a->seen = seen;
+            e->pages_accounted += pages - before;
+            return true;
+        }
+    }
+    g_clear_pointer(&a->seen, g_free);
+    b->counted = false;
+    return true;
 }
 
 static bool
@@ -139,14 +165,16 @@ take_block(struct explain *e, uint64_t *left, GError **error)
 {
     char name[NAME_MOST + 1];
     uint64_t place = e->input.offset, size;
+    int known;
 
     if (!input_take_name(&e->input, name, error) || !input_take64(&e->input, &size, error))
         return false;
     if (size > *left)
         return input_fail(&e->input, error, "the sizes of the RAM blocks are more than the total of the list");
-    if (find_block(e, name) >= 0)
-        explain_fault(e, place, "RAM block '%s' is listed twice", name);
     *left -= size;
+    known = find_block(e, name);
+    if (known >= 0)
+        return grow_block(e, (unsigned)known, size, place, error) && (!e->ignore_shared || explain_skip(e, 8, error));
     return add_block(e, name, size, place, error) && (!e->ignore_shared || explain_skip(e, 8, error));
 }
 
@@ -179,7 +207,7 @@ take_delta(struct explain *e, uint64_t place, bool seen, unsigned *ret_runs, GEr
 {
     uint8_t encoding;
     uint16_t size;
-    size_t at = 0, run = 0;
+    bool good;
 
     explain_stops(e, place, "a delta page (XBZRLE)");
     if (!input_take8(&e->input, &encoding, error) || !input_take16(&e->input, &size, error))
@@ -192,14 +220,9 @@ take_delta(struct explain *e, uint64_t place, bool seen, unsigned *ret_runs, GEr
         explain_fault(e, place, "a delta page never came whole before");
     if (!input_read(&e->input, e->bytes, size, error))
         return false;
-    *ret_runs = 0;
-    for (struct cursor in = { e->bytes, e->bytes + size }; in.at < in.end; in.at += run, at += run) {
-        if (*ret_runs == EXPLAIN_RUNS_MOST || !xbzrle_take_run(&in, in.at == e->bytes, PAGE_SIZE, &at, &run)) {
-            explain_fault(e, place, "a delta page is no encoding of one");
-            break;
-        }
-        e->runs[(*ret_runs)++] = (struct explain_run) { (unsigned)at, (unsigned)run, in.at };
-    }
+    *ret_runs = xbzrle_list_runs(e->bytes, size, e->runs, EXPLAIN_RUNS_MOST, &good);
+    if (!good)
+        explain_fault(e, place, "a delta page is no encoding of one");
     return true;
 }
 

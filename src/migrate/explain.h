@@ -16,6 +16,8 @@ enum {
     EXPLAIN_SECTIONS_MOST = 64 * 1024,
     EXPLAIN_RUNS_MOST = PAGE_SIZE / 3,  /* of a delta: no run stands in fewer bytes */
 };
+/* Bytes of one: they are addressed one behind the other. */
+#define EXPLAIN_BLOCK_MOST (UINT64_C(16) * TIB)
 /* Pages that account is kept of, one bit each: 8 TiB of guest memory. */
 #define EXPLAIN_PAGES_MOST (UINT64_C(8) * TIB / PAGE_SIZE)
 
@@ -43,7 +45,6 @@ struct explain {
     /* RAM. */
     int block;                          /* of the record before; -1: none */
     GArray *accounts;                   /* struct explain_account, a block */
-    uint64_t ram_end;                   /* addresses, all blocks one behind the other */
     uint64_t pages_accounted;
     unsigned round;
     uint64_t high;                      /* highest address of this round; UINT64_MAX: none yet */

@@ -191,8 +191,16 @@ struct section_head {
 static bool
 take_section_head(struct in *n, struct section_head *ret, GError **error)
 {
-    return input_take32(&n->input, &ret->id, error) && input_take_name(&n->input, ret->name, error)
-        && input_take32(&n->input, &ret->instance, error) && input_take32(&n->input, &ret->version, error);
+    uint64_t place = n->input.offset - 1;
+
+    if (!input_take32(&n->input, &ret->id, error) || !input_take_name(&n->input, ret->name, error)
+        || !input_take32(&n->input, &ret->instance, error) || !input_take32(&n->input, &ret->version, error))
+        return false;
+    if (trace_on(n->session))
+        trace_record(n->session, &(struct explain_event) {
+            .kind = EXPLAIN_SECTION, .place = place, .bytes = n->input.offset - place, .name = ret->name,
+            .id = ret->id, .instance = ret->instance, .version = ret->version }, NULL, 0);
+    return true;
 }
 
 static bool

@@ -170,6 +170,8 @@ bool xbzrle_decode(const uint8_t *coded, size_t coded_size, uint8_t *page, size_
  * which the caller takes.  False if there is none that is right. */
 struct cursor;
 bool xbzrle_take_run(struct cursor *in, bool first, size_t size, size_t *at, size_t *ret_run);
+/* All of them, 'most' at most; '*ret_good' (may be NULL) says whether they are an encoding. */
+unsigned xbzrle_list_runs(const uint8_t *coded, size_t size, struct explain_run *runs, unsigned most, bool *ret_good);
 /* For tests: with these units of the CPU, which it must have. */
 enum xbzrle_unit { XBZRLE_PLAIN, XBZRLE_AVX2, XBZRLE_AVX512, XBZRLE_UNITS };
 bool xbzrle_has(enum xbzrle_unit unit);
@@ -422,6 +424,27 @@ enum outcome {
     OUTCOME_DISCARDED,
 };
 
+/* --- page-history.c: what became of each page ------------------------------------------------------------------- */
+
+/* The migration thread writes it, others read it under the session's lock. */
+struct page_history {
+    GPtrArray *rounds;              /* struct history_round *, by rising number; owned; NULL: none are kept */
+    uint64_t bytes, most;           /* of maps, and what they may come to */
+};
+void history_init(struct page_history *h, uint64_t total_bytes);
+void history_release(struct page_history *h);
+/* A round begins; under the session's lock. */
+void history_begin(struct page_history *h, uint64_t number);
+/* What became of a run of pages in this round: enum page_fate, a byte each. */
+void history_note(struct session *s, const struct block *b, uint64_t first, uint64_t count, const uint8_t *fates);
+
+/* --- explain-text.c: records told while they pass --------------------------------------------------------------- */
+
+/* Does anybody look?  Asked before an event is made. */
+bool trace_on(const struct session *s);
+/* 'coded': of a delta page, its encoding. */
+void trace_record(struct session *s, struct explain_event *event, const void *coded, size_t size);
+
 struct tell;                        /* events on their way to main; outlives the session */
 
 struct session {
@@ -468,6 +491,7 @@ struct session {
         end_us GUARDED;
     struct recording record GUARDED;
 
+    struct page_history history;                /* see there */
     struct migrate_counters counters;           /* atomic */
     /* Atomic; written by the worker. */
     _Atomic uint64_t throttle_percent;
@@ -568,6 +592,9 @@ struct ram_out {
     struct ram_rates { uint64_t handled, misses, deltas, delta_bytes, busy, squeezed, squeezed_bytes; } before;
     bool reckoned;                  /* rates are known */
     uint8_t now[PAGE_SIZE], coded[PAGE_SIZE];
+    size_t coded_size;              /* of the last difference */
+    enum page_fate fate;            /* of the last page */
+    uint8_t fates[RUN_MOST];        /* of a run */
 };
 bool ram_out_init(struct ram_out *r, struct session *s, struct output *output, GError **error);
 void ram_out_release(struct ram_out *r);

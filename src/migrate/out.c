@@ -120,6 +120,10 @@ out_begin_part(struct out *o, uint8_t record, GError **error)
 {
     ram_out_part(&o->ram);
     atomic_store(&o->session->slice_us, g_get_monotonic_time());
+    if (trace_on(o->session))
+        trace_record(o->session, &(struct explain_event) {
+            .kind = record == RECORD_PART ? EXPLAIN_PART : EXPLAIN_END, .place = o->output.queued, .bytes = 5,
+            .name = "ram", .id = RAM_ID }, NULL, 0);
     wire_put_part(o->bytes, record, RAM_ID);
     return out_put(o, error);
 }

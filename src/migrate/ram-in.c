@@ -323,6 +323,20 @@ check_flags(struct ram_in *r, unsigned flags, GError **error)
                       "announced no %s", flags, kind == RAM_XBZRLE ? "xbzrle" : "compress");
 }
 
+/* The record at hand, which was read. */
+static void
+trace_page(struct ram_in *r, uint64_t offset, unsigned flags)
+{
+    uint64_t bytes = r->input->offset - r->place, header = 8 + (flags & RAM_CONTINUE ? 0 : 1 + strlen(r->block->name));
+    struct explain_event e = {
+        .kind = EXPLAIN_PAGE, .place = r->place, .bytes = bytes, .name = r->block->name, .number = offset,
+        .form = flags & RAM_ZERO ? PAGE_ZERO : flags & RAM_XBZRLE ? PAGE_DELTA
+              : flags & RAM_COMPRESS ? PAGE_COMPRESSED : PAGE_WHOLE,
+    };
+
+    trace_record(r->session, &e, r->coded, e.form == PAGE_DELTA ? bytes - header - 3 : 0);
+}
+
 bool
 ram_in_pages(struct ram_in *r, GError **error)
 {
@@ -338,6 +352,8 @@ ram_in_pages(struct ram_in *r, GError **error)
         if (!check_flags(r, flags, error) || !load_page(r, word & ~(uint64_t)RAM_FLAGS, flags, error))
             return false;
         counter_add(r->counter, r->input->offset - r->place);
+        if (trace_on(r->session))
+            trace_page(r, word & ~(uint64_t)RAM_FLAGS, flags);
     }
 }
 

@@ -92,6 +92,7 @@ send_zero(struct ram_out *r, struct block *b, uint64_t index, GError **error)
             memset(cached, 0, PAGE_SIZE);
     }
     counter_add(&s->counters.pages_zero, 1);
+    r->fate = FATE_ZERO;
     header[size++] = 0;
     return output_put(r->output, header, size, error);
 }
@@ -116,6 +117,8 @@ put_difference(struct ram_out *r, struct block *b, uint64_t index, uint16_t code
     header[size++] = (uint8_t)(coded_size >> 8);
     header[size++] = (uint8_t)coded_size;
     counter_add(&r->session->counters.xbzrle_bytes, size - 8 + coded_size);
+    r->fate = FATE_DELTA;
+    r->coded_size = coded_size;
     return output_put(r->output, header, size, error) && output_put(r->output, r->coded, coded_size, error);
 }
 
@@ -126,6 +129,7 @@ send_missed(struct ram_out *r, struct block *b, uint64_t index, uint64_t age, GE
     uint8_t *cached = r->last ? NULL : page_cache_insert(r->cache, r->starts[b->index] + index * PAGE_SIZE, age);
 
     counter_add(&r->session->counters.xbzrle_misses, 1);
+    r->fate = cached ? FATE_MISS : r->last ? FATE_MISS_LAST : FATE_MISS_TAKEN;
     if (cached)
         page_snapshot(cached, page);
     return send_whole(r, b, index, cached ? cached : page, error);
@@ -145,12 +149,14 @@ send_difference(struct ram_out *r, struct block *b, uint64_t index, GError **err
     size_t size = xbzrle_encode(cached, r->now, PAGE_SIZE, r->coded, PAGE_SIZE);
     if (size == 0) {
         counter_add(&c->xbzrle_same, 1);
+        r->fate = FATE_SAME;
         return true;
     }
     memcpy(cached, r->now, PAGE_SIZE);
     if (size != XBZRLE_TOO_BIG)
         return put_difference(r, b, index, (uint16_t)size, error);
     counter_add(&c->xbzrle_overflows, 1);
+    r->fate = FATE_OVERFLOW;
     counter_add(&c->xbzrle_bytes, PAGE_SIZE);
     return send_whole(r, b, index, cached, error);
 }
@@ -174,6 +180,10 @@ put_squeezed(void *self, struct squeeze_job *job, GError **error)
     size += sizeof length;
     counter_add(&c->compress_pages, 1);
     counter_add(&c->compressed_bytes, size - 8 + job->coded_size);
+    if (trace_on(r->session))
+        trace_record(r->session, &(struct explain_event) {
+            .kind = EXPLAIN_PAGE, .place = r->output->queued, .bytes = size + job->coded_size, .name = job->block->name,
+            .number = job->offset, .form = PAGE_COMPRESSED }, NULL, 0);
     return output_put(r->output, header, size, error) && output_put(r->output, job->coded, job->coded_size, error);
 }
 
@@ -187,6 +197,7 @@ send_squeezed(struct ram_out *r, struct block *b, uint64_t index, GError **error
 
     if (!job) {
         counter_add(&s->counters.compress_busy, 1);
+        r->fate = FATE_BUSY;
         return send_whole(r, b, index, page, error);
     }
     if (done && !put_squeezed(r, job, error))
@@ -196,6 +207,7 @@ send_squeezed(struct ram_out *r, struct block *b, uint64_t index, GError **error
     job->level = (int)parameter(&s->parameters->compress_level);
     page_snapshot(job->page, page);
     pool_give(r->pool, job);
+    r->fate = FATE_COMPRESSED;
     return true;
 }
 
@@ -224,6 +236,7 @@ send_page(struct ram_out *r, struct block *b, uint64_t index, bool absent, GErro
     bool first = b != r->block;
 
     r->handled++;
+    r->fate = FATE_WHOLE;
     /* What workers have belongs to the block before. */
     if (first && !ram_out_drain(r, error))
         return false;
@@ -239,6 +252,20 @@ send_page(struct ram_out *r, struct block *b, uint64_t index, bool absent, GErro
     return send_whole(r, b, index, page, error);
 }
 
+/* A page's record, which began at byte 'place' of the stream; of a compressed one put_squeezed tells. */
+static void
+trace_page(struct ram_out *r, const struct block *b, uint64_t index, uint64_t place)
+{
+    struct explain_event e = {
+        .kind = EXPLAIN_PAGE, .place = place, .bytes = r->output->queued - place, .name = b->name,
+        .number = index * PAGE_SIZE,
+        .form = r->fate == FATE_ZERO ? PAGE_ZERO : r->fate == FATE_DELTA ? PAGE_DELTA : PAGE_WHOLE,
+    };
+
+    if (r->fate != FATE_COMPRESSED && r->fate != FATE_SAME)
+        trace_record(r->session, &e, r->coded, r->coded_size);
+}
+
 bool
 ram_out_run(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, GError **error)
 {
@@ -250,9 +277,16 @@ ram_out_run(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, 
     r->taken += taken;
     if (!r->swept)
         presence_absent(&r->presence, b, first, count, absent);
-    for (uint64_t i = 0; i < count; i++)
+    bool traced = trace_on(r->session);
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t place = r->output->queued;
         if (!send_page(r, b, first + i, bit_test(absent, i), error))
             return false;
+        r->fates[i] = r->fate;
+        if (traced)
+            trace_page(r, b, first + i, place);
+    }
+    history_note(r->session, b, first, count, r->fates);
     return true;
 }
 

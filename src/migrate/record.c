@@ -203,6 +203,7 @@ begin_round(struct session *s, uint64_t number, uint64_t dirty_bytes, int64_t no
     rounds_fold(r->rounds);
     g_array_append_val(r->rounds, round);
     r->round_us = now_us;
+    history_begin(&s->history, number);
 }
 
 void

@@ -317,6 +317,7 @@ session_free(struct session *s)
     tell_drop(s->tell);
     lock_take(&s->lock);
     record_release(&s->record);
+    history_release(&s->history);
     page_cache_free(s->new_cache);
     close_fd(&s->connection);
     g_clear_error(&s->failure);
@@ -444,6 +445,8 @@ take_stock(struct session *s)
 {
     for (unsigned i = 0; i < s->guest.map->blocks->len; i++)
         s->total_bytes += ((struct block *)s->guest.map->blocks->pdata[i])->size;
+    if (s->direction == MIGRATE_OUT && !s->history.rounds)
+        history_init(&s->history, s->total_bytes);
     if (s->direction == MIGRATE_OUT)
         s->description = s->guest.describe(s->guest.self);
 }

@@ -86,6 +86,16 @@ send_last_pages(struct out *o, GError **error)
     return true;
 }
 
+/* What stands in 'bytes' goes next. */
+static void
+trace_section(struct out *o, const struct state_section *section, uint32_t id)
+{
+    if (trace_on(o->session))
+        trace_record(o->session, &(struct explain_event) {
+            .kind = EXPLAIN_SECTION, .place = o->output.queued, .bytes = o->bytes->len, .name = section->name,
+            .id = id, .instance = section->instance, .version = section->version }, NULL, 0);
+}
+
 static bool
 send_devices(struct out *o, GError **error)
 {
@@ -100,6 +110,7 @@ send_devices(struct out *o, GError **error)
                          section->version);
         state_save(section, o->bytes);
         wire_put_footer(o->bytes, FIRST_SECTION_ID + i);
+        trace_section(o, section, FIRST_SECTION_ID + i);
         if (!out_put(o, error))
             return false;
         record_part(o->session, "save %s %u", section->name, section->instance);

@@ -190,3 +190,22 @@ xbzrle_decode(const uint8_t *coded, size_t coded_size, uint8_t *page, size_t siz
     }
     return true;
 }
+
+unsigned
+xbzrle_list_runs(const uint8_t *coded, size_t size, struct explain_run *runs, unsigned most, bool *ret_good)
+{
+    struct cursor in = { coded, coded + size };
+    size_t at = 0, run = 0;
+    unsigned count = 0;
+    bool good = true;
+
+    for (; in.at < in.end; in.at += run, at += run) {
+        good = count < most && xbzrle_take_run(&in, in.at == coded, PAGE_SIZE, &at, &run);
+        if (!good)
+            break;
+        runs[count++] = (struct explain_run) { (unsigned)at, (unsigned)run, in.at };
+    }
+    if (ret_good)
+        *ret_good = good;
+    return count;
+}

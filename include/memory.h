@@ -86,6 +86,7 @@ typedef struct block {
     bool device;                    /* of a memory device: not RAM that the guest starts with; set before the map has it */
     bool persistent;                /* a memory device whose content outlives a reset; set with 'device' */
     bool had_content;               /* a file that was not empty: it does not begin as zeros */
+    bool made_file;                 /* there was no file at 'options.mem_path' */
     unsigned index;                 /* place in its map's list */
     unsigned guard;                 /* its place among the mappings that are watched for lost pages (guard.c) */
     struct backend_options options;

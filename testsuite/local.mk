@@ -41,3 +41,4 @@ include testsuite/numon.migrate/local.mk
 include testsuite/numon.kvm/local.mk
 include testsuite/numon.memory/local.mk
 include testsuite/fuzz/local.mk
+include testsuite/rig/local.mk

@@ -184,11 +184,12 @@ block_new_watched(const struct backend_options *options, struct block_progress *
     b->page_count = options->size / PAGE_SIZE;
     b->fd = -1;
     b->options = *options;
-    if (!map_block(b, error) || !advise_block(b, error))
-        return NULL;
-    if (options->prealloc && !block_populate(b, progress, error))
-        return NULL;
-    return g_steal_pointer(&b);
+    if (map_block(b, error) && advise_block(b, error) && (!options->prealloc || block_populate(b, progress, error)))
+        return g_steal_pointer(&b);
+    /* Some file systems let a file be made that is too large to be mapped, or to be filled. */
+    if (b->made_file)
+        unlink(options->mem_path);
+    return NULL;
 }
 
 struct block *

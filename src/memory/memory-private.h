@@ -8,8 +8,7 @@
 
 /* "cannot VERB backend 'm0' (64 MiB): strerror" */
 bool fail_block(const struct block *b, int host_errno, const char *verb, GError **error);
-/* Opens what is behind the mapping (open.c): sets 'fd', 'page_size' and 'had_content'.  What it made by name is gone
- * again after an error. */
+/* Opens what is behind the mapping (open.c): sets 'fd', 'page_size', 'had_content' and 'made_file'. */
 bool block_open(struct block *b, GError **error);
 
 /* guard.c: a mapping is watched from guard_add to guard_remove. */

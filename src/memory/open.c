@@ -98,18 +98,17 @@ open_in_folder(struct block *b, GError **error)
 }
 
 static bool
-open_path(struct block *b, bool *ret_created, GError **error)
+open_path(struct block *b, GError **error)
 {
     const char *path = b->options.mem_path;
 
-    *ret_created = false;
     if (g_file_test(path, G_FILE_TEST_IS_DIR))
         return b->options.readonly ? fail_file(b, EISDIR, "read", error) : open_in_folder(b, error);
     /* A pipe without a writer would hold us for ever; what is no file is refused below. */
     b->fd = open(path, (b->options.readonly ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (b->fd < 0 && errno == ENOENT && !b->options.readonly) {
         b->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        *ret_created = b->fd >= 0;
+        b->made_file = b->fd >= 0;
     }
     return b->fd >= 0 || fail_file(b, errno, "open", error);
 }
@@ -181,14 +180,7 @@ lock_file(const struct block *b, GError **error)
 static bool
 open_file(struct block *b, GError **error)
 {
-    bool created, ok;
-
-    if (!open_path(b, &created, error))
-        return false;
-    ok = lock_file(b, error) && take_page_size(b, error) && take_file_size(b, error);
-    if (!ok && created)
-        unlink(b->options.mem_path);
-    return ok;
+    return open_path(b, error) && lock_file(b, error) && take_page_size(b, error) && take_file_size(b, error);
 }
 
 bool

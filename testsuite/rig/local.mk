@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The rig, a NUMA host in a box: any suite runs in it with RUNTESTFLAGS="--target_board=rig".
+EXTRA_DIST += testsuite/boards/rig.exp
+EXTRA_DIST += testsuite/numon.rig/policy.exp
+EXTRA_DIST += testsuite/rig/guest-init
+EXTRA_DIST += testsuite/rig/init
+EXTRA_DIST += testsuite/rig/rig.sh
+
+# Those that say nothing elsewhere, and what CI has five minutes for: the same, what the host's KVM must do, and guests
+# that move.
+rig_suites = policy.exp
+rig_units = testsuite/unit/test-kvm testsuite/unit/test-kvm-dirty testsuite/unit/test-kvm-exits \
+	testsuite/unit/test-kvm-move testsuite/unit/test-guest-kvm testsuite/unit/test-machine
+rig_smoke = $(rig_suites) unit.exp basic.exp host.exp usage.exp precopy.exp UNITS='$(rig_units)'
+
+check-rig:
+	$(MAKE) $(AM_MAKEFLAGS) check RUNTESTFLAGS="--target_board=rig $(rig_suites)"
+check-rig-smoke:
+	$(MAKE) $(AM_MAKEFLAGS) check RUNTESTFLAGS="--target_board=rig $(rig_smoke)"
+rig-shell: all $(check_PROGRAMS)
+	@RIG_UNITS="$(unit_programs)" $(srcdir)/testsuite/rig/rig.sh shell
+.PHONY: check-rig check-rig-smoke rig-shell
+
+clean-local: clean-rig
+clean-rig:
+	rm -rf rig
+.PHONY: clean-rig

@@ -114,8 +114,9 @@ bool machine_measure_latency(struct machine *m, uint64_t bytes,
                              GError **error);
 /* Nobody waits for it any more: 'done' will not be called. */
 void machine_latency_abandon(struct machine *m);
-/* Memory devices of a built machine (the rules: definition_add_device).  Refused (STATE) during a migration.  'done' is
- * called on main, never from within, when the device is there or could not be had. */
+/* Memory devices of a built machine (the rules: definition_add_device).  One that is added joins a migration out until
+ * the guest's memory is frozen; none goes then (STATE).  'done' is called on main, never from within, when the device is
+ * there or could not be had. */
 bool machine_device_add(struct machine *m, enum memory_device_kind kind, const struct values *v,
                         void (*done)(void *self, const GError *error), void *self, GError **error);
 bool machine_device_delete(struct machine *m, const char *name, GError **error);

@@ -75,12 +75,15 @@ struct block_progress {
     struct job *job;                /* that does it and may be cancelled, or NULL; fixed before it begins */
 };
 
-/* Host memory of one backend, mapped.  Fixed from block_new to block_free, but for what block_change changes. */
+/* Host memory of one backend, mapped.  Fixed from block_new to block_free, but for what block_change changes and for
+ * 'used'. */
 typedef struct block {
     char name[ID_SIZE];             /* unique in its map: the backend's id, or RAM_BLOCK */
     uint8_t *host;                  /* first byte of the mapping, aligned to 'page_size', MADV_DONTFORK */
-    uint64_t size;                  /* bytes, a multiple of 'page_size' */
+    uint64_t size;                  /* bytes, a multiple of 'page_size'; the most that 'used' may be */
     uint64_t page_count;            /* guest pages: size / PAGE_SIZE */
+    _Atomic uint64_t used;          /* bytes from the first on that hold something: all, unless it is 'resizable' */
+    bool resizable;                 /* its used length changes (virtio-mem); set before the map has it */
     uint64_t page_size;             /* bytes the host maps at once: PAGE_SIZE, or a huge page's */
     int fd;                         /* memfd, shared memory object or file behind the mapping, CLOEXEC; -1 if none */
     bool device;                    /* of a memory device: not RAM that the guest starts with; set before the map has it */
@@ -150,11 +153,26 @@ struct section {
     const char *name;               /* of what covers RAM; static; NULL for plain RAM */
 };
 
-/* Owns its blocks.  Frozen while vCPUs run or a migration lives: readers need no lock. */
+/* Who follows the blocks of a map.  Main tells them, in the order in which they joined, while vCPUs are parked and
+ * nobody collects dirty pages (hub_add_block); at a removal in the opposite order.  Any function may be NULL. */
+struct block_follower {
+    /* The block is in the map, with its sections.  False with an error keeps it out; those told before are told of its
+     * removal then. */
+    bool (*added)(void *self, struct block *b, GError **error);
+    /* It is still in the map.  False with an error keeps it there; those told before are told that it was added. */
+    bool (*removed)(void *self, struct block *b, GError **error);
+    /* Its used length was 'before' and is another now.  vCPUs may run. */
+    void (*resized)(void *self, struct block *b, uint64_t before);
+    void *self;
+};
+
+/* Owns its blocks.  It changes on main with the vCPUs parked (guest_map_plug, guest_map_unplug): those on main, on a
+ * vCPU's thread and under the hub's lock need no other.  A migration's thread keeps a list of its own. */
 struct guest_map {
     GPtrArray *blocks;              /* struct block *, in creation order */
     GArray *sections;               /* struct section, by rising gpa, never overlapping; one a node and piece */
     GArray *covers;                 /* struct section: ROM and devices, each over all that came before and over RAM */
+    GArray *followers;              /* struct block_follower, in the order of joining */
     uint64_t device_base, device_size;      /* where memory devices may lie; 0: nowhere */
     int lost_fd;                    /* eventfd, readable once a page of a block was lost */
 };
@@ -177,7 +195,16 @@ void guest_map_cover(struct guest_map *map, const char *name, uint64_t gpa, uint
 GArray *guest_map_view(const struct guest_map *map, const struct block *without);
 /* Takes a block and its sections out again and returns it; the places of those behind it fall by one. */
 struct block *guest_map_remove_block(struct guest_map *map, struct block *b);
-/* The section that holds 'gpa', or NULL.  Any thread while frozen. */
+/* Tells who follows from now on; 'self' ends it. */
+void guest_map_follow(struct guest_map *map, const struct block_follower *f);
+void guest_map_unfollow(struct guest_map *map, const void *self);
+/* A block that comes (takes it, with its section) or goes (gives it back) while there are followers.  Error: a
+ * follower's, everything is as before. */
+bool guest_map_plug(struct guest_map *map, struct block *b, const struct section *s, GError **error);
+bool guest_map_unplug(struct guest_map *map, struct block *b, GError **error);
+/* Sets the used length of a resizable block. */
+void guest_map_resize(struct guest_map *map, struct block *b, uint64_t used);
+/* The section that holds 'gpa', or NULL.  Any thread while it does not change. */
 const struct section *guest_map_find(const struct guest_map *map, uint64_t gpa);
 /* Host address of guest physical 'gpa' if 'size' bytes from there are contiguous RAM of one section; else NULL. */
 void *guest_map_host(const struct guest_map *map, uint64_t gpa, uint64_t size);
@@ -188,6 +215,7 @@ bool guest_map_write(const struct guest_map *map, uint64_t gpa, const void *from
 uint64_t guest_map_ram_bytes(const struct guest_map *map);     /* without memory devices */
 /* What is lost: "page 3 of backend 'm0' (file '/x'): ..." with the reason as far as it can be told; NULL if nothing
  * is.  Caller frees.  Any thread. */
+char *block_lost_text(const struct block *b);
 char *guest_map_lost(const struct guest_map *map);
 /* After a system call or KVM_RUN failed with EFAULT on guest memory: finds the page, if a file is too short or huge
  * pages ran out, and counts it as lost, without a word through 'lost_fd'.  'gpa' of the access, or UINT64_MAX if not

@@ -153,13 +153,19 @@ struct migrate_range {
     uint64_t first, count;                  /* pages */
     int node, cpu;                          /* -1: none */
 };
+/* A memory device on its way into a destination.  Both functions: main. */
+struct migrate_arrival;
+/* May it be put into the map?  False: the migration has ended, it is not wanted any more. */
+bool migrate_arrival_wanted(const struct migrate_arrival *a);
+/* Once: it is in the map, and session_set_sections was called; or 'error' says why not.  'a' is gone then. */
+void migrate_arrival_done(struct migrate_arrival *a, const GError *error);
 
 struct migrate_guest {
     void *self;
     struct trace *trace;                    /* for records of the stream; may be NULL */
-    struct guest_map *map;                  /* frozen while the session lives */
+    struct guest_map *map;                  /* while the session lives blocks come, and none goes */
     struct hub *hub;
-    /* vCPUs first, then devices: saved and described in this order. */
+    /* vCPUs first, then devices: saved and described in this order.  session_set_sections changes them. */
     const struct state_section *const *sections;
     unsigned section_count;
     const char *machine_type;               /* "numon-0.1" */
@@ -169,7 +175,13 @@ struct migrate_guest {
     bool (*make_room)(void *self, GError **error);
     /* Destination: is theirs ours?  Error PEER names every difference ("distance 0 1: source 21, here 20"). */
     bool (*agree)(void *self, const char *theirs, GError **error);
-    /* Migration thread: parks the vCPUs (STOP_MIGRATE); after that RAM changes no more. */
+    /* Source: on main, for a block that has just come into the map: the commands that give a machine the same memory
+     * device, one a line.  Caller frees; NULL with an error keeps the block out.  NULL: blocks cannot come. */
+    char *(*announce)(void *self, const struct block *b, GError **error);
+    /* Destination: on main: the source got the memory device of this text, which is nothing but bytes of the peer's.
+     * Makes the same here and calls migrate_arrival_done, at once or later.  NULL: devices cannot come. */
+    void (*arrive)(void *self, const char *text, struct migrate_arrival *a);
+    /* Migration thread: parks the vCPUs (STOP_MIGRATE); after that RAM changes no more, and no block comes. */
     void (*stop)(void *self);
     /* Migration thread, if the guest was stopped and is still ours (also after a cancel): takes STOP_MIGRATE away
      * again.  Called before the state says FAILED or CANCELLED. */
@@ -241,6 +253,8 @@ bool session_may_continue(struct session *s, enum migrate_state at, GError **err
 enum migrate_owner session_owner(struct session *s);
 /* True if it listens where other hosts reach it: nothing protects the stream.  Main, after session_start. */
 bool session_exposed(const struct session *s);
+/* Blocks have come, so there are other sections: main, before guest.stop returns or migrate_arrival_done. */
+void session_set_sections(struct session *s, const struct state_section *const *sections, unsigned count);
 /* Owner unknown: asks the destination again by migration id (running, discarded, unknown) on a thread; 'done' on
  * main with its answer: OWNER_THERE, OWNER_HERE (the caller then lets the guest go on), or OWNER_UNKNOWN and an
  * error saying what was tried.  Not called any more after session_free.  'release' (may be NULL) is called on 'self' in the

@@ -171,12 +171,13 @@ run_hotplug_plan(struct call *call, GError **error)
 static const struct command device_commands[] = {
     { .name = "device_add", .summary = "add a memory device or a CPU", .form = FORM_VARIANTS, .variants = device_variants,
       .option = "-device", .when = WHEN_ALWAYS, .run = run_device_add, .detach = detach_device_add,
-      .details = "On a built machine it is added while the guest runs, but not during a migration.  What the guest finds "
-                 "at its start does not count memory so added as RAM.  A CPU's node is that of its slot; the workload "
-                 "guest begins to use it at once." },
+      .details = "On a built machine it is added while the guest runs; during a migration the destination gets a memory "
+                 "device too, and no CPU comes.  What the guest finds at its start does not count memory so added as "
+                 "RAM.  A CPU's node is that of its slot; the workload guest begins to use it at once." },
     { .name = "device_del", .summary = "delete a memory device or a CPU", .form = FORM_WORDS, .args = device_del_args,
       .when = WHEN_ALWAYS, .run = run_device_del,
-      .details = "On a built machine its memory is taken from the guest at once; a CPU can be deleted in preconfig only." },
+      .details = "On a built machine its memory is taken from the guest at once, but not during a migration; a CPU can be "
+                 "deleted in preconfig only." },
     { .name = "hotplug_plan", .summary = "tell whether a device could be added", .form = FORM_VARIANTS,
       .variants = device_variants, .when = WHEN_ALWAYS, .run = run_hotplug_plan,
       .details = "Shows where it would be, or the limit that stops it; nothing changes." },

@@ -180,7 +180,7 @@ block_tree(const struct block *b, uint64_t offset)
     g_variant_builder_add(&dict, "{sv}", "name", g_variant_new_string(b->name));
     g_variant_builder_add(&dict, "{sv}", "page-size", g_variant_new_uint64(PAGE_SIZE));
     g_variant_builder_add(&dict, "{sv}", "offset", g_variant_new_uint64(offset));
-    g_variant_builder_add(&dict, "{sv}", "used", g_variant_new_uint64(b->size));
+    g_variant_builder_add(&dict, "{sv}", "used", g_variant_new_uint64(atomic_load(&b->used)));
     g_variant_builder_add(&dict, "{sv}", "total", g_variant_new_uint64(b->size));
     return g_variant_builder_end(&dict);
 }

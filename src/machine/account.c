@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* For the recording of a migration: whose each part of guest memory is, and what each vCPU did.  On the migration
- * thread, while the guest runs and its map is frozen. */
+ * thread, while the guest runs and main may add to its map. */
 #include "machine-private.h"
 
 /* With more pairs of vCPU and node only those of a vCPU's own node are told apart. */
@@ -58,8 +58,9 @@ machine_ranges(void *self, GArray *ranges)
 {
     struct machine *m = self;
     const struct guest_map *map = m->parts->map;
-    g_autoptr(GArray) stretches = find_stretches(m->parts);
 
+    lock_take(&m->mapping);
+    g_autoptr(GArray) stretches = find_stretches(m->parts);
     for (unsigned i = 0; i < map->sections->len; i++) {
         const struct section *s = &g_array_index(map->sections, struct section, i);
         uint64_t done = s->gpa, end = s->gpa + s->size;
@@ -74,6 +75,7 @@ machine_ranges(void *self, GArray *ranges)
         }
         add_range(ranges, s, done, end, -1);
     }
+    lock_drop(&m->mapping);
 }
 
 void
@@ -82,8 +84,11 @@ machine_progress(void *self, GArray *cpus)
     struct machine *m = self;
     struct parts *p = m->parts;
     struct workload_status status = { 0 };
-    bool known = workload_present(p->map) && workload_status(p->map, &status, NULL);
+    bool known;
 
+    lock_take(&m->mapping);
+    known = workload_present(p->map) && workload_status(p->map, &status, NULL);
+    lock_drop(&m->mapping);
     for (unsigned i = 0; i < p->cpu_slots; i++) {
         struct migrate_cpu c = { .throttled_us = run_throttled_us(p->run, i) };
 

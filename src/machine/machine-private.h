@@ -27,18 +27,19 @@ struct parts {
     struct cpu_start *starts;       /* filled by parts_load */
     struct run *run;
     struct state_section own[3];    /* uart, rtc, machine */
-    struct plugged *plugged;        /* one a virtio-mem, in the definition's order */
+    struct plugged *plugged;        /* one a virtio-mem, by rising address */
     struct state_section *plugged_sections;
     unsigned plugged_count;
     const struct state_section **sections;          /* all of the stream, in order */
     unsigned section_count;
 };
 
-/* How much of a virtio-mem is plugged, as it travels.  The definition has it too; main brings them together. */
+/* How much of a virtio-mem is plugged, which is its block's used length, as it travels.  The definition has it too;
+ * main brings them together. */
 struct plugged {
     struct block *block;
     uint64_t block_size;            /* the device's: it is plugged in multiples */
-    _Atomic uint64_t size;          /* bytes */
+    uint64_t defined;               /* bytes, when this list was made */
     uint64_t state;                 /* the section's field, only while it is saved or loaded */
 };
 
@@ -67,6 +68,8 @@ struct machine {
     bool awaits;                    /* for an incoming guest, or its arrival was not looked at yet: see
                                      * machine_awaits_incoming */
     struct session *outgoing, *incoming, *last;     /* last: one of the two, or NULL */
+    const struct definition *coming;                /* as it will be, while a block is put into the map */
+    GArray *arrivals;               /* struct arrival: devices that came for a guest that is not here yet; or NULL */
     GPtrArray *migrations;          /* struct migrate_record *: of sessions that have ended and are gone; NULL: none */
 
     /* Who writes guest memory beside the vCPUs: it looks at 'frozen', writes and marks, and says when it is done; a
@@ -77,10 +80,13 @@ struct machine {
     bool writing GUARDED;           /* main writes */
     struct time_jump jump GUARDED;  /* of the last guest that arrived */
 
+    struct lock mapping;            /* rank 6: main changes the map, a migration's thread looks at it */
+
     /* Atomic. */
     struct migrate_parameters parameters;
     struct migrate_capabilities capabilities;
     _Atomic bool arrive_paused;     /* what the user of a destination said: -S, stop */
+    _Atomic bool arrived;           /* the guest that the incoming session brings is here */
     _Atomic uint8_t reset_wanted;   /* by the guest; travels in section "machine" */
     uint8_t reset_state;            /* that section's field, only while it is saved or loaded */
 };
@@ -114,10 +120,10 @@ const struct accel_class *parts_choose_accel(const struct definition *d, char **
  * (owned by caller) is what its user should know, or NULL. */
 struct guest_map *machine_make_map(const struct definition *d, const struct topology_final *t,
                                    struct block_progress *progress, char **ret_warning, GError **error);
-/* The memory of one device, and where the guest finds it; the block must be in the map. */
+/* The memory of one device, and where the guest finds it. */
 struct block *machine_make_device(const struct definition *d, const struct device_place *p,
                                   struct block_progress *progress, GError **error);
-void machine_map_device(struct guest_map *map, struct block *b, const struct device_place *p, bool numa);
+struct section machine_device_section(struct block *b, const struct device_place *p, bool numa);
 /* A preallocation begins. */
 void machine_progress_begin(struct machine *m);
 /* Ends those of usage that wait for their second; before the parts go. */
@@ -132,9 +138,30 @@ void machine_progress(void *self, GArray *cpus);
 
 /* --- devices.c -------------------------------------------------------------------------------------------------- */
 
+/* Makes and puts in the last device of 'd' (taken on success), which came with a guest; says so to 'a'. Error STATE,
+ * LIMIT. */
+bool machine_device_arrive(struct machine *m, struct definition *d, bool with_backend, struct migrate_arrival *a,
+                           GError **error);
+/* Takes a device out, and its backend out of the definition if that is named. */
+bool machine_take_device(struct machine *m, const char *name, const char *backend, GError **error);
+
+/* --- arrive.c --------------------------------------------------------------------------------------------------- */
+
+/* struct migrate_guest's announce and arrive. */
+char *machine_announce(void *self, const struct block *b, GError **error);
+void machine_arrive(void *self, const char *text, struct migrate_arrival *a);
+/* A device came with a guest that is not here yet. */
+void machine_note_arrival(struct machine *m, const struct memory_device *device, bool with_backend);
+/* No guest is being brought any more: if none came, the devices that came for it go.  Main. */
+void machine_settle_arrivals(struct machine *m);
+
+/* --- plugged.c -------------------------------------------------------------------------------------------------- */
+
 /* Lists the virtio-mem devices' sections anew, after devices came or went. */
 void machine_list_plugged(struct parts *p, const struct definition *d);
 void machine_release_plugged(struct parts *p);
+/* As it was when they were listed: what a stream brought is void.  Any thread, vCPUs parked. */
+void machine_reset_plugged(struct parts *p);
 /* The definition takes what arrived with the guest.  Main. */
 void machine_take_plugged(void *machine);
 /* All sections anew; no migration lives. */
@@ -172,6 +199,8 @@ bool machine_agree(void *self, const char *theirs, GError **error);
 /* --- migrate.c -------------------------------------------------------------------------------------------------- */
 
 void machine_free_sessions(struct machine *m);
+/* The sections of the machine's parts, to the session under way. */
+void machine_hand_sections(struct machine *m);
 /* A guest has come, and the thread that brought it has not ended. */
 bool machine_arriving(const struct machine *m);
 /* A way out is under way, or its outcome unknown. */

@@ -24,6 +24,7 @@ machine_new(struct mailbox *mailbox, struct jobs *jobs, const struct machine_eve
     m->definition = definition_new();
     m->undo = undo_new();
     lock_init(&m->writes, 5, "machine writes");
+    lock_init(&m->mapping, 6, "guest map");
     condition_init(&m->written);
     migrate_parameters_init(&m->parameters);
     m->trace = trace_new(mailbox, tell_trace, m);
@@ -43,6 +44,7 @@ machine_free(struct machine *m)
         return;
     machine_free_sessions(m);
     g_clear_pointer(&m->migrations, g_ptr_array_unref);
+    g_clear_pointer(&m->arrivals, g_array_unref);
     machine_end_measurements(m);
     machine_latency_abandon(m);
     parts_free(m->parts);
@@ -52,6 +54,7 @@ machine_free(struct machine *m)
     undo_free(m->undo);
     condition_release(&m->written);
     lock_release(&m->writes);
+    lock_release(&m->mapping);
     g_free(m);
 }
 
@@ -326,6 +329,7 @@ machine_teardown(struct machine *m, bool force, GError **error)
     if (!can_tear_down(m, force, error))
         return false;
     machine_free_sessions(m);
+    machine_settle_arrivals(m);
     parts_free(m->parts);
     m->parts = NULL;
     forget_hotplugged(m->definition);

@@ -133,8 +133,10 @@ make_devices(struct making *k, bool numa, GError **error)
 
         if (!b)
             return false;
+        struct section s = machine_device_section(b, &places[i], numa);
+
         guest_map_take_block(k->map, b);
-        machine_map_device(k->map, b, &places[i], numa);
+        guest_map_add(k->map, &s);
     }
     return true;
 }
@@ -159,16 +161,19 @@ machine_make_device(const struct definition *d, const struct device_place *p, st
     if (b) {
         b->device = true;
         b->persistent = p->device->kind == DEVICE_NVDIMM || p->device->kind == DEVICE_VIRTIO_PMEM;
+        b->resizable = p->device->kind == DEVICE_VIRTIO_MEM;
+        if (b->resizable)
+            atomic_store(&b->used, p->device->requested_size);
     }
     return b;
 }
 
-void
-machine_map_device(struct guest_map *map, struct block *b, const struct device_place *p, bool numa)
+struct section
+machine_device_section(struct block *b, const struct device_place *p, bool numa)
 {
-    struct section s = { .gpa = p->addr, .size = b->size, .block = b, .node = numa ? (int)p->device->node : -1 };
-
-    guest_map_add(map, &s);
+    return (struct section) {
+        .gpa = p->addr, .size = b->size, .block = b, .node = numa ? (int)p->device->node : -1,
+    };
 }
 
 struct guest_map *
@@ -274,6 +279,7 @@ populate_done(struct job *job, void *data)
         adopt_backend(m, &p->options);
     }
     p->done(p->self, p->error);
+    machine_settle_arrivals(m);
     g_clear_error(&p->error);
     g_free(p);
 }

@@ -127,6 +127,7 @@ in_start(void *self, bool paused)
     struct machine *m = self;
     unsigned reasons = STOP_MIGRATE;
 
+    atomic_store(&m->arrived, true);
     mailbox_post(m->mailbox, machine_take_plugged, m, NULL);
     if (!paused && !atomic_load(&m->arrive_paused))
         reasons |= STOP_USER;
@@ -149,6 +150,7 @@ in_reset(void *self)
 
     /* It held nothing but what came in; should the host refuse, the next stream's load says so again. */
     parts_empty(m->parts, true, NULL);
+    machine_reset_plugged(m->parts);
     atomic_store(&m->reset_wanted, 0);
 }
 
@@ -236,6 +238,8 @@ in_changed(void *self, enum migrate_state s)
         m->awaits = false;
         machine_reset_if_wanted(m);
     }
+    if (migrate_state_ended(s))
+        machine_settle_arrivals(m);
     tell_state(m, s);
 }
 
@@ -276,6 +280,7 @@ make_session(struct machine *m, enum migrate_direction direction)
         .section_count = m->parts->section_count, .machine_type = MACHINE_TYPE,
         .describe = machine_describe, .agree = machine_agree,
         .stop = out_stop, .go_on = out_go_on, .throttle = out_throttle, .user_paused = out_user_paused,
+        .announce = machine_announce, .arrive = machine_arrive,
         .make_room = in_make_room, .start = in_start, .reset = in_reset,
         .time_jump = in_time_jump,
         .ranges = machine_ranges, .progress = machine_progress,
@@ -300,6 +305,15 @@ session_lives(struct session *s)
     lives = !migrate_state_ended(info.state) && info.state != MIGRATE_NONE;
     migrate_info_release(&info);
     return lives;
+}
+
+void
+machine_hand_sections(struct machine *m)
+{
+    struct session *s = session_lives(m->incoming) ? m->incoming : m->outgoing;
+
+    if (session_lives(s))
+        session_set_sections(s, m->parts->sections, m->parts->section_count);
 }
 
 bool
@@ -436,6 +450,12 @@ machine_may_receive(struct machine *m, GError **error)
                     "(`enter_preconfig` tears it down)");
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: a verification runs");
+    if (m->measurements)
+        return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: the memory's usage is being measured");
+    machine_settle_arrivals(m);
+    if (m->arrivals)
+        return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: memory that came with the last one is being "
+                    "preallocated");
     if (guest_map_is_lost(m->parts->map))
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: a page of this machine's memory is lost "
                     "(`enter_preconfig` lets it go)");
@@ -451,6 +471,7 @@ machine_incoming(struct machine *m, const char *uri, bool paused, GError **error
     if (!migrate_uri_check(uri, MIGRATE_IN, error) || !machine_may_receive(m, error))
         return false;
     atomic_store(&m->arrive_paused, paused);
+    atomic_store(&m->arrived, false);
     s = make_session(m, MIGRATE_IN);
     adopt(m, &m->incoming, s);
     ok = session_start(s, uri, error);

@@ -78,19 +78,6 @@ add_places(struct node_usage *u, const struct backend_options *o, const struct m
     of->misplaced += count_misplaced(o, places);
 }
 
-/* Of a virtio-mem as much as is plugged, of any other memory device all. */
-static uint64_t
-plugged_bytes(const struct parts *p, const struct section *s)
-{
-    if (!s->block->device)
-        return 0;
-    for (unsigned i = 0; i < p->plugged_count; i++) {
-        if (p->plugged[i].block == s->block)
-            return atomic_load(&p->plugged[i].size);
-    }
-    return s->size;
-}
-
 static void
 measure_section(struct measurement *q, const struct section *s)
 {
@@ -104,7 +91,7 @@ measure_section(struct measurement *q, const struct section *s)
 
         of_node += other->node == s->node ? other->size : 0;
     }
-    plugged = plugged_bytes(q->machine->parts, s);
+    plugged = s->block->device ? atomic_load(&s->block->used) : 0;
     u->plugged += plugged;
     u->size += s->block->device ? plugged : s->size;
     u->dirty_pages += dirty_pages(q, s);
@@ -172,6 +159,10 @@ machine_measure_usage(struct machine *m, uint64_t samples,
 
     if (!m->parts)
         return fail(error, NUMON_ERROR_STATE, "cannot measure memory: there is no machine yet");
+    /* Memory devices may come with the guest, and go if it does not come. */
+    if (machine_awaits_incoming(m) && machine_arriving(m))
+        return fail(error, NUMON_ERROR_STATE, "cannot measure memory: this machine waits for an incoming guest");
+    machine_settle_arrivals(m);
     if (machine_running(m)) {
         s = hub_subscribe(m->parts->hub, "numa_usage", error);
         if (!s)

@@ -182,6 +182,7 @@ block_new_watched(const struct backend_options *options, struct block_progress *
     g_snprintf(b->name, sizeof b->name, "%s%s", options->canonical_name ? BACKEND_CANONICAL_PREFIX : "", options->id);
     b->size = options->size;
     b->page_count = options->size / PAGE_SIZE;
+    atomic_init(&b->used, options->size);
     b->fd = -1;
     b->options = *options;
     if (map_block(b, error) && advise_block(b, error) && (!options->prealloc || block_populate(b, progress, error)))

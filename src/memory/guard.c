@@ -195,24 +195,30 @@ append_reason(const struct block *b, uint64_t page, GString *out)
 }
 
 char *
+block_lost_text(const struct block *b)
+{
+    GString *out;
+    uint64_t page;
+
+    if (!block_lost(b, &page))
+        return NULL;
+    out = g_string_new(NULL);
+    g_string_append_printf(out, "page %" PRIu64 " of backend '%s'", page, b->options.id);
+    if (b->options.mem_path)
+        g_string_append_printf(out, " (file '%s')", b->options.mem_path);
+    g_string_append(out, " is lost: ");
+    append_reason(b, page, out);
+    return g_string_free(out, FALSE);
+}
+
+char *
 guest_map_lost(const struct guest_map *map)
 {
-    for (unsigned i = 0; i < map->blocks->len; i++) {
-        const struct block *b = block_at(map, i);
-        GString *out;
-        uint64_t page;
+    char *text = NULL;
 
-        if (!block_lost(b, &page))
-            continue;
-        out = g_string_new(NULL);
-        g_string_append_printf(out, "page %" PRIu64 " of backend '%s'", page, b->options.id);
-        if (b->options.mem_path)
-            g_string_append_printf(out, " (file '%s')", b->options.mem_path);
-        g_string_append(out, " is lost: ");
-        append_reason(b, page, out);
-        return g_string_free(out, FALSE);
-    }
-    return NULL;
+    for (unsigned i = 0; i < map->blocks->len && !text; i++)
+        text = block_lost_text(block_at(map, i));
+    return text;
 }
 
 /* The first page of a block of huge pages that is not there, if there is none to be had. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The guest physical map: sections by rising address, found by bisection.  Frozen while vCPUs run, so no lock. */
+/* The guest physical map: sections by rising address, found by bisection.  It does not change while vCPUs run, so no
+ * lock; who follows its blocks is told of each that comes, goes or gets another length. */
 #include "memory-private.h"
 
 #include <string.h>
@@ -19,6 +20,7 @@ guest_map_new(void)
     map->blocks = g_ptr_array_new_with_free_func(free_block);
     map->sections = g_array_new(FALSE, FALSE, sizeof(struct section));
     map->covers = g_array_new(FALSE, FALSE, sizeof(struct section));
+    map->followers = g_array_new(FALSE, FALSE, sizeof(struct block_follower));
     map->lost_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return map;
 }
@@ -28,6 +30,7 @@ guest_map_free(struct guest_map *map)
 {
     if (!map)
         return;
+    g_array_unref(map->followers);
     g_array_unref(map->sections);
     g_array_unref(map->covers);
     g_ptr_array_unref(map->blocks);
@@ -76,6 +79,90 @@ guest_map_remove_block(struct guest_map *map, struct block *b)
     guard_notify(b, -1);
     return b;
 }
+
+/* --- blocks that come and go ------------------------------------------------------------------------------------- */
+
+void
+guest_map_follow(struct guest_map *map, const struct block_follower *f)
+{
+    g_array_append_val(map->followers, *f);
+}
+
+void
+guest_map_unfollow(struct guest_map *map, const void *self)
+{
+    for (unsigned i = map->followers->len; i-- > 0;) {
+        if (g_array_index(map->followers, struct block_follower, i).self == self)
+            g_array_remove_index(map->followers, i);
+    }
+}
+
+static const struct block_follower *
+follower_at(const struct guest_map *map, unsigned i)
+{
+    return &g_array_index(map->followers, struct block_follower, i);
+}
+
+static bool
+tell_added(const struct block_follower *f, struct block *b, GError **error)
+{
+    return !f->added || f->added(f->self, b, error);
+}
+
+static bool
+tell_removed(const struct block_follower *f, struct block *b, GError **error)
+{
+    return !f->removed || f->removed(f->self, b, error);
+}
+
+bool
+guest_map_plug(struct guest_map *map, struct block *b, const struct section *s, GError **error)
+{
+    unsigned told = 0;
+
+    guest_map_take_block(map, b);
+    guest_map_add(map, s);
+    while (told < map->followers->len && tell_added(follower_at(map, told), b, error))
+        told++;
+    if (told == map->followers->len)
+        return true;
+    while (told-- > 0)
+        tell_removed(follower_at(map, told), b, NULL);
+    guest_map_remove_block(map, b);
+    return false;
+}
+
+bool
+guest_map_unplug(struct guest_map *map, struct block *b, GError **error)
+{
+    unsigned left = map->followers->len;
+
+    while (left > 0 && tell_removed(follower_at(map, left - 1), b, error))
+        left--;
+    if (left == 0) {
+        guest_map_remove_block(map, b);
+        return true;
+    }
+    for (; left < map->followers->len; left++)
+        tell_added(follower_at(map, left), b, NULL);
+    return false;
+}
+
+void
+guest_map_resize(struct guest_map *map, struct block *b, uint64_t used)
+{
+    uint64_t before = atomic_exchange(&b->used, used);
+
+    g_assert(b->resizable && used <= b->size && used % b->page_size == 0);
+    for (unsigned i = 0; used != before && i < map->followers->len; i++) {
+        const struct block_follower *f = follower_at(map, i);
+
+        if (f->resized)
+            f->resized(f->self, b, before);
+    }
+}
+
+/* --- sections ---------------------------------------------------------------------------------------------------- */
 
 static const struct section *
 section_at(const struct guest_map *map, unsigned i)

@@ -27,6 +27,7 @@ struct in {
     bool summed;                    /* section "checksum" was read, and right */
     uint32_t rest_sum;              /* what the bytes after it must have */
     bool *loaded;                   /* a section of the guest's table; owned */
+    uint32_t joined;                /* devices that came while it was loaded */
 };
 
 /* --- head ------------------------------------------------------------------------------------------------------- */
@@ -307,6 +308,25 @@ take_device(struct in *n, const struct section_head *h, unsigned at, GError **er
     return true;
 }
 
+/* The source got a memory device.  Its block is listed in front of its pages. */
+static bool
+take_join(struct in *n, const struct section_head *h, GError **error)
+{
+    g_autofree char *text = NULL;
+
+    if (!n->ram_started || n->ram_ended || h->instance != n->joined || h->version != JOIN_VERSION)
+        return input_fail(&n->input, error, "section '" JOIN_SECTION "' instance %u version %u is not known or cannot be "
+                          "here", h->instance, h->version);
+    if (!take_text(n, JOIN_TEXT_MOST, "the description of a memory device", &text, error)
+        || !take_footer(n, h->id, h->name, error) || !in_join(n->session, text, error) || !ram_in_join(&n->ram, error))
+        return false;
+    n->joined++;
+    /* No section was loaded yet: these come after RAM. */
+    g_free(n->loaded);
+    n->loaded = g_new0(bool, n->session->guest.section_count + 1);
+    return true;
+}
+
 static bool
 take_full(struct in *n, GError **error)
 {
@@ -315,6 +335,8 @@ take_full(struct in *n, GError **error)
 
     if (!take_section_head(n, &h, error))
         return false;
+    if (g_str_equal(h.name, JOIN_SECTION))
+        return take_join(n, &h, error);
     if (!n->ram_ended)
         return input_fail(&n->input, error, "section '%s' comes before the end of RAM", h.name);
     if (g_str_equal(h.name, "globalstate"))
@@ -342,7 +364,7 @@ all_there(struct in *n, GError **error)
                               g->sections[i]->instance);
     if (n->input.summing && !n->summed)
         return input_fail(&n->input, error, "section '" CHECKSUM_SECTION "' is missing");
-    return memory_is_whole(g, error);
+    return ram_in_whole(&n->ram, error);
 }
 
 /* The description must come, and must end as the source ends it. */
@@ -429,9 +451,7 @@ open_in(struct in *n, GError **error)
     lock_take(&s->lock);
     s->begin_us = g_get_monotonic_time();
     lock_drop(&s->lock);
-    if (!ram_in_init(&n->ram, s, &n->input))
-        return fail(error, NUMON_ERROR_HOST, "cannot keep account of the pages: %s", g_strerror(ENOMEM));
-    return true;
+    return ram_in_init(&n->ram, s, &n->input, error);
 }
 
 static bool

@@ -70,7 +70,7 @@ session_read(struct session *s, struct migrate_info *ret)
     int64_t whole_us = s->begin_us ? s->end_us - s->begin_us : 0;
 
     *ret = (struct migrate_info) {
-        .direction = s->direction, .page_size = PAGE_SIZE, .total_bytes = s->total_bytes,
+        .direction = s->direction, .page_size = PAGE_SIZE, .total_bytes = atomic_load(&s->total_bytes),
     };
     read_guarded(s, ret, g_get_monotonic_time());
     read_counters(s, ret);

@@ -66,6 +66,11 @@ enum {
 #define CHECKSUM_SECTION "checksum"
 enum { CHECKSUM_VERSION = 1 };
 
+/* A memory device that joins while the guest moves: the commands that give it (guest.announce).  Ours; stands in front
+ * of the list that names its block. */
+#define JOIN_SECTION "memory-device"
+enum { JOIN_VERSION = 1, JOIN_TEXT_MOST = 4096 };
+
 #define MACHINE_SUBSECTION "configuration/numon-machine"
 enum { MACHINE_SUBSECTION_VERSION = 1, MACHINE_SUBSECTION_FIXED = 8 + 8 + 4 + 4 };
 
@@ -84,14 +89,20 @@ void wire_put_section(GByteArray *out, uint8_t record, uint32_t id, const char *
                       uint32_t version);
 void wire_put_part(GByteArray *out, uint8_t record, uint32_t id);
 void wire_put_footer(GByteArray *out, uint32_t id);
-void wire_put_block_list(GByteArray *out, const struct guest_map *map);
+/* The list of blocks with their used lengths, and its end; the first alone also stands in front of pages. A block of
+ * no length is not in it. */
+struct moving;
+void wire_put_blocks(GByteArray *out, const struct moving *blocks, unsigned count);
+void wire_put_block_list(GByteArray *out, const struct moving *blocks, unsigned count);
 void wire_put_global_state(GByteArray *out, const char *run_state);
 void wire_put_return(GByteArray *out, uint16_t type, const void *data, uint16_t size);
 /* Header of a page's record; 'name' NULL means the block of the record before.  Returns its size. */
 size_t wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned flags, const char *name);
 /* The JSON text at the stream's end.  Its last bytes are the tail that wire_description_tail gives, so that no
- * shortened text passes for a whole one.  Its length avoids what QEMU's stream analyser stumbles over. */
-GString *wire_description(const struct migrate_guest *guest, uint64_t id, uint64_t features, size_t text_size);
+ * shortened text passes for a whole one.  Its length avoids what QEMU's stream analyser stumbles over.  'joined': the
+ * sizes of the texts of devices that joined (uint32_t), or NULL. */
+GString *wire_description(const struct migrate_guest *guest, uint64_t id, uint64_t features, size_t text_size,
+                          const GArray *joined);
 char *wire_description_tail(uint64_t id);
 bool wire_description_length_safe(uint32_t length);
 
@@ -131,25 +142,38 @@ bool wire_answer_decode(const uint8_t in[OUTCOME_SIZE], uint64_t id, uint32_t *r
 bool scan_run(const _Atomic uint64_t *words, uint64_t bits, uint64_t from, uint64_t most, uint64_t *ret_first,
               uint64_t *ret_count);
 
+/* A block as a migration out has it. */
+struct moving {
+    struct block *block;            /* borrowed: it cannot go while the guest moves */
+    uint64_t pages;                 /* announced: of the longest used length so far; what lies behind is not looked at */
+    uint64_t sent;                  /* pages below were sent at least once */
+    uint64_t address;               /* of its first byte in the page cache's numbering */
+};
+/* The worker's own list, in the map's order: main adds blocks to the map while the worker goes over these. */
+struct moving_list {
+    struct moving *at;              /* owned */
+    unsigned count;
+    struct subscriber *subscriber;  /* borrowed; NULL at first */
+};
+
 /* One pass over all blocks, from the first page of the first to the last of the last.  Pages that become dirty
  * behind it wait for the next pass. */
 struct sweep {
-    const struct guest_map *map;    /* borrowed */
-    struct subscriber *subscriber;  /* borrowed */
+    const struct moving_list *list; /* borrowed; it may grow */
     unsigned block;
     uint64_t page;
 };
-void sweep_begin(struct sweep *w, const struct guest_map *map, struct subscriber *subscriber);
+void sweep_begin(struct sweep *w, const struct moving_list *list);
 /* The next run, which stays set; moves behind it.  False at the end of the pass. */
 bool sweep_next(struct sweep *w, uint64_t most, struct block **ret_block, uint64_t *ret_first, uint64_t *ret_count);
 /* All pages of all blocks become dirty: the start of the first pass. */
-void sweep_fill(const struct guest_map *map, struct subscriber *subscriber);
-uint64_t sweep_remaining(const struct guest_map *map, struct subscriber *subscriber);
+void sweep_fill(const struct moving_list *list);
+uint64_t sweep_remaining(const struct moving_list *list);
 
 /* --- presence.c: pages that were never there -------------------------------------------------------------------- */
 
-/* False (HOST) if pages of guest memory were lost under us: what was read from them were zeros. */
-bool memory_is_whole(const struct migrate_guest *g, GError **error);
+/* False (HOST) if pages of the block were lost under us: what was read from them were zeros. */
+bool block_is_whole(const struct block *b, GError **error);
 
 struct presence { int pagemap; };   /* of this process; -1: nothing is known of private memory */
 void presence_init(struct presence *p);
@@ -463,8 +487,10 @@ struct session {
     int proceed;                    /* eventfd: session_continue; the worker leaves PRE_SWITCHOVER */
 
     /* Fixed by session_start. */
-    uint64_t total_bytes;           /* of RAM */
+    struct moving *blocks;          /* source: as they are then; owned */
+    unsigned block_count;
     char *description;              /* source: guest.describe's; owned */
+    bool following;                 /* main: the map tells of blocks */
 
     /* Main only. */
     struct thread worker, server, asker;
@@ -487,13 +513,18 @@ struct session {
     bool connected GUARDED;         /* there was one */
     struct page_cache *new_cache GUARDED;       /* owned; main made it, the worker takes it; NULL: goes on with his */
     uint64_t cache_bytes GUARDED;               /* 0: differences are not used */
+    GPtrArray *joining GUARDED;                 /* source: struct joining *, not yet taken by the worker; or NULL */
+    struct migrate_arrival *arrival GUARDED;    /* destination: main was asked for this device; main frees it */
+    GError *arrival_error GUARDED;              /* owned; what became of it */
     int64_t begin_us GUARDED, active_us GUARDED, stop_us GUARDED, handed_us GUARDED,
         end_us GUARDED;
     struct recording record GUARDED;
 
     struct page_history history;                /* see there */
     struct migrate_counters counters;           /* atomic */
-    /* Atomic; written by the worker. */
+    /* Atomic; written by the worker, or by main before it starts. */
+    _Atomic uint64_t total_bytes;               /* of RAM: used lengths */
+    _Atomic bool grown;                         /* main: some block got longer, the worker looks */
     _Atomic uint64_t throttle_percent;
     _Atomic uint64_t remaining_bytes, dirty_rate, expected_downtime_ms, pages_per_second, bytes_per_second;
     _Atomic uint64_t fits_bytes, switchover_bandwidth;
@@ -530,6 +561,29 @@ void session_post(struct session *s, void (*deliver)(void *data), void *data, GD
 
 void *out_main(void *session);
 void *in_main(void *session);
+
+/* --- join.c: blocks that come or grow while the guest moves ----------------------------------------------------- */
+
+/* A block that came since session_start. */
+struct joining {
+    struct block *block;            /* borrowed */
+    char *text;                     /* guest.announce's; owned */
+};
+void joining_free(void *joining);
+/* Main: lists the blocks that there are and follows the map from here on; ends that. */
+void session_list_blocks(struct session *s);
+void session_follow(struct session *s);
+void session_unfollow(struct session *s);
+/* Is there something that the worker has not taken? */
+bool session_joins(struct session *s) EXCLUDES(s->lock);
+/* Source, between parts: announces the devices that came.  Adds to 'list' (struct moving) what is to be listed in the
+ * next part: its pages are dirty now. */
+struct out;
+bool out_join(struct out *o, GArray *list, GError **error);
+/* Destination: has main make the device of this text; the map has it when this returns true. */
+bool in_join(struct session *s, const char *text, GError **error) EXCLUDES(s->lock);
+/* Main, after the worker was joined: an answer that still comes is for nobody. */
+void arrival_forget(struct session *s) EXCLUDES(s->lock);
 
 /* --- outcome.c -------------------------------------------------------------------------------------------------- */
 
@@ -577,17 +631,14 @@ enum { RUN_MOST = 512 };            /* pages taken from the log at once */
 struct ram_out {
     struct session *session;        /* borrowed, as output and subscriber */
     struct output *output;
-    struct subscriber *subscriber;
+    struct moving_list list;
     struct presence presence;
     struct block *block;            /* of the last record; NULL: none */
     bool one_way;
-    bool swept;                     /* the first pass is over */
     bool last;                      /* the guest is stopped: what goes now is not sent again */
-    struct sweep edge;              /* where the first pass was broken off; with 'swept' without meaning */
     uint64_t taken;                 /* pages, of those taken from the log since the caller set this to 0 */
     struct pool *pool;              /* owned; NULL: pages are not compressed */
     struct page_cache *cache;       /* owned; NULL: differences are not used */
-    uint64_t *starts;               /* a block: address of its first byte in the cache's numbering; owned */
     uint64_t handled;               /* pages looked at, of the whole */
     struct ram_rates { uint64_t handled, misses, deltas, delta_bytes, busy, squeezed, squeezed_bytes; } before;
     bool reckoned;                  /* rates are known */
@@ -600,6 +651,15 @@ bool ram_out_init(struct ram_out *r, struct session *s, struct output *output, G
 void ram_out_release(struct ram_out *r);
 /* A part of the section begins, everything before it was flushed: a new page cache is taken up. */
 void ram_out_part(struct ram_out *r);
+/* A block more, all of whose pages are dirty. */
+struct moving *ram_out_join(struct ram_out *r, struct block *b);
+/* A block's used length may be more than was announced: true if so; all that is new of it is dirty then, from
+ * '*ret_first' on. */
+bool ram_out_grow(struct ram_out *r, struct moving *m, uint64_t *ret_first);
+/* Was every page sent at least once? */
+bool ram_out_swept(const struct ram_out *r);
+/* False (HOST) if a page of a block was lost. */
+bool ram_out_whole(const struct ram_out *r, GError **error);
 /* Sends the pages of a run: clears it in the log first, then reads them. */
 bool ram_out_run(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, GError **error);
 /* Sends what workers still have. */
@@ -621,6 +681,7 @@ struct out {
     struct sweep sweep;
     struct ram_out ram;
     GByteArray *bytes;              /* for headers; empty between uses */
+    GArray *joined;                 /* uint32_t: sizes of the texts of devices that joined */
     bool stopped;                   /* we stopped the guest */
     enum migrate_owner owner;
     /* As of the last dirty sync. */
@@ -652,25 +713,32 @@ bool out_switch_over(struct out *o, size_t text_size, GError **error);
 /* --- ram-in.c: the section "ram" of a destination --------------------------------------------------------------- */
 
 struct ram_in {
-    struct session *session;        /* borrowed, as all but 'seen' */
+    struct session *session;        /* borrowed, as all but 'blocks' */
     struct input *input;
-    unsigned count;                 /* blocks at the start: devices may come once the guest has arrived */
-    uint64_t **seen;                /* a block: pages that came; owned */
-    bool *fresh;                    /* a block: nothing was ever there */
-    bool *listed;
-    struct block *block;            /* of the record before; NULL at first */
+    struct loading {
+        struct block *block;        /* borrowed: main changes the map only when this worker asks it to */
+        uint64_t *seen;             /* pages that came; owned */
+        uint64_t pages;             /* of the length that was announced; 0: it is not listed */
+        bool fresh;                 /* nothing was ever there */
+    } *blocks;                      /* owned */
+    unsigned count;                 /* devices may come on their own once the guest has arrived */
+    struct loading *of;             /* the block of the record before; NULL at first */
     _Atomic uint64_t *counter;      /* where bytes of RAM count */
     uint64_t features;              /* of the stream */
     uint64_t place;                 /* in the stream, of the record at hand */
     struct pool *pool;              /* owned; NULL: no page is compressed */
     uint8_t coded[PAGE_SIZE];
 };
-bool ram_in_init(struct ram_in *r, struct session *s, struct input *in);
+bool ram_in_init(struct ram_in *r, struct session *s, struct input *in, GError **error);
+/* Takes the blocks that the map has got since.  Error: HOST. */
+bool ram_in_join(struct ram_in *r, GError **error);
 void ram_in_stop(struct ram_in *r);         /* nothing writes to RAM any more */
 void ram_in_release(struct ram_in *r);
 bool ram_in_start(struct ram_in *r, GError **error);        /* payload of START */
 bool ram_in_pages(struct ram_in *r, GError **error);        /* payload of PART and END */
 /* Did every page come? */
 bool ram_in_complete(struct ram_in *r, GError **error);
+/* False (HOST) if a page of a block was lost. */
+bool ram_in_whole(const struct ram_in *r, GError **error);
 
 #endif

@@ -118,13 +118,21 @@ out_put(struct out *o, GError **error)
 bool
 out_begin_part(struct out *o, uint8_t record, GError **error)
 {
+    g_autoptr(GArray) list = g_array_new(FALSE, FALSE, sizeof(struct moving));
+
     ram_out_part(&o->ram);
     atomic_store(&o->session->slice_us, g_get_monotonic_time());
+    if (!out_join(o, list, error))
+        return false;
+    if (list->len)
+        sweep_begin(&o->sweep, &o->ram.list);
     if (trace_on(o->session))
         trace_record(o->session, &(struct explain_event) {
             .kind = record == RECORD_PART ? EXPLAIN_PART : EXPLAIN_END, .place = o->output.queued, .bytes = 5,
             .name = "ram", .id = RAM_ID }, NULL, 0);
     wire_put_part(o->bytes, record, RAM_ID);
+    if (list->len)
+        wire_put_blocks(o->bytes, (struct moving *)list->data, list->len);
     return out_put(o, error);
 }
 
@@ -138,7 +146,7 @@ out_end_part(struct out *o, GError **error)
     spend(o, before, 0);
     wire_put64(o->bytes, RAM_EOS);
     wire_put_footer(o->bytes, RAM_ID);
-    return out_put(o, error) && output_flush(&o->output, error) && memory_is_whole(&o->session->guest, error);
+    return out_put(o, error) && output_flush(&o->output, error) && ram_out_whole(&o->ram, error);
 }
 
 /* --- passes ----------------------------------------------------------------------------------------------------- */
@@ -245,7 +253,6 @@ out_sync(struct out *o, uint64_t *ret_bytes, GError **error)
 
     if (!hub_sync(s->guest.hub, error))
         return false;
-    pieces_update(&o->pieces);
     uint64_t fresh = pieces_sync(&o->pieces, o->subscriber, &pages);
     counter_add(&s->counters.dirty_syncs, 1);
     o->sync_us = g_get_monotonic_time();
@@ -285,23 +292,23 @@ look_ahead(struct out *o, bool end, bool *ret_fits, GError **error)
 {
     struct session *s = o->session;
     uint64_t bytes = pieces_remaining(&o->pieces, o->subscriber) * PAGE_SIZE;
+    bool swept = ram_out_swept(&o->ram);
 
     *ret_fits = false;
-    o->ram.swept = o->ram.swept || end;
-    atomic_store(&s->swept, o->ram.swept);
-    bool may_stop = o->ram.swept || parameter(&s->parameters->switchover) == SWITCHOVER_EAGER;
-    bool late = o->ram.swept && converges(o) && g_get_monotonic_time() - o->sync_us >= CONVERGE_SYNC_US;
+    atomic_store(&s->swept, swept);
+    bool may_stop = swept || parameter(&s->parameters->switchover) == SWITCHOVER_EAGER;
+    bool late = swept && converges(o) && g_get_monotonic_time() - o->sync_us >= CONVERGE_SYNC_US;
     atomic_store(&s->remaining_bytes, bytes);
     record_shares(s, &o->pieces);
     if (!end && !late && (!may_stop || bytes > threshold(o)))
         return true;
     if (!out_sync(o, &bytes, error))
         return false;
-    *ret_fits = may_stop && bytes <= threshold(o);
+    *ret_fits = may_stop && bytes <= threshold(o) && !session_joins(s);
     if (*ret_fits)
         return true;
     if (end)
-        sweep_begin(&o->sweep, s->guest.map, o->subscriber);
+        sweep_begin(&o->sweep, &o->ram.list);
     session_pass(s, counter_read(&s->counters.dirty_syncs));
     return !parameter_on(&s->parameters->step) || hold(o, error);
 }
@@ -346,7 +353,7 @@ send_head(struct out *o, const char *text, GError **error)
         wire_put_ping(o->bytes, PING_BEGIN);
     }
     wire_put_section(o->bytes, RECORD_START, RAM_ID, "ram", 0, RAM_VERSION);
-    wire_put_block_list(o->bytes, s->guest.map);
+    wire_put_block_list(o->bytes, o->ram.list.at, o->ram.list.count);
     wire_put_footer(o->bytes, RAM_ID);
     return out_put(o, error) && output_flush(&o->output, error);
 }
@@ -382,14 +389,14 @@ begin_passes(struct out *o, GError **error)
     o->subscriber = hub_subscribe(s->guest.hub, "migration", error);
     if (!o->subscriber)
         return false;
-    o->ram.subscriber = o->subscriber;
-    sweep_fill(s->guest.map, o->subscriber);
-    sweep_begin(&o->sweep, s->guest.map, o->subscriber);
+    o->ram.list.subscriber = o->subscriber;
+    sweep_fill(&o->ram.list);
+    sweep_begin(&o->sweep, &o->ram.list);
     counter_add(&s->counters.dirty_syncs, 1);
     pace_init(&o->pace, now);
     converge_init(&o->converge, now);
     o->rate_us = o->sync_us = now;
-    pieces_init(&o->pieces, &s->guest, now);
+    pieces_init(&o->pieces, &s->guest, &o->ram.list, now);
     pieces_sync(&o->pieces, o->subscriber, &pages);
     /* What is dirty at the beginning is not the guest's doing. */
     pieces_forget(&o->pieces);
@@ -447,6 +454,7 @@ release_out(struct out *o)
     return_free(o->back);
     channel_free(o->channel);
     g_byte_array_unref(o->bytes);
+    g_array_unref(o->joined);
     ram_out_release(&o->ram);
     pieces_release(&o->pieces);
     g_free(o);
@@ -462,6 +470,7 @@ out_main(void *session)
     o->session = s;
     o->owner = OWNER_HERE;
     o->bytes = g_byte_array_new();
+    o->joined = g_array_new(FALSE, FALSE, sizeof(uint32_t));
     bool done = run_out(o, &error);
     enum migrate_owner owner = o->owner;
     end_throttle(o);

@@ -48,8 +48,9 @@ add_block(GArray *list, const struct block *b, const GArray *ranges, unsigned *a
     add_piece(list, &whole, done, b->page_count, false);
 }
 
+/* What main adds to the map meanwhile is left out until it is in the list. */
 static GArray *
-partition(const struct migrate_guest *guest)
+partition(const struct migrate_guest *guest, const struct moving_list *moving)
 {
     g_autoptr(GArray) ranges = g_array_new(FALSE, FALSE, sizeof(struct migrate_range));
     GArray *list = g_array_new(FALSE, FALSE, sizeof(struct piece));
@@ -60,15 +61,15 @@ partition(const struct migrate_guest *guest)
     if (ranges->len > PIECES_MOST)
         g_array_set_size(ranges, 0);
     g_array_sort(ranges, by_place);
-    for (unsigned i = 0; i < guest->map->blocks->len; i++)
-        add_block(list, guest->map->blocks->pdata[i], ranges, &at);
+    for (unsigned i = 0; i < moving->count; i++)
+        add_block(list, moving->at[i].block, ranges, &at);
     return list;
 }
 
 void
-pieces_init(struct pieces *p, const struct migrate_guest *guest, int64_t now_us)
+pieces_init(struct pieces *p, const struct migrate_guest *guest, const struct moving_list *moving, int64_t now_us)
 {
-    *p = (struct pieces) { .guest = guest, .list = partition(guest), .blocks = guest->map->blocks->len,
+    *p = (struct pieces) { .guest = guest, .moving = moving, .list = partition(guest, moving), .blocks = moving->count,
                            .period_us = now_us };
 }
 
@@ -81,19 +82,30 @@ pieces_release(struct pieces *p)
 void
 pieces_update(struct pieces *p)
 {
-    unsigned count = p->guest->map->blocks->len;
+    unsigned count = p->moving->count;
 
     if (count == p->blocks)
         return;
-    g_autoptr(GArray) now = partition(p->guest);
+    g_autoptr(GArray) now = partition(p->guest, p->moving);
     for (unsigned i = 0; i < now->len; i++) {
         struct piece *came = &g_array_index(now, struct piece, i);
-        /* All of it is dirty from the beginning: that is not the guest's doing. */
-        came->before = came->range.count;
         if (came->range.block->index >= p->blocks)
             g_array_append_val(p->list, *came);
     }
     p->blocks = count;
+}
+
+void
+pieces_excuse(struct pieces *p, const struct block *b, uint64_t first, uint64_t count)
+{
+    for (unsigned i = 0; i < p->list->len; i++) {
+        struct piece *piece = &g_array_index(p->list, struct piece, i);
+        const struct migrate_range *r = &piece->range;
+        uint64_t from = MAX(first, r->first), end = MIN(first + count, r->first + r->count);
+
+        if (r->block == b && from < end)
+            piece->before += end - from;
+    }
 }
 
 static bool
@@ -147,7 +159,8 @@ pieces_remaining(struct pieces *p, struct subscriber *subscriber)
     for (unsigned i = 0; i < p->list->len; i++) {
         struct piece *piece = &g_array_index(p->list, struct piece, i);
         const struct migrate_range *r = &piece->range;
-        piece->remaining = count_range(subscriber_words(subscriber, r->block), r->first, r->count);
+        uint64_t pages = p->moving->at[r->block->index].pages, count = r->first < pages ? MIN(r->count, pages - r->first) : 0;
+        piece->remaining = count_range(subscriber_words(subscriber, r->block), r->first, count);
         total += piece->remaining;
     }
     return total;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Pages that were never there: they read as zero, and reading them would only make them come.  What the kernel says
- * of private anonymous memory (neither present nor swapped) and of a memfd shared with its mapping (a hole); all
+ * of private anonymous memory (neither present nor swapped), of a memfd shared with its mapping (a hole), and of a
+ * memfd of huge pages, which nobody but this mapping fills and whose holes SEEK_DATA does not see (not mapped); all
  * other memory is taken to be there.  A source asks after it has cleared the pages' dirty bits, so that a page which
  * comes between is sent again. */
 #include "migrate-private.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { PAGEMAP_CHUNK = 512 };       /* entries read at once */
@@ -63,21 +65,39 @@ absent_shared(const struct block *b, uint64_t first, uint64_t count, uint64_t *a
     }
 }
 
+/* Reading one byte would take a whole huge page, perhaps the last one. */
+static void
+absent_huge(const struct block *b, uint64_t first, uint64_t count, uint64_t *absent)
+{
+    uint64_t pages = b->page_size / PAGE_SIZE, end = first + count;
+
+    for (uint64_t at = first; at < end;) {
+        uint64_t begin = at / pages * pages, next = MIN(begin + pages, end);
+        unsigned char there = 1;
+
+        if (mincore(b->host + begin * PAGE_SIZE, PAGE_SIZE, &there) == 0 && !(there & 1))
+            bits_set(absent, at - first, next - at);
+        at = next;
+    }
+}
+
 void
 presence_absent(const struct presence *p, const struct block *b, uint64_t first, uint64_t count, uint64_t *absent)
 {
     for (uint64_t i = 0; i < WORDS_FOR(count); i++)
         absent[i] = 0;
-    if (b->fd < 0 && !b->options.share)
+    if (b->page_size > PAGE_SIZE && b->options.kind == BACKEND_MEMFD)
+        absent_huge(b, first, count, absent);
+    else if (b->fd < 0 && !b->options.share)
         absent_private(p, b, first, count, absent);
     else if (b->fd >= 0 && b->options.share && b->options.kind != BACKEND_FILE)
         absent_shared(b, first, count, absent);
 }
 
 bool
-memory_is_whole(const struct migrate_guest *g, GError **error)
+block_is_whole(const struct block *b, GError **error)
 {
-    g_autofree char *lost = guest_map_lost(g->map);
+    g_autofree char *lost = block_lost_text(b);
 
     return !lost || fail(error, NUMON_ERROR_HOST, "cannot migrate guest memory: %s", lost);
 }

@@ -7,6 +7,7 @@
  * pages are looked at. */
 #include "migrate-private.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -26,37 +27,41 @@ block_fresh(const struct presence *p, const struct block *b)
     return true;
 }
 
-static struct block *
-block_at(const struct ram_in *r, unsigned i)
+static bool
+add_block(struct ram_in *r, const struct presence *p, struct block *b, GError **error)
 {
-    return r->session->guest.map->blocks->pdata[i];
-}
+    struct loading l = { .block = b, .seen = g_try_new0(uint64_t, WORDS_FOR(b->page_count)) };
 
-static unsigned
-block_count(const struct ram_in *r)
-{
-    return r->session->guest.map->blocks->len;
+    if (!l.seen)
+        return fail(error, NUMON_ERROR_HOST, "cannot keep account of the pages of '%s': %s", b->name, g_strerror(ENOMEM));
+    l.fresh = block_fresh(p, b);
+    r->blocks[r->count++] = l;
+    return true;
 }
 
 bool
-ram_in_init(struct ram_in *r, struct session *s, struct input *in)
+ram_in_join(struct ram_in *r, GError **error)
 {
-    *r = (struct ram_in) { .session = s, .input = in, .counter = &s->counters.precopy_bytes };
-    unsigned count = r->count = block_count(r);
+    const GPtrArray *blocks = r->session->guest.map->blocks;
+    size_t of = r->of ? (size_t)(r->of - r->blocks) : 0;
     struct presence presence;
     bool good = true;
 
-    r->seen = g_new0(uint64_t *, count + 1);
-    r->fresh = g_new0(bool, count + 1);
-    r->listed = g_new0(bool, count + 1);
+    r->blocks = g_renew(struct loading, r->blocks, blocks->len + 1);
+    if (r->of)
+        r->of = &r->blocks[of];
     presence_init(&presence);
-    for (unsigned i = 0; i < count; i++) {
-        r->seen[i] = g_try_new0(uint64_t, WORDS_FOR(block_at(r, i)->page_count));
-        good = good && r->seen[i];
-        r->fresh[i] = block_fresh(&presence, block_at(r, i));
-    }
+    while (good && r->count < blocks->len)
+        good = add_block(r, &presence, blocks->pdata[r->count], error);
     presence_release(&presence);
     return good;
+}
+
+bool
+ram_in_init(struct ram_in *r, struct session *s, struct input *in, GError **error)
+{
+    *r = (struct ram_in) { .session = s, .input = in, .counter = &s->counters.precopy_bytes };
+    return ram_in_join(r, error);
 }
 
 void
@@ -69,56 +74,79 @@ void
 ram_in_release(struct ram_in *r)
 {
     ram_in_stop(r);
-    for (unsigned i = 0; r->seen && i < r->count; i++)
-        g_free(r->seen[i]);
-    g_clear_pointer(&r->seen, g_free);
-    g_clear_pointer(&r->fresh, g_free);
-    g_clear_pointer(&r->listed, g_free);
+    for (unsigned i = 0; i < r->count; i++)
+        g_free(r->blocks[i].seen);
+    g_clear_pointer(&r->blocks, g_free);
+    r->count = 0;
 }
 
-/* --- START ------------------------------------------------------------------------------------------------------ */
+/* --- lists of blocks -------------------------------------------------------------------------------------------- */
 
-static struct block *
-find_block(struct ram_in *r, unsigned *ret_at, GError **error)
+static struct loading *
+find_block(struct ram_in *r, GError **error)
 {
     char name[NAME_MOST + 1];
 
     if (!input_take_name(r->input, name, error))
         return NULL;
-    for (unsigned i = 0; i < block_count(r); i++)
-        if (g_str_equal(block_at(r, i)->name, name)) {
-            *ret_at = i;
-            return block_at(r, i);
-        }
+    for (unsigned i = 0; i < r->count; i++)
+        if (g_str_equal(r->blocks[i].block->name, name))
+            return &r->blocks[i];
     input_fail(r->input, error, "RAM block '%s' does not exist here", name);
     return NULL;
+}
+
+/* Its used length there, which is this side's from now on. */
+static bool
+check_length(struct ram_in *r, const struct loading *l, uint64_t size, uint64_t left, GError **error)
+{
+    const struct block *b = l->block;
+
+    if (size != b->size && !b->resizable)
+        return input_fail(r->input, error, "RAM block '%s' has %" PRIu64 " bytes at the source and %" PRIu64 " here",
+                          b->name, size, b->size);
+    if (size > b->size || size % PAGE_SIZE || size == 0)
+        return input_fail(r->input, error, "RAM block '%s' has %" PRIu64 " bytes at the source, and here whole pages up to "
+                          "%" PRIu64 " bytes are allowed", b->name, size, b->size);
+    if (size / PAGE_SIZE <= l->pages)
+        return input_fail(r->input, error, "RAM block '%s' is listed twice, and not longer than before", b->name);
+    return size <= left || input_fail(r->input, error, "the sizes of the RAM blocks are more than the total of the list");
 }
 
 static bool
 take_block(struct ram_in *r, uint64_t *left, GError **error)
 {
-    unsigned at = 0;
+    struct loading *l = find_block(r, error);
     uint64_t size = 0;
-    struct block *b = find_block(r, &at, error);
 
-    if (!b || !input_take64(r->input, &size, error))
+    if (!l || !input_take64(r->input, &size, error) || !check_length(r, l, size, *left, error))
         return false;
-    if (r->listed[at])
-        return input_fail(r->input, error, "RAM block '%s' is listed twice", b->name);
-    if (size != b->size)
-        return input_fail(r->input, error, "RAM block '%s' has %" PRIu64 " bytes at the source and %" PRIu64 " here",
-                          b->name, size, b->size);
-    if (size > *left)
-        return input_fail(r->input, error, "the sizes of the RAM blocks are more than the total of the list");
-    r->listed[at] = true;
+    /* A block that grew may be made anew by other readers: this one keeps what it has. */
+    l->pages = size / PAGE_SIZE;
+    if (l->block->resizable)
+        atomic_store(&l->block->used, size);
     *left -= size;
+    return true;
+}
+
+static bool
+take_blocks(struct ram_in *r, uint64_t total, GError **error)
+{
+    uint64_t sum = 0;
+
+    for (uint64_t left = total; left > 0;)
+        if (!take_block(r, &left, error))
+            return false;
+    for (unsigned i = 0; i < r->count; i++)
+        sum += r->blocks[i].pages * PAGE_SIZE;
+    atomic_store(&r->session->total_bytes, sum);
     return true;
 }
 
 bool
 ram_in_start(struct ram_in *r, GError **error)
 {
-    uint64_t word, left;
+    uint64_t word;
 
     if (r->features & FEATURE_COMPRESS) {
         r->pool = pool_new(true, (unsigned)counter_read(&r->session->parameters->decompress_threads), error);
@@ -130,12 +158,15 @@ ram_in_start(struct ram_in *r, GError **error)
     if ((word & RAM_FLAGS) != RAM_MEM_SIZE)
         return input_fail(r->input, error, "section 'ram' begins with flags 0x%x instead of the list of blocks",
                           (unsigned)(word & RAM_FLAGS));
-    for (left = word & ~(uint64_t)RAM_FLAGS; left > 0;)
-        if (!take_block(r, &left, error))
-            return false;
-    for (unsigned i = 0; i < block_count(r); i++)
-        if (!r->listed[i])
-            return input_fail(r->input, error, "RAM block '%s' is missing at the source", block_at(r, i)->name);
+    if (!take_blocks(r, word & ~(uint64_t)RAM_FLAGS, error))
+        return false;
+    /* One of which nothing is plugged has no length that could be listed. */
+    for (unsigned i = 0; i < r->count; i++)
+        if (r->blocks[i].pages == 0 && !r->blocks[i].block->resizable)
+            return input_fail(r->input, error, "RAM block '%s' is missing at the source", r->blocks[i].block->name);
+    for (unsigned i = 0; i < r->count; i++)
+        if (r->blocks[i].pages == 0)
+            atomic_store(&r->blocks[i].block->used, 0);
     if (!input_take64(r->input, &word, error))
         return false;
     return word == RAM_EOS || input_fail(r->input, error, "the list of RAM blocks does not end with EOS");
@@ -154,6 +185,7 @@ broken_off(const struct block *b, uint64_t offset, GError **error)
 static bool
 load_zero(struct ram_in *r, struct block *b, uint64_t offset, bool seen, GError **error)
 {
+    const struct loading *l = r->of;
     uint8_t *page = b->host + offset, fill;
 
     if (!input_take8(r->input, &fill, error))
@@ -161,7 +193,7 @@ load_zero(struct ram_in *r, struct block *b, uint64_t offset, bool seen, GError 
     if (fill)
         return input_fail(r->input, error, "zero page 0x%" PRIx64 " of block '%s' is filled with 0x%02x", offset,
                           b->name, fill);
-    if (seen || (!r->fresh[b->index] && !page_is_zero(page)))
+    if (seen || (!l->fresh && !page_is_zero(page)))
         memset(page, 0, PAGE_SIZE);
     counter_add(&r->session->counters.pages_zero, 1);
     return true;
@@ -254,34 +286,30 @@ drain(struct ram_in *r, GError **error)
     return !r->pool || pool_drain(r->pool, finish_job, r, error);
 }
 
-/* The record's word is read.  '*ret' is its page. */
+/* The record's word is read: to 'of' its page belongs. */
 static bool
-take_place(struct ram_in *r, uint64_t offset, bool go_on, struct block **ret, GError **error)
+take_place(struct ram_in *r, uint64_t offset, bool go_on, GError **error)
 {
-    unsigned at = 0;
-
     if (!go_on) {
-        r->block = find_block(r, &at, error);
-        if (!r->block)
+        r->of = find_block(r, error);
+        if (!r->of)
             return false;
-    } else if (!r->block) {
+    } else if (!r->of) {
         return input_fail(r->input, error, "the first page names no block");
     }
-    *ret = r->block;
-    return offset < r->block->size
+    return offset / PAGE_SIZE < r->of->pages
         || input_fail(r->input, error, "page at 0x%" PRIx64 " lies outside of block '%s' (%" PRIu64 " bytes)", offset,
-                      r->block->name, r->block->size);
+                      r->of->block->name, r->of->pages * PAGE_SIZE);
 }
 
 static bool
 load_page(struct ram_in *r, uint64_t offset, unsigned flags, GError **error)
 {
-    struct block *b = NULL;
-
-    if (!take_place(r, offset, flags & RAM_CONTINUE, &b, error))
+    if (!take_place(r, offset, flags & RAM_CONTINUE, error))
         return false;
-    bool seen = bit_test(r->seen[b->index], offset / PAGE_SIZE);
-    bit_set(r->seen[b->index], offset / PAGE_SIZE);
+    struct block *b = r->of->block;
+    bool seen = bit_test(r->of->seen, offset / PAGE_SIZE);
+    bit_set(r->of->seen, offset / PAGE_SIZE);
     /* What a worker still does to this page comes first. */
     if (r->pool && pool_works_on(r->pool, b->host + offset) && !drain(r, error))
         return false;
@@ -297,7 +325,8 @@ load_page(struct ram_in *r, uint64_t offset, unsigned flags, GError **error)
 
 /* What QEMU has beside, by name. */
 static const struct { unsigned flag; const char *name; } foreign_flags[] = {
-    { 0x001, "a full copy of 2009" }, { RAM_MEM_SIZE, "a list of blocks" }, { 0x080, "RDMA" }, { 0x200, "multifd" },
+    { 0x001, "a full copy of 2009" }, { RAM_MEM_SIZE, "a list of blocks with pages" }, { 0x080, "RDMA" },
+    { 0x200, "multifd" },
 };
 
 static bool
@@ -327,9 +356,9 @@ check_flags(struct ram_in *r, unsigned flags, GError **error)
 static void
 trace_page(struct ram_in *r, uint64_t offset, unsigned flags)
 {
-    uint64_t bytes = r->input->offset - r->place, header = 8 + (flags & RAM_CONTINUE ? 0 : 1 + strlen(r->block->name));
+    uint64_t bytes = r->input->offset - r->place, header = 8 + (flags & RAM_CONTINUE ? 0 : 1 + strlen(r->of->block->name));
     struct explain_event e = {
-        .kind = EXPLAIN_PAGE, .place = r->place, .bytes = bytes, .name = r->block->name, .number = offset,
+        .kind = EXPLAIN_PAGE, .place = r->place, .bytes = bytes, .name = r->of->block->name, .number = offset,
         .form = flags & RAM_ZERO ? PAGE_ZERO : flags & RAM_XBZRLE ? PAGE_DELTA
               : flags & RAM_COMPRESS ? PAGE_COMPRESSED : PAGE_WHOLE,
     };
@@ -349,6 +378,11 @@ ram_in_pages(struct ram_in *r, GError **error)
         unsigned flags = word & RAM_FLAGS;
         if (word == RAM_EOS)
             return drain(r, error);
+        if (flags == RAM_MEM_SIZE) {
+            if (!take_blocks(r, word & ~(uint64_t)RAM_FLAGS, error))
+                return false;
+            continue;
+        }
         if (!check_flags(r, flags, error) || !load_page(r, word & ~(uint64_t)RAM_FLAGS, flags, error))
             return false;
         counter_add(r->counter, r->input->offset - r->place);
@@ -360,12 +394,23 @@ ram_in_pages(struct ram_in *r, GError **error)
 bool
 ram_in_complete(struct ram_in *r, GError **error)
 {
-    for (unsigned i = 0; i < block_count(r); i++) {
-        const struct block *b = block_at(r, i);
-        uint64_t missing = bits_next_clear(r->seen[i], b->page_count, 0);
-        if (missing < b->page_count)
+    for (unsigned i = 0; i < r->count; i++) {
+        const struct loading *l = &r->blocks[i];
+        uint64_t missing = bits_next_clear(l->seen, l->pages, 0);
+        if (missing < l->pages)
             return input_fail(r->input, error, "page 0x%" PRIx64 " of block '%s' never came", missing * PAGE_SIZE,
-                              b->name);
+                              l->block->name);
+        if (l->pages == 0 && !l->block->resizable)
+            return input_fail(r->input, error, "RAM block '%s' came and was never listed", l->block->name);
     }
+    return true;
+}
+
+bool
+ram_in_whole(const struct ram_in *r, GError **error)
+{
+    for (unsigned i = 0; i < r->count; i++)
+        if (!block_is_whole(r->blocks[i].block, error))
+            return false;
     return true;
 }

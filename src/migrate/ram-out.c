@@ -17,17 +17,11 @@
 bool
 ram_out_init(struct ram_out *r, struct session *s, struct output *output, GError **error)
 {
-    const struct guest_map *map = s->guest.map;
-    uint64_t end = 0;
-
     r->session = s;
     r->output = output;
     presence_init(&r->presence);
-    r->starts = g_new0(uint64_t, map->blocks->len + 1);
-    for (unsigned i = 0; i < map->blocks->len; i++) {
-        r->starts[i] = end;
-        end += ((struct block *)map->blocks->pdata[i])->size;
-    }
+    for (unsigned i = 0; i < s->block_count; i++)
+        ram_out_join(r, s->blocks[i].block)->pages = s->blocks[i].pages;
     if (s->features & FEATURE_COMPRESS)
         r->pool = pool_new(false, (unsigned)parameter(&s->parameters->compress_threads), error);
     return r->pool || !(s->features & FEATURE_COMPRESS);
@@ -38,7 +32,7 @@ ram_out_release(struct ram_out *r)
 {
     pool_free(r->pool);
     page_cache_free(r->cache);
-    g_free(r->starts);
+    g_free(r->list.at);
     presence_release(&r->presence);
 }
 
@@ -56,6 +50,63 @@ ram_out_part(struct ram_out *r)
     r->cache = new_cache;
 }
 
+/* --- blocks ----------------------------------------------------------------------------------------------------- */
+
+/* Addresses leave room for the longest length. */
+struct moving *
+ram_out_join(struct ram_out *r, struct block *b)
+{
+    struct moving_list *l = &r->list;
+    const struct moving *last = l->count ? &l->at[l->count - 1] : NULL;
+    struct moving m = { .block = b, .address = last ? last->address + last->block->size : 0 };
+
+    g_assert(b->index == l->count);
+    l->at = g_renew(struct moving, l->at, l->count + 1);
+    l->at[l->count] = m;
+    return &l->at[l->count++];
+}
+
+static struct moving *
+moving_of(const struct ram_out *r, const struct block *b)
+{
+    return &r->list.at[b->index];
+}
+
+/* A reader of files may make a block anew that it finds listed again (QEMU's stream analyser does so): then all of it
+ * goes again.  Not as if it had never gone where the page cache believes that it did. */
+bool
+ram_out_grow(struct ram_out *r, struct moving *m, uint64_t *ret_first)
+{
+    uint64_t before = m->pages, from = r->one_way ? 0 : before;
+
+    m->pages = MAX(before, atomic_load(&m->block->used) / PAGE_SIZE);
+    if (m->pages == before)
+        return false;
+    if (r->one_way && !r->cache)
+        m->sent = 0;
+    bits_set_atomic(subscriber_words(r->list.subscriber, m->block), from, m->pages - from);
+    *ret_first = from;
+    return true;
+}
+
+bool
+ram_out_swept(const struct ram_out *r)
+{
+    for (unsigned i = 0; i < r->list.count; i++)
+        if (r->list.at[i].sent < r->list.at[i].pages)
+            return false;
+    return true;
+}
+
+bool
+ram_out_whole(const struct ram_out *r, GError **error)
+{
+    for (unsigned i = 0; i < r->list.count; i++)
+        if (!block_is_whole(r->list.at[i].block, error))
+            return false;
+    return true;
+}
+
 /* --- records ---------------------------------------------------------------------------------------------------- */
 
 /* The page behind 'header' may be read until the output is flushed. */
@@ -68,6 +119,12 @@ put_header(struct ram_out *r, struct block *b, uint64_t offset, unsigned kind, u
     return wire_ram_header(header, offset, kind, name);
 }
 
+static uint64_t
+cache_address(const struct ram_out *r, const struct block *b, uint64_t index)
+{
+    return moving_of(r, b)->address + index * PAGE_SIZE;
+}
+
 static bool
 send_whole(struct ram_out *r, struct block *b, uint64_t index, const uint8_t *page, GError **error)
 {
@@ -78,15 +135,16 @@ send_whole(struct ram_out *r, struct block *b, uint64_t index, const uint8_t *pa
     return output_put_page(r->output, header, size, page, error);
 }
 
+/* 'again': it was sent before. */
 static bool
-send_zero(struct ram_out *r, struct block *b, uint64_t index, GError **error)
+send_zero(struct ram_out *r, struct block *b, uint64_t index, bool again, GError **error)
 {
     struct session *s = r->session;
     uint8_t header[RAM_HEADER_MOST + 1];
     size_t size = put_header(r, b, index * PAGE_SIZE, RAM_ZERO, header);
 
-    if (r->cache && r->swept) {
-        uint8_t *cached = page_cache_insert(r->cache, r->starts[b->index] + index * PAGE_SIZE,
+    if (r->cache && again) {
+        uint8_t *cached = page_cache_insert(r->cache, cache_address(r, b, index),
                                             counter_read(&s->counters.dirty_syncs));
         if (cached)
             memset(cached, 0, PAGE_SIZE);
@@ -126,7 +184,7 @@ static bool
 send_missed(struct ram_out *r, struct block *b, uint64_t index, uint64_t age, GError **error)
 {
     const uint8_t *page = b->host + index * PAGE_SIZE;
-    uint8_t *cached = r->last ? NULL : page_cache_insert(r->cache, r->starts[b->index] + index * PAGE_SIZE, age);
+    uint8_t *cached = r->last ? NULL : page_cache_insert(r->cache, cache_address(r, b, index), age);
 
     counter_add(&r->session->counters.xbzrle_misses, 1);
     r->fate = cached ? FATE_MISS : r->last ? FATE_MISS_LAST : FATE_MISS_TAKEN;
@@ -140,7 +198,7 @@ send_difference(struct ram_out *r, struct block *b, uint64_t index, GError **err
 {
     struct migrate_counters *c = &r->session->counters;
     uint64_t age = counter_read(&c->dirty_syncs);
-    uint8_t *cached = page_cache_find(r->cache, r->starts[b->index] + index * PAGE_SIZE, age);
+    uint8_t *cached = page_cache_find(r->cache, cache_address(r, b, index), age);
 
     if (!cached)
         return send_missed(r, b, index, age, error);
@@ -219,18 +277,8 @@ ram_out_drain(struct ram_out *r, GError **error)
 
 /* --- pages ------------------------------------------------------------------------------------------------------ */
 
-/* Was a record of this page sent before? */
 static bool
-sent_before(const struct ram_out *r, const struct block *b, uint64_t index)
-{
-    /* While the first pass goes on nothing behind it is sent again. */
-    if (r->swept || !r->last)
-        return r->swept;
-    return b->index < r->edge.block || (b->index == r->edge.block && index < r->edge.page);
-}
-
-static bool
-send_page(struct ram_out *r, struct block *b, uint64_t index, bool absent, GError **error)
+send_page(struct ram_out *r, struct block *b, uint64_t index, bool absent, bool again, GError **error)
 {
     const uint8_t *page = b->host + index * PAGE_SIZE;
     bool first = b != r->block;
@@ -242,9 +290,9 @@ send_page(struct ram_out *r, struct block *b, uint64_t index, bool absent, GErro
         return false;
     /* A reader of files may pass over a zero record, taking it that a file is zero from the first: so there a page
      * that became zero again goes whole (QEMU's stream analyser does so). */
-    if ((!r->one_way || !sent_before(r, b, index)) && (absent || page_is_zero(page)))
-        return send_zero(r, b, index, error);
-    if (r->cache && r->swept)
+    if ((!r->one_way || !again) && (absent || page_is_zero(page)))
+        return send_zero(r, b, index, again, error);
+    if (r->cache && again)
         return send_difference(r, b, index, error);
     /* The first page of a block goes at once, as its record bears the name. */
     if (r->pool && !first)
@@ -270,23 +318,27 @@ bool
 ram_out_run(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, GError **error)
 {
     uint64_t taken = 0, absent[WORDS_FOR(RUN_MOST)] = { 0 };
+    struct moving *m = moving_of(r, b);
 
     g_assert(count <= RUN_MOST);
-    if (!hub_clear(r->session->guest.hub, r->subscriber, b, first, count, &taken, error))
+    if (!hub_clear(r->session->guest.hub, r->list.subscriber, b, first, count, &taken, error))
         return false;
     r->taken += taken;
-    if (!r->swept)
+    if (first + count > m->sent)
         presence_absent(&r->presence, b, first, count, absent);
     bool traced = trace_on(r->session);
     for (uint64_t i = 0; i < count; i++) {
         uint64_t place = r->output->queued;
-        if (!send_page(r, b, first + i, bit_test(absent, i), error))
+        if (!send_page(r, b, first + i, bit_test(absent, i), first + i < m->sent, error))
             return false;
         r->fates[i] = r->fate;
         if (traced)
             trace_page(r, b, first + i, place);
     }
     history_note(r->session, b, first, count, r->fates);
+    /* What was never sent is dirty, so runs leave none of it out. */
+    if (first <= m->sent)
+        m->sent = MAX(m->sent, first + count);
     return true;
 }
 

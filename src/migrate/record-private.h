@@ -17,19 +17,23 @@ struct piece {
     uint64_t sent, zero;
 };
 
-/* All of guest memory, by block and page.  Worker. */
+/* All of guest memory that moves, by block and page.  Worker. */
+struct moving_list;
 struct pieces {
     const struct migrate_guest *guest;
+    const struct moving_list *moving;       /* borrowed; it may grow: then pieces_update */
     GArray *list;                   /* struct piece */
-    unsigned blocks;                /* of the map that are in it */
+    unsigned blocks;                /* of 'moving' that are in it */
     unsigned at;                    /* the last one found */
     int64_t period_us;              /* its beginning */
     uint64_t last_period_us;        /* length of the last whole one; 0: none */
 };
-void pieces_init(struct pieces *p, const struct migrate_guest *guest, int64_t now_us);
+void pieces_init(struct pieces *p, const struct migrate_guest *guest, const struct moving_list *moving, int64_t now_us);
 void pieces_release(struct pieces *p);
 /* Takes up blocks that came. */
 void pieces_update(struct pieces *p);
+/* Pages became dirty that nobody wrote. */
+void pieces_excuse(struct pieces *p, const struct block *b, uint64_t first, uint64_t count);
 /* The piece that a page is of; '*ret_left' pages of it from there on. */
 struct piece *pieces_find(struct pieces *p, const struct block *b, uint64_t page, uint64_t *ret_left);
 /* Pages that are set now, of all. */

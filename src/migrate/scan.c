@@ -29,43 +29,39 @@ scan_run(const _Atomic uint64_t *words, uint64_t bits, uint64_t from, uint64_t m
 }
 
 void
-sweep_begin(struct sweep *w, const struct guest_map *map, struct subscriber *subscriber)
+sweep_begin(struct sweep *w, const struct moving_list *list)
 {
-    *w = (struct sweep) { .map = map, .subscriber = subscriber };
+    *w = (struct sweep) { .list = list };
 }
 
 bool
 sweep_next(struct sweep *w, uint64_t most, struct block **ret_block, uint64_t *ret_first, uint64_t *ret_count)
 {
-    for (; w->block < w->map->blocks->len; w->block++, w->page = 0) {
-        struct block *b = w->map->blocks->pdata[w->block];
+    for (; w->block < w->list->count; w->block++, w->page = 0) {
+        const struct moving *m = &w->list->at[w->block];
 
-        if (!scan_run(subscriber_words(w->subscriber, b), b->page_count, w->page, most, ret_first, ret_count))
+        if (!scan_run(subscriber_words(w->list->subscriber, m->block), m->pages, w->page, most, ret_first, ret_count))
             continue;
         w->page = *ret_first + *ret_count;
-        *ret_block = b;
+        *ret_block = m->block;
         return true;
     }
     return false;
 }
 
 void
-sweep_fill(const struct guest_map *map, struct subscriber *subscriber)
+sweep_fill(const struct moving_list *list)
 {
-    for (unsigned i = 0; i < map->blocks->len; i++) {
-        struct block *b = map->blocks->pdata[i];
-        bits_set_atomic(subscriber_words(subscriber, b), 0, b->page_count);
-    }
+    for (unsigned i = 0; i < list->count; i++)
+        bits_set_atomic(subscriber_words(list->subscriber, list->at[i].block), 0, list->at[i].pages);
 }
 
 uint64_t
-sweep_remaining(const struct guest_map *map, struct subscriber *subscriber)
+sweep_remaining(const struct moving_list *list)
 {
     uint64_t pages = 0;
 
-    for (unsigned i = 0; i < map->blocks->len; i++) {
-        struct block *b = map->blocks->pdata[i];
-        pages += bits_count_atomic(subscriber_words(subscriber, b), b->page_count);
-    }
+    for (unsigned i = 0; i < list->count; i++)
+        pages += bits_count_atomic(subscriber_words(list->subscriber, list->at[i].block), list->at[i].pages);
     return pages;
 }

@@ -302,6 +302,7 @@ session_free(struct session *s)
     s->closing = true;
     condition_broadcast(&s->changed);
     lock_drop(&s->lock);
+    session_unfollow(s);
     if (s->wake >= 0)
         session_wake(s);
     if (s->quit >= 0)
@@ -309,6 +310,7 @@ session_free(struct session *s)
     thread_join(&s->worker);
     thread_join(&s->server);
     thread_join(&s->asker);
+    arrival_forget(s);
     listener_close(&s->listener);
     address_release(&s->address);
     close_fd(&s->wake);
@@ -319,10 +321,12 @@ session_free(struct session *s)
     record_release(&s->record);
     history_release(&s->history);
     page_cache_free(s->new_cache);
+    g_clear_pointer(&s->joining, g_ptr_array_unref);
     close_fd(&s->connection);
     g_clear_error(&s->failure);
     g_free(s->uri);
     g_free(s->description);
+    g_free(s->blocks);
     lock_drop(&s->lock);
     condition_release(&s->changed);
     lock_release(&s->lock);
@@ -443,12 +447,13 @@ start_threads(struct session *s, GError **error)
 static void
 take_stock(struct session *s)
 {
-    for (unsigned i = 0; i < s->guest.map->blocks->len; i++)
-        s->total_bytes += ((struct block *)s->guest.map->blocks->pdata[i])->size;
-    if (s->direction == MIGRATE_OUT && !s->history.rounds)
-        history_init(&s->history, s->total_bytes);
-    if (s->direction == MIGRATE_OUT)
-        s->description = s->guest.describe(s->guest.self);
+    session_list_blocks(s);
+    if (s->direction == MIGRATE_IN)
+        return;
+    if (!s->history.rounds)
+        history_init(&s->history, atomic_load(&s->total_bytes));
+    s->description = s->guest.describe(s->guest.self);
+    session_follow(s);
 }
 
 bool

@@ -43,7 +43,6 @@ stop_guest(struct out *o, GError **error)
     record_stop(s);
     o->stopped = true;
     o->ram.last = true;
-    o->ram.edge = o->sweep;
     s->guest.stop(s->guest.self);
     record_part(s, "stop vCPUs");
     if (pauses && !pause_before_switchover(o, error))
@@ -72,7 +71,7 @@ send_last_pages(struct out *o, GError **error)
 
     if (!out_begin_part(o, RECORD_END, error))
         return false;
-    sweep_begin(&o->sweep, o->session->guest.map, o->subscriber);
+    sweep_begin(&o->sweep, &o->ram.list);
     while (sweep_next(&o->sweep, RUN_MOST, &b, &first, &count))
         if (!session_alive(o->session, error) || !out_send_run(o, b, first, count, error))
             return false;
@@ -172,7 +171,7 @@ static void
 put_description(const struct out *o, size_t text_size, GByteArray *to)
 {
     struct session *s = o->session;
-    GString *json = wire_description(&s->guest, session_id(s), s->features, text_size);
+    GString *json = wire_description(&s->guest, session_id(s), s->features, text_size, o->joined);
 
     wire_put8(to, RECORD_EOF);
     wire_put8(to, RECORD_DESCRIPTION);

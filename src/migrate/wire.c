@@ -102,19 +102,27 @@ wire_put_footer(GByteArray *out, uint32_t id)
     wire_put_part(out, RECORD_FOOTER, id);
 }
 
+/* Readers take names until the total is used up: they would not see a block of no length at the end. */
 void
-wire_put_block_list(GByteArray *out, const struct guest_map *map)
+wire_put_blocks(GByteArray *out, const struct moving *blocks, unsigned count)
 {
     uint64_t total = 0;
 
-    for (unsigned i = 0; i < map->blocks->len; i++)
-        total += ((struct block *)map->blocks->pdata[i])->size;
+    for (unsigned i = 0; i < count; i++)
+        total += blocks[i].pages * PAGE_SIZE;
     wire_put64(out, total | RAM_MEM_SIZE);
-    for (unsigned i = 0; i < map->blocks->len; i++) {
-        const struct block *b = map->blocks->pdata[i];
-        wire_put_name(out, b->name);
-        wire_put64(out, b->size);
+    for (unsigned i = 0; i < count; i++) {
+        if (blocks[i].pages == 0)
+            continue;
+        wire_put_name(out, blocks[i].block->name);
+        wire_put64(out, blocks[i].pages * PAGE_SIZE);
     }
+}
+
+void
+wire_put_block_list(GByteArray *out, const struct moving *blocks, unsigned count)
+{
+    wire_put_blocks(out, blocks, count);
     wire_put64(out, RAM_EOS);
 }
 
@@ -224,8 +232,21 @@ describe_checksum(GString *json)
     g_string_append(json, "]}");
 }
 
+static void
+describe_joined(GString *json, const GArray *joined)
+{
+    for (unsigned i = 0; joined && i < joined->len; i++) {
+        g_string_append_printf(json, ", {\"name\": \"" JOIN_SECTION "\", \"instance_id\": %u, \"vmsd_name\": \""
+                               JOIN_SECTION "\", \"version\": %d, \"fields\": [", i, JOIN_VERSION);
+        describe_field(json, "length", "uint32", 4);
+        describe_field(json, "text", "buffer", g_array_index(joined, uint32_t, i));
+        g_string_append(json, "]}");
+    }
+}
+
 GString *
-wire_description(const struct migrate_guest *guest, uint64_t id, uint64_t features, size_t text_size)
+wire_description(const struct migrate_guest *guest, uint64_t id, uint64_t features, size_t text_size,
+                 const GArray *joined)
 {
     GString *json = g_string_new("{");
     g_autofree char *tail = wire_description_tail(id);
@@ -236,6 +257,7 @@ wire_description(const struct migrate_guest *guest, uint64_t id, uint64_t featur
     describe_field(json, "size", "uint32", 4);
     describe_field(json, "runstate", "buffer", GLOBAL_STATE_TEXT);
     g_string_append(json, "]}");
+    describe_joined(json, joined);
     for (unsigned i = 0; i < guest->section_count; i++) {
         g_string_append(json, ", ");
         state_describe(guest->sections[i], json);

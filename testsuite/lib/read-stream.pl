@@ -24,6 +24,7 @@ my $size;
 my $page_size = 4096;
 my %blocks;         # name => { size, records => { index => [ [ start, end, data offset or -1 ], ... ] } }
 my @block_names;
+my @joined;         # texts of the memory devices that joined while the guest moved
 my %open;           # section id => name
 my %seen;           # "name/instance"
 my (%device, $description);
@@ -164,13 +165,16 @@ sub configuration
     return $name;
 }
 
+# A block that is listed again has grown.  A reader makes it anew then: what came of it before is void.
 sub block_list
 {
     my ($left) = @_;
     while ($left > 0) {
         my $name = name("a block");
         my $length = u64();
-        !$blocks{$name} or bad("block '%s' is listed twice (row 21)", $name);
+        !$blocks{$name} || $blocks{$name}{size} < $length
+            or bad("block '%s' is listed twice (row 21)", $name);
+        @block_names = grep { $_ ne $name } @block_names;
         $name !~ m{^/|(^|/)\.\.(/|$)} or bad("block '%s' cannot be a file's name (row 21)", $name);
         $length > 0 && $length <= $left && $length % $page_size == 0
             or bad("block '%s' has %d bytes of %d left (row 21)", $name, $length, $left);
@@ -188,7 +192,7 @@ sub ram
         my $word = u64();
         my $flags = $word & ($page_size - 1);
         my $offset = $word - $flags;
-        if ($flags == 4 && $list) {
+        if ($flags == 4) {
             block_list($offset);
             $list = 0;
             next;
@@ -229,11 +233,22 @@ sub section
     } else {
         my $d = $device{"$name/$instance"} or bad("section %s/%d is not described (row 11)", $name, $instance);
         $full or bad("section %s starts and is not iterable", $name);
+        joined() if $name eq "memory-device";
         !defined $d->{version} || $version == $d->{version}
             or bad("section %s has version %d, described is %d", $name, $version, $d->{version});
         fields("$name/$instance", $d);
     }
     footer($id);
+}
+
+# A device's text: be32 length, the two commands that give it.  What it says is in front of its block's name.
+sub joined
+{
+    my $start = $at;
+    my $text = take(u32());
+    $text =~ /^object_add [^\n]+\ndevice_add [^\n]+$/ or bad("a memory device that joins is '%s'", $text);
+    push @joined, $text =~ s/\n/; /r;
+    go($start);
 }
 
 sub continued
@@ -277,6 +292,7 @@ for my $name (@block_names) {
 printf "machine %s, %d blocks, %d devices, %d parts, %d normal, %d zero\n", $machine, scalar @block_names,
     scalar keys %device, $count{part}, $count{normal}, $count{zero};
 printf "block %s %d\n", $_, $blocks{$_}{size} for @block_names;
+print "joined $_\n" for @joined;
 
 # --- RAM to files ---------------------------------------------------------------------------------------------------
 

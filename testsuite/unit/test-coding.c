@@ -298,11 +298,21 @@ static const struct {
 };
 
 static void
+put_block_list(const struct fake *f, GByteArray *out)
+{
+    struct session s = { .guest.map = f->map };
+
+    session_list_blocks(&s);
+    wire_put_block_list(out, s.blocks, s.block_count);
+    g_free(s.blocks);
+}
+
+static void
 put_stream(GByteArray *out, const struct fake *f, uint64_t features, const struct record *records)
 {
     wire_put_head(out, f->machine_type, 77, features, f->description);
     wire_put_section(out, RECORD_START, 1, "ram", 0, RAM_VERSION);
-    wire_put_block_list(out, f->map);
+    put_block_list(f, out);
     wire_put_footer(out, 1);
     wire_put_part(out, RECORD_PART, 1);
     for (unsigned i = 0; i < RECORDS_MOST && records[i].flags; i++) {

@@ -212,7 +212,7 @@ shortened_description_is_no_end(void)
 
     pair_init(&p, SMALL, 0);
     guest.sections = p.from.fake.sections;
-    GString *json = wire_description(&guest, 1, 0, strlen(p.from.fake.description));
+    GString *json = wire_description(&guest, 1, 0, strlen(p.from.fake.description), NULL);
     uint8_t low = json->len & 0xff;
     g_assert_cmpuint(low, >, 0);
     run_harm(&whole, 0, &t);

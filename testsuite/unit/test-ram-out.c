@@ -47,8 +47,9 @@ rig_new(uint64_t features, uint64_t cache_bytes)
     g->output.channel = channel_new_socket(ends[0], -1);
     g->output.accepted = &g->accepted;
     g->far = ends[1];
+    session_list_blocks(&g->session);
     g_assert_true(ram_out_init(&g->ram, &g->session, &g->output, NULL));
-    g->ram.subscriber = hub_subscribe(g->hub, "test", NULL);
+    g->ram.list.subscriber = hub_subscribe(g->hub, "test", NULL);
     ram_out_part(&g->ram);
     return g;
 }
@@ -56,8 +57,9 @@ rig_new(uint64_t features, uint64_t cache_bytes)
 static void
 rig_free(struct rig *g)
 {
-    hub_unsubscribe(g->hub, g->ram.subscriber);
+    hub_unsubscribe(g->hub, g->ram.list.subscriber);
     ram_out_release(&g->ram);
+    g_free(g->session.blocks);
     channel_free(g->output.channel);
     close(g->far);
     hub_free(g->hub);
@@ -105,7 +107,7 @@ flags_taken(const struct rig *g)
 static void
 begin_round(struct rig *g)
 {
-    g->ram.swept = true;
+    g->ram.list.at[0].sent = PAGES;
     counter_add(&g->session.counters.dirty_syncs, 1);
     ram_out_part(&g->ram);
 }

@@ -263,9 +263,22 @@ odd_ranges(void *self, GArray *ranges)
     g_array_append_vals(ranges, list, G_N_ELEMENTS(list));
 }
 
+static struct moving_list
+list_moving(const struct guest_map *map, struct moving at[FAKE_BLOCKS])
+{
+    for (unsigned i = 0; i < map->blocks->len; i++) {
+        struct block *b = map->blocks->pdata[i];
+
+        at[i] = (struct moving) { .block = b, .pages = b->page_count };
+    }
+    return (struct moving_list) { at, map->blocks->len, NULL };
+}
+
 static void
 pieces_cover_all_memory_once(void)
 {
+    struct moving at_moving[FAKE_BLOCKS];
+    struct moving_list moving;
     struct pair p;
     struct pieces pieces;
     uint64_t at = 0, total = 0, left;
@@ -273,7 +286,8 @@ pieces_cover_all_memory_once(void)
 
     pair_init(&p, MIDDLE, 0);
     struct migrate_guest guest = { .self = &p.from.fake, .map = p.from.fake.map, .ranges = odd_ranges };
-    pieces_init(&pieces, &guest, 0);
+    moving = list_moving(guest.map, at_moving);
+    pieces_init(&pieces, &guest, &moving, 0);
     for (unsigned i = 0; i < pieces.list->len; i++) {
         const struct migrate_range *r = &g_array_index(pieces.list, struct piece, i).range;
         if (r->block != block)
@@ -301,6 +315,8 @@ pieces_cover_all_memory_once(void)
 static void
 a_page_dirtied_again_counts_again(void)
 {
+    struct moving at[FAKE_BLOCKS];
+    struct moving_list moving;
     struct pair p;
     struct pieces pieces;
     uint64_t remaining, left, taken;
@@ -310,7 +326,8 @@ a_page_dirtied_again_counts_again(void)
     struct migrate_guest guest = { .self = &p.from.fake, .map = p.from.fake.map, .ranges = odd_ranges };
     struct block *b = guest.map->blocks->pdata[0];
     struct subscriber *subscriber = hub_subscribe(hub, "test", NULL);
-    pieces_init(&pieces, &guest, 0);
+    moving = list_moving(guest.map, at);
+    pieces_init(&pieces, &guest, &moving, 0);
     hub_mark(hub, b, 2, 70);
     g_assert_cmpuint(pieces_sync(&pieces, subscriber, &remaining), ==, 70);
     g_assert_cmpuint(remaining, ==, 70);

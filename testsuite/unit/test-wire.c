@@ -97,7 +97,7 @@ description_is_padded_and_ends_with_the_id(void)
         struct state_section section = { .name = name, .version = 1, .fields = fields, .object = object };
         const struct state_section *sections[] = { &section };
         struct migrate_guest guest = { .machine_type = "numon-0.1", .sections = sections, .section_count = 1 };
-        GString *json = wire_description(&guest, 42, length % 2 ? FEATURE_CHECKSUM : 0, 100);
+        GString *json = wire_description(&guest, 42, length % 2 ? FEATURE_CHECKSUM : 0, 100, NULL);
         g_assert_true(wire_description_length_safe(json->len));
         g_assert_true(g_str_has_suffix(json->str, tail));
         g_assert_cmpint(json->str[0], ==, '{');

@@ -130,7 +130,10 @@ struct control_cpu {
     uint64_t target_node;               /* where it writes now */
     uint64_t random;                    /* generator state */
     uint64_t position;                  /* sequential pattern */
-    uint64_t reserved[3];
+    uint64_t gap;                       /* longest time between two turns of its loop since numon made it 0; in ticks of
+                                         * 1/tsc_khz ms, as below */
+    uint64_t writing;                   /* time spent with writing pages */
+    uint64_t turn;                      /* of the synthetic accelerator: host's clock at the last batch of writes */
     uint64_t used[CONTROL_NODES];       /* by node: pages of its area that may have been written, from 0 */
     struct control_probe probe;
 };

@@ -160,6 +160,8 @@ bool migrate_arrival_wanted(const struct migrate_arrival *a);
 /* Once: it is in the map, and session_set_sections was called; or 'error' says why not.  'a' is gone then. */
 void migrate_arrival_done(struct migrate_arrival *a, const GError *error);
 
+enum migrate_progress { PROGRESS_UNKNOWN, PROGRESS_NONE, PROGRESS_SEEN };
+
 struct migrate_guest {
     void *self;
     struct trace *trace;                    /* for records of the stream; may be NULL */
@@ -199,6 +201,9 @@ struct migrate_guest {
     /* Destination: everything loaded and the answer is sent: takes STOP_MIGRATE away; paused says what the source's
      * user had set. */
     void (*start)(void *self, bool paused);
+    /* Destination, after start(), on the migration's thread: has the guest done anything yet?  SEEN with the gap that it
+     * saw, by its own clock; UNKNOWN if that cannot be told.  May be NULL. */
+    enum migrate_progress (*progressed)(void *self, uint64_t *ret_gap_us);
     /* Destination, after a failed load: RAM and devices as fresh. */
     void (*reset)(void *self);
     /* Destination, after start(): what the guest saw of the time that it was stopped; false if that is not known (an
@@ -358,6 +363,7 @@ struct migrate_record {
     GArray *parts;                          /* struct migrate_part, in their order; their sum is 'stopped_us' */
     uint64_t stopped_us;
     GArray *there;                          /* outgoing: the same of the destination, since the last RAM began to come */
+    uint64_t progress_us;                   /* from the guest's start until it did something; 0: not known */
     bool there_asked;                       /* it was asked for it */
     uint64_t guest_gap_us;                  /* between two turns of the guest's loop, by its clock; 0: not known */
     GArray *shares;                         /* struct migrate_share */

@@ -32,7 +32,7 @@ bool workload_apply(const struct guest_map *map, struct hub *hub, const struct c
 /* Reads what guest memory says; consistent, also while the guest runs. */
 bool workload_parameters_current(const struct guest_map *map, struct control_parameters *ret, GError **error);
 
-struct workload_cpu { uint64_t pages_written, node, target_node, mismatches; bool online; };
+struct workload_cpu { uint64_t pages_written, writing, node, target_node, mismatches; bool online; };
 struct workload_status {
     enum control_stage stage;
     uint64_t ticks, cpu_count, node_count, panic;   /* cpu_count: slots, also those without a CPU */
@@ -51,6 +51,12 @@ enum workload_answer workload_probe_read(const struct guest_map *map, unsigned c
 /* What is read of a node then; false if it has no memory, or what the guest says of it is not RAM. */
 bool workload_probe_range(const struct guest_map *map, unsigned node, uint64_t bytes, uint64_t *ret_gpa,
                           uint64_t *ret_bytes);
+
+/* The gap that the guest sees: makes the longest so far of each CPU 0, and gives their pages, which stay where they are
+ * while their RAM does.  The guest must be stopped.  Returns their count; 0: there is no workload guest. */
+unsigned workload_gap_begin(const struct guest_map *map, struct hub *hub, struct control_cpu *ret[CONTROL_CPUS]);
+/* The longest gap that any of these CPUs saw since; false if none has made a turn.  Any thread. */
+bool workload_gap(struct control_cpu *const *cpus, unsigned count, uint64_t khz, uint64_t *ret_us);
 
 /* What the verifier found.  'text' of the first fault: which page and what was found. */
 struct workload_verdict {

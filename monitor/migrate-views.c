@@ -132,6 +132,10 @@ put_guest(GVariantDict *dict, struct machine *m, const struct migrate_record *r)
 {
     struct time_jump jump;
 
+    if (r->progress_us) {
+        g_variant_dict_insert(dict, "progress-us", "t", r->progress_us);
+        g_variant_dict_insert(dict, "total-us", "t", parts_sum(r->parts) + r->progress_us);
+    }
     if (r->guest_gap_us)
         g_variant_dict_insert(dict, "guest-gap-us", "t", r->guest_gap_us);
     if (r->info.direction != MIGRATE_IN || !machine_time_jump(m, &jump) || !jump.known)
@@ -198,7 +202,7 @@ void
 downtime_print(GVariant *tree, GString *out)
 {
     const char *direction = "";
-    uint64_t sum, there;
+    uint64_t sum, there, progress, total;
     gboolean ended = FALSE, asked = FALSE;
 
     if (!g_variant_lookup(tree, "sum-us", "t", &sum)) {
@@ -210,6 +214,9 @@ downtime_print(GVariant *tree, GString *out)
     g_variant_lookup(tree, "there-asked", "b", &asked);
     print_parts(tree, "parts", "", out);
     g_string_append_printf(out, "%-34s %10.3f ms\n", ended ? "sum" : "so far", ms(sum));
+    if (g_variant_lookup(tree, "progress-us", "t", &progress) && g_variant_lookup(tree, "total-us", "t", &total))
+        g_string_append_printf(out, "%-34s %10.3f ms\n%-34s %10.3f ms\n", "first guest progress", ms(progress),
+                               "in all", ms(total));
     if (g_variant_lookup(tree, "there-sum-us", "t", &there)) {
         g_string_append(out, "at the destination, since its first byte of the last RAM:\n");
         print_parts(tree, "there", "  ", out);

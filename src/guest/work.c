@@ -171,15 +171,22 @@ rest(uint64_t microseconds, uint64_t sequence)
 static void
 turn(struct worker *w)
 {
-    uint64_t elapsed, pages, us, khz = load(&head->tsc_khz);
+    uint64_t elapsed, pages, us, khz = load(&head->tsc_khz), began;
 
     if (khz)
         w->khz = khz;
     if (parameters_refresh(&w->parameters, &w->sequence))
         adopt(w);
     elapsed = clock_elapsed(&w->last);
-    for (pages = allowance(w, elapsed); pages; pages--)
-        write_one(w);
+    if (elapsed > load(&w->page->gap))
+        store(&w->page->gap, elapsed);
+    began = w->last;
+    pages = allowance(w, elapsed);
+    if (pages) {
+        while (pages--)
+            write_one(w);
+        store(&w->page->writing, load(&w->page->writing) + clock_elapsed(&began));
+    }
     if (w->cpu == 0)
         tick(w, elapsed);
     if (probe_turn(&w->probing, &w->page->probe, w->khz))

@@ -95,6 +95,25 @@ machine_progress(void *self, GArray *cpus)
         c.present = topology_has_cpu(&p->topology, i);
         c.writes_known = known && c.present && i < status.cpu_count;
         c.writes = c.writes_known ? status.cpus[i].pages_written : 0;
+        c.writing_known = c.writes_known;
+        c.writing_us = c.writes_known ? status.cpus[i].writing * 1000 / MAX(p->class->tsc_khz(p->accel), 1) : 0;
         g_array_append_val(cpus, c);
     }
+}
+
+enum migrate_progress
+machine_progressed(void *self, uint64_t *ret_gap_us)
+{
+    struct machine *m = self;
+
+    if (m->watched_count == 0 || !run_running(m->parts->run))
+        return PROGRESS_UNKNOWN;
+    return workload_gap(m->watched, m->watched_count, m->watched_khz, ret_gap_us) ? PROGRESS_SEEN : PROGRESS_NONE;
+}
+
+void
+machine_watch_progress(struct machine *m)
+{
+    m->watched_count = workload_gap_begin(m->parts->map, m->parts->hub, m->watched);
+    m->watched_khz = m->parts->class->tsc_khz(m->parts->accel);
 }

@@ -72,6 +72,11 @@ struct machine {
     GArray *arrivals;               /* struct arrival: devices that came for a guest that is not here yet; or NULL */
     GPtrArray *migrations;          /* struct migrate_record *: of sessions that have ended and are gone; NULL: none */
 
+    /* Of the incoming migration's thread. */
+    struct control_cpu *watched[CONTROL_CPUS];
+    unsigned watched_count;
+    uint64_t watched_khz;
+
     /* Who writes guest memory beside the vCPUs: it looks at 'frozen', writes and marks, and says when it is done; a
      * migration waits for that before it freezes, so that its last dirty sync sees every mark. */
     struct lock writes;             /* rank 5 */
@@ -135,6 +140,9 @@ gboolean machine_memory_lost(gint fd, GIOCondition condition, gpointer machine);
 
 void machine_ranges(void *self, GArray *ranges);
 void machine_progress(void *self, GArray *cpus);
+enum migrate_progress machine_progressed(void *self, uint64_t *ret_gap_us);
+/* What machine_progressed looks at from now on; on the incoming migration's thread, as that, before the guest runs. */
+void machine_watch_progress(struct machine *m);
 
 /* --- devices.c -------------------------------------------------------------------------------------------------- */
 

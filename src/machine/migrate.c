@@ -133,6 +133,7 @@ in_start(void *self, bool paused)
         reasons |= STOP_USER;
     machine_freeze(m, false);
     in_time(m);
+    machine_watch_progress(m);
     /* A reset that the guest wanted while it was handed over is done by main, before it runs. */
     if (atomic_load(&m->reset_wanted))
         run_hold(m->parts->run, STOP_CHANGE);
@@ -283,7 +284,7 @@ make_session(struct machine *m, enum migrate_direction direction)
         .announce = machine_announce, .arrive = machine_arrive,
         .make_room = in_make_room, .start = in_start, .reset = in_reset,
         .time_jump = in_time_jump,
-        .ranges = machine_ranges, .progress = machine_progress,
+        .ranges = machine_ranges, .progress = machine_progress, .progressed = machine_progressed,
     };
     struct migrate_events events = {
         .self = m, .state = direction == MIGRATE_OUT ? out_changed : in_changed, .pass = session_passed,

@@ -12,6 +12,8 @@
 #include <string.h>
 
 /* A refused source is heard out for so long: closing earlier could take our words with it. */
+/* A guest that does nothing for so long is idle, or paused. */
+enum { PROGRESS_US = 400 * 1000, PROGRESS_FINE_US = 5000 };
 enum { DRAIN_US = 2 * 1000 * 1000, CHILD_END_US = 1000 * 1000 };
 
 struct in {
@@ -22,6 +24,7 @@ struct in {
     uint32_t ram_id;
     bool ram_started, ram_ended;
     bool back;                      /* the source reads our answers */
+    bool parts_wanted;              /* and wants to know what took how long */
     bool ended;                     /* EOF and description were read */
     bool have_global_state, paused;
     bool summed;                    /* section "checksum" was read, and right */
@@ -134,15 +137,22 @@ take_head(struct in *n, GError **error)
 /* --- commands --------------------------------------------------------------------------------------------------- */
 
 static bool
+send_bytes(struct in *n, GByteArray *bytes, GError **error)
+{
+    struct iovec iov = { bytes->data, bytes->len };
+    _Atomic uint64_t unused = 0;
+
+    return channel_write(n->channel, &iov, 1, counter_read(&n->session->parameters->switchover_timeout), &unused,
+                         error);
+}
+
+static bool
 send_return(struct in *n, uint16_t type, const void *data, uint16_t size, GError **error)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
-    _Atomic uint64_t unused = 0;
 
     wire_put_return(bytes, type, data, size);
-    struct iovec iov = { bytes->data, bytes->len };
-    return channel_write(n->channel, &iov, 1, counter_read(&n->session->parameters->switchover_timeout), &unused,
-                         error);
+    return send_bytes(n, bytes, error);
 }
 
 static bool
@@ -176,6 +186,7 @@ take_command(struct in *n, GError **error)
     if (command == COMMAND_PING && size == 4) {
         if (!input_take32(&n->input, &value, error))
             return false;
+        n->parts_wanted = n->parts_wanted || value == PING_PARTS;
         return n->back ? send_return32(n, RETURN_PONG, value, error)
              : input_fail(&n->input, error, "the source pings without having opened the way back");
     }
@@ -468,6 +479,49 @@ load(struct in *n, GError **error)
     return true;
 }
 
+/* What took how long here so far. */
+static bool
+send_parts(struct in *n, GError **error)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    struct session *s = n->session;
+    unsigned at = 0;
+
+    if (!n->parts_wanted || !n->back)
+        return true;
+    lock_take(&s->lock);
+    while (at < s->record.parts->len)
+        wire_put_parts(bytes, s->record.parts, &at);
+    lock_drop(&s->lock);
+    return bytes->len == 0 || send_bytes(n, bytes, error);
+}
+
+/* Looks for the guest's first turn, as long as that is worth knowing; session_free does not wait for it. */
+static void
+watch_progress(struct in *n)
+{
+    struct session *s = n->session;
+    const struct migrate_guest *g = &s->guest;
+    int64_t begin_us = g_get_monotonic_time(), now_us = begin_us;
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    uint64_t gap_us = 0;
+    enum migrate_progress progress = PROGRESS_NONE;
+
+    while (progress == PROGRESS_NONE && now_us - begin_us < PROGRESS_US && session_alive(s, NULL)) {
+        progress = g->progressed ? g->progressed(g->self, &gap_us) : PROGRESS_UNKNOWN;
+        now_us = g_get_monotonic_time();
+        if (progress == PROGRESS_NONE)
+            g_usleep(now_us - begin_us < PROGRESS_FINE_US ? 50 : 1000);
+    }
+    if (progress != PROGRESS_SEEN)
+        return;
+    record_progress(s, (uint64_t)(now_us - begin_us), gap_us);
+    if (!n->parts_wanted || !n->back)
+        return;
+    wire_put_progress(bytes, (uint64_t)(now_us - begin_us), gap_us);
+    send_bytes(n, bytes, NULL);
+}
+
 /* From outcome_answering() on it is only the writing of the answer that decides. */
 static bool
 answer(struct in *n, GError **error)
@@ -478,7 +532,7 @@ answer(struct in *n, GError **error)
         session_alive(s, error);
         return false;
     }
-    bool running = !n->back || send_return32(n, RETURN_SHUT, 0, error);
+    bool running = !n->back || (send_parts(n, error) && send_return32(n, RETURN_SHUT, 0, error));
     if (!running)
         return false;
     record_part(s, "answer");
@@ -532,10 +586,12 @@ in_main(void *session)
         discard(n, &error);
     else if (n->channel->child)
         child_wait(n->channel, g_get_monotonic_time() + CHILD_END_US, NULL);
-    channel_free(n->channel);
     ram_in_release(&n->ram);
+    session_end(s, running ? OWNER_HERE : OWNER_THERE, error);
+    if (running)
+        watch_progress(n);
+    channel_free(n->channel);
     g_free(n->loaded);
     g_free(n);
-    session_end(s, running ? OWNER_HERE : OWNER_THERE, error);
     return NULL;
 }

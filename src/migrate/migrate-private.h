@@ -47,6 +47,8 @@ enum {
     RETURN_SHUT             = 1,
     RETURN_PONG             = 2,
     RETURN_REASON           = 0x4e4d,       /* ours: why the destination refuses, UTF-8 */
+    RETURN_PARTS            = 0x4e50,       /* ours: parts of the downtime, before SHUT: be32 us, length byte, name; ... */
+    RETURN_PROGRESS         = 0x4e51,       /* ours: after SHUT 0: be64 us until the guest's first turn, be64 gap it saw */
     RETURN_MOST             = 512,          /* bytes of a message's data */
 
     NAME_MOST               = 127,          /* a length byte that older readers take as signed */
@@ -118,7 +120,13 @@ struct return_message {
     uint16_t type;
     uint32_t value;                 /* SHUT: status; PONG: the ping's value */
     char text[RETURN_MOST + 1];     /* REASON */
+    uint64_t progress_us, gap_us;   /* PROGRESS */
 };
+/* One message RETURN_PARTS with as many of the parts from '*at' on as fit; moves '*at'. */
+void wire_put_parts(GByteArray *out, const GArray *parts, unsigned *at);
+/* Appends what such a message holds, MIGRATE_PARTS at most.  Error: PEER. */
+bool wire_parts_decode(const void *data, size_t size, GArray *parts, GError **error);
+void wire_put_progress(GByteArray *out, uint64_t progress_us, uint64_t gap_us);
 /* Decodes a message whose header said 'type' and 'size'.  Error: PEER. */
 bool wire_return_decode(uint16_t type, const void *data, size_t size, struct return_message *ret, GError **error);
 /* The 104 bytes of "globalstate".  Error: PEER. */
@@ -426,6 +434,10 @@ bool output_flush(struct output *o, GError **error);
 struct return_path;
 struct return_path *return_new(struct channel *c, GError **error);
 void return_free(struct return_path *r);    /* joins */
+/* The parts of the downtime that the destination told so far.  Caller unrefs. */
+GArray *return_parts(struct return_path *r);
+/* After LOADED: waits for its last word; false if that has not come by then. */
+bool return_last_word(struct return_path *r, int64_t deadline_us, uint64_t *ret_progress_us, uint64_t *ret_gap_us);
 int return_alarm(struct return_path *r);    /* readable once nothing more will come */
 enum return_verdict {
     RETURN_NOTHING,                 /* yet */
@@ -692,6 +704,9 @@ struct out {
     int64_t sync_us;                /* of the last sync */
     struct converge converge;
 };
+
+/* The source asks for the parts of the downtime by a ping of this value; who does not know it just answers. */
+enum { PING_PARTS = 0x4e4d5054 };
 
 /* A parameter as it is now. */
 static inline uint64_t

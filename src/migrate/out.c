@@ -351,6 +351,7 @@ send_head(struct out *o, const char *text, GError **error)
     if (o->back) {
         wire_put_command(o->bytes, COMMAND_OPEN_RETURN_PATH, NULL, 0);
         wire_put_ping(o->bytes, PING_BEGIN);
+        wire_put_ping(o->bytes, PING_PARTS);
     }
     wire_put_section(o->bytes, RECORD_START, RAM_ID, "ram", 0, RAM_VERSION);
     wire_put_block_list(o->bytes, o->ram.list.at, o->ram.list.count);
@@ -450,7 +451,6 @@ improve_error(struct out *o, GError **error)
 static void
 release_out(struct out *o)
 {
-    hub_unsubscribe(o->session->guest.hub, o->subscriber);
     return_free(o->back);
     channel_free(o->channel);
     g_byte_array_unref(o->bytes);
@@ -458,6 +458,16 @@ release_out(struct out *o)
     ram_out_release(&o->ram);
     pieces_release(&o->pieces);
     g_free(o);
+}
+
+/* What the guest made of it is known a moment after all is over; session_free does not wait for it. */
+static void
+hear_last_word(struct out *o)
+{
+    uint64_t progress_us, gap_us;
+
+    if (return_last_word(o->back, g_get_monotonic_time() + LAST_WORDS_US, &progress_us, &gap_us))
+        record_progress(o->session, progress_us, gap_us);
 }
 
 void *
@@ -480,7 +490,10 @@ out_main(void *session)
     }
     if (!done)
         improve_error(o, &error);
-    release_out(o);
+    hub_unsubscribe(s->guest.hub, o->subscriber);
     session_end(s, owner, error);
+    if (done && o->back)
+        hear_last_word(o);
+    release_out(o);
     return NULL;
 }

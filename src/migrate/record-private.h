@@ -54,7 +54,7 @@ struct recording {
     GArray *first_cpus;
     GArray *there;
     bool there_asked;
-    uint64_t guest_gap_us;
+    uint64_t progress_us, guest_gap_us;
     int64_t round_us;
     int64_t mark_us;                /* end of the last part; 0: the guest was not stopped */
 };
@@ -77,6 +77,10 @@ void record_shares(struct session *s, const struct pieces *p);
 /* The guest stops now: parts begin.  A part ends: all since the one before was 'name'. */
 void record_stop(struct session *s);
 void record_part(struct session *s, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* Outgoing: what the destination told of its parts (NULL: it was not asked). */
+void record_there(struct session *s, const GArray *parts);
+/* The guest's first turn after it was moved, so long after its start, and the gap that it saw. */
+void record_progress(struct session *s, uint64_t progress_us, uint64_t gap_us);
 /* How a round is judged; pure. */
 enum migrate_verdict round_verdict(uint64_t dirty_start, uint64_t dirty_end, uint64_t fits_bytes);
 /* Sums up the older rounds where there are too many; pure. */

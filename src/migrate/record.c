@@ -334,6 +334,25 @@ record_part(struct session *s, const char *format, ...)
     lock_drop(&s->lock);
 }
 
+void
+record_there(struct session *s, const GArray *parts)
+{
+    lock_take(&s->lock);
+    s->record.there_asked = parts != NULL;
+    if (parts)
+        replace(&s->record.there, parts);
+    lock_drop(&s->lock);
+}
+
+void
+record_progress(struct session *s, uint64_t progress_us, uint64_t gap_us)
+{
+    lock_take(&s->lock);
+    s->record.progress_us = progress_us;
+    s->record.guest_gap_us = gap_us;
+    lock_drop(&s->lock);
+}
+
 /* --- copies ----------------------------------------------------------------------------------------------------- */
 
 static GArray *
@@ -369,6 +388,7 @@ copy_arrays(const struct recording *r, struct migrate_record *ret)
     ret->cpus = copy_array(r->cpus, sizeof(struct migrate_cpu));
     ret->there = copy_array(r->there, sizeof(struct migrate_part));
     ret->there_asked = r->there_asked;
+    ret->progress_us = r->progress_us;
     ret->guest_gap_us = r->guest_gap_us;
     ret->share_period_us = r->share_period_us;
 }

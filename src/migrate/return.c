@@ -23,6 +23,9 @@ struct return_path {
     uint32_t pong GUARDED;          /* value of the last one */
     char *reason GUARDED;           /* owned; NULL if none came */
     GError *failure GUARDED;        /* owned; with LOST */
+    GArray *parts GUARDED;          /* struct migrate_part; owned */
+    bool progressed GUARDED, over GUARDED;
+    uint64_t progress_us GUARDED, gap_us GUARDED;
 };
 
 static void
@@ -60,6 +63,15 @@ read_exactly(struct return_path *r, void *to, size_t size, GError **error)
 }
 
 static bool
+take_parts(struct return_path *r, const void *data, size_t size, GError **error)
+{
+    lock_take(&r->lock);
+    bool good = wire_parts_decode(data, size, r->parts, error);
+    lock_drop(&r->lock);
+    return good;
+}
+
+static bool
 read_message(struct return_path *r, struct return_message *ret, GError **error)
 {
     uint8_t header[4], data[RETURN_MOST];
@@ -73,7 +85,8 @@ read_message(struct return_path *r, struct return_message *ret, GError **error)
     if (size > RETURN_MOST)
         return fail(error, NUMON_ERROR_PEER, "the destination sent a message of %u bytes (at most %d are allowed)",
                     size, RETURN_MOST);
-    return read_exactly(r, data, size, error) && wire_return_decode(type, data, size, ret, error);
+    return read_exactly(r, data, size, error) && wire_return_decode(type, data, size, ret, error)
+        && (type != RETURN_PARTS || take_parts(r, data, size, error));
 }
 
 /* True if nothing more is to be read. */
@@ -106,6 +119,22 @@ take_message(struct return_path *r, const struct return_message *m)
     return false;
 }
 
+/* The verdict is known; nothing that comes now changes it. */
+static void
+hear_last_word(struct return_path *r)
+{
+    struct return_message m = { 0 };
+    bool heard = read_message(r, &m, NULL) && m.type == RETURN_PROGRESS;
+
+    lock_take(&r->lock);
+    r->progressed = heard;
+    r->progress_us = m.progress_us;
+    r->gap_us = m.gap_us;
+    r->over = true;
+    lock_drop(&r->lock);
+    ring(r->news);
+}
+
 static void *
 return_main(void *data)
 {
@@ -113,14 +142,14 @@ return_main(void *data)
     struct return_message message;
     GError *error = NULL;
 
-    for (;;) {
+    do {
         if (!read_message(r, &message, &error)) {
             give_verdict(r, RETURN_LOST, error);
             return NULL;
         }
-        if (take_message(r, &message))
-            return NULL;
-    }
+    } while (!take_message(r, &message));
+    hear_last_word(r);
+    return NULL;
 }
 
 struct return_path *
@@ -129,6 +158,9 @@ return_new(struct channel *c, GError **error)
     struct return_path *r = g_new0(struct return_path, 1);
 
     lock_init(&r->lock, 50, "return path");
+    lock_take(&r->lock);
+    r->parts = g_array_new(FALSE, TRUE, sizeof(struct migrate_part));
+    lock_drop(&r->lock);
     r->wake = c->wake;
     r->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -155,6 +187,7 @@ return_free(struct return_path *r)
     close_fd(&r->alarm);
     lock_take(&r->lock);
     g_free(r->reason);
+    g_array_unref(r->parts);
     g_clear_error(&r->failure);
     lock_drop(&r->lock);
     lock_release(&r->lock);
@@ -199,4 +232,34 @@ return_wait(struct return_path *r, uint32_t pong, int64_t deadline_us, bool *ret
         if (read(r->news, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR)
             return read_verdict(r, pong, ret_pong, error);
     }
+}
+
+GArray *
+return_parts(struct return_path *r)
+{
+    lock_take(&r->lock);
+    GArray *parts = g_array_copy(r->parts);
+    lock_drop(&r->lock);
+    return parts;
+}
+
+bool
+return_last_word(struct return_path *r, int64_t deadline_us, uint64_t *ret_progress_us, uint64_t *ret_gap_us)
+{
+    struct channel waiting = { .wake = r->wake, .alarm = -1 };
+    bool over = false, heard = false;
+    uint64_t count;
+
+    while (!over) {
+        lock_take(&r->lock);
+        over = r->over;
+        heard = r->progressed;
+        *ret_progress_us = r->progress_us;
+        *ret_gap_us = r->gap_us;
+        lock_drop(&r->lock);
+        if (!over && (channel_wait(&waiting, r->news, POLLIN, deadline_us) != CHANNEL_READY
+                      || (read(r->news, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR)))
+            break;
+    }
+    return heard;
 }

@@ -281,6 +281,10 @@ hand_off(struct out *o, char last, GError **error)
     bool good = o->back ? await_answer(o, error) : await_command(o, error);
     record_part(o->session, o->back ? "answer" : "end of the stream is taken");
     session_handed(o->session);
+    if (o->back) {
+        g_autoptr(GArray) parts = return_parts(o->back);
+        record_there(o->session, parts);
+    }
     return good;
 }
 

@@ -144,6 +144,62 @@ wire_put_return(GByteArray *out, uint16_t type, const void *data, uint16_t size)
     g_byte_array_append(out, data, size);
 }
 
+/* Room for a part's numbers beside its name. */
+enum { PART_FIXED = 4 + 1 };
+
+void
+wire_put_parts(GByteArray *out, const GArray *parts, unsigned *at)
+{
+    g_autoptr(GByteArray) data = g_byte_array_new();
+
+    for (; *at < parts->len; ++*at) {
+        const struct migrate_part *p = &g_array_index(parts, struct migrate_part, *at);
+        size_t size = strlen(p->name);
+
+        if (data->len + PART_FIXED + size > RETURN_MOST)
+            break;
+        wire_put32(data, (uint32_t)MIN(p->us, UINT32_MAX));
+        wire_put8(data, (uint8_t)size);
+        g_byte_array_append(data, (const uint8_t *)p->name, (unsigned)size);
+    }
+    wire_put_return(out, RETURN_PARTS, data->data, (uint16_t)data->len);
+}
+
+bool
+wire_parts_decode(const void *data, size_t size, GArray *parts, GError **error)
+{
+    struct cursor in = { data, (const uint8_t *)data + size };
+
+    while (in.at < in.end) {
+        struct migrate_part p = { 0 };
+        uint32_t us = 0;
+        uint8_t length = 0;
+
+        if (!cursor_take32(&in, &us) || !cursor_take8(&in, &length) || length == 0 || length >= MIGRATE_PART_NAME
+            || length > in.end - in.at || !g_utf8_validate_len((const char *)in.at, length, NULL))
+            return fail(error, NUMON_ERROR_PEER, "the destination told of its part of the downtime, and that is not "
+                        "readable");
+        if (parts->len == MIGRATE_PARTS)
+            return fail(error, NUMON_ERROR_PEER, "the destination told of more than %d parts of the downtime",
+                        MIGRATE_PARTS);
+        p.us = us;
+        memcpy(p.name, in.at, length);
+        in.at += length;
+        g_array_append_val(parts, p);
+    }
+    return true;
+}
+
+void
+wire_put_progress(GByteArray *out, uint64_t progress_us, uint64_t gap_us)
+{
+    g_autoptr(GByteArray) data = g_byte_array_new();
+
+    wire_put64(data, progress_us);
+    wire_put64(data, gap_us);
+    wire_put_return(out, RETURN_PROGRESS, data->data, (uint16_t)data->len);
+}
+
 static void
 store64(uint8_t *to, uint64_t value)
 {
@@ -331,6 +387,14 @@ decode_reason(const void *data, size_t size, struct return_message *ret, GError 
     return true;
 }
 
+static bool
+decode_progress(struct cursor *in, size_t size, struct return_message *ret, GError **error)
+{
+    if (size == 16 && cursor_take64(in, &ret->progress_us) && cursor_take64(in, &ret->gap_us))
+        return true;
+    return fail(error, NUMON_ERROR_PEER, "the destination told of its guest's progress in %zu bytes instead of 16", size);
+}
+
 bool
 wire_return_decode(uint16_t type, const void *data, size_t size, struct return_message *ret, GError **error)
 {
@@ -349,6 +413,10 @@ wire_return_decode(uint16_t type, const void *data, size_t size, struct return_m
         return true;
     case RETURN_REASON:
         return decode_reason(data, size, ret, error);
+    case RETURN_PARTS:
+        return true;
+    case RETURN_PROGRESS:
+        return decode_progress(&in, size, ret, error);
     default:
         return fail(error, NUMON_ERROR_PEER, "the destination sent an unknown message (type 0x%x, %zu bytes)", type,
                     size);

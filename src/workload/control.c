@@ -139,9 +139,39 @@ workload_status(const struct guest_map *map, struct workload_status *ret, GError
         if (!c)
             return fail(error, NUMON_ERROR_STATE, "cannot read the workload: the page of CPU %u is not RAM", cpu);
         ret->cpus[cpu] = (struct workload_cpu) {
-            .pages_written = peek(&c->pages_written), .node = peek(&c->node), .target_node = peek(&c->target_node),
+            .pages_written = peek(&c->pages_written), .writing = peek(&c->writing), .node = peek(&c->node), .target_node = peek(&c->target_node),
             .mismatches = peek(&c->mismatches), .online = peek(&c->online) != 0,
         };
     }
     return true;
+}
+
+unsigned
+workload_gap_begin(const struct guest_map *map, struct hub *hub, struct control_cpu *ret[CONTROL_CPUS])
+{
+    const struct control_head *head = workload_present(map) ? workload_head(map) : NULL;
+    unsigned count = head ? (unsigned)MIN(peek(&head->cpu_count), CONTROL_CPUS) : 0, found = 0;
+
+    for (unsigned cpu = 0; cpu < count; cpu++) {
+        struct control_cpu *c = workload_cpu(map, cpu);
+
+        if (!c)
+            continue;
+        __atomic_store_n(&c->gap, 0, __ATOMIC_RELEASE);
+        if (hub)
+            hub_mark_gpa(hub, CONTROL_CPUS_GPA + (uint64_t)cpu * CONTROL_PAGE, CONTROL_PAGE);
+        ret[found++] = c;
+    }
+    return found;
+}
+
+bool
+workload_gap(struct control_cpu *const *cpus, unsigned count, uint64_t khz, uint64_t *ret_us)
+{
+    uint64_t longest = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        longest = MAX(longest, peek(&cpus[i]->gap));
+    *ret_us = (uint64_t)((double)longest * 1000 / (double)MAX(khz, 1));
+    return longest > 0;
 }

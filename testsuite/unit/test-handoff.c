@@ -188,7 +188,8 @@ harm_never_makes_two_nor_none(void)
         if (i % 33 == 0)
             x.harm = HARM_STALL;
         if (x.backward)
-            x.offset = (uint64_t)g_test_rand_int_range(0, 24);
+            x.offset = i % 2 ? whole.backward_bytes - (uint64_t)g_test_rand_int_range(1, 9)
+                     : (uint64_t)g_test_rand_int_range(0, (int)whole.backward_bytes);
         else if (i % 2)
             x.offset = whole.forward_bytes - (uint64_t)g_test_rand_int_range(1, 40);
         else

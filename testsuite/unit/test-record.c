@@ -198,6 +198,9 @@ move_and_check(void (*prepare)(struct pair *p))
         g_assert_true(has_part(from, parts[i]));
     g_assert_cmpuint(parts_sum(from), ==, from->stopped_us);
     g_assert_cmpuint(from->stopped_us, ==, from->info.downtime_us);
+    g_assert_true(from->there_asked);
+    g_assert_cmpuint(from->there->len, >, 2);
+    g_assert_cmpstr(g_array_index(from->there, struct migrate_part, 0).name, ==, "last RAM");
     g_assert_true(has_part(to, "last RAM") && has_part(to, "load fake-device 0") && has_part(to, "start vCPUs"));
     g_assert_cmpuint(parts_sum(to), ==, to->stopped_us);
     struct migrate_record *copy = migrate_record_copy(from);

@@ -143,6 +143,67 @@ cursor_stops_at_its_end(void)
     g_assert_false(cursor_take8(&in, &tiny));
 }
 
+/* As many messages as it takes, each within the bound; what is damaged is refused or at least harmless. */
+static void
+parts_of_the_downtime_come_through(void)
+{
+    g_autoptr(GArray) sent = g_array_new(FALSE, TRUE, sizeof(struct migrate_part));
+    g_autoptr(GArray) found = g_array_new(FALSE, TRUE, sizeof(struct migrate_part));
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    unsigned at = 0, messages = 0;
+
+    for (unsigned i = 0; i < 300; i++) {
+        struct migrate_part p = { .us = i * UINT64_C(1000000007) };
+        g_snprintf(p.name, sizeof p.name, "load kvm-cpu %u%s", i, i == 7 ? " with the longest name that there can be, cut: 63" : "");
+        g_array_append_val(sent, p);
+    }
+    while (at < sent->len)
+        wire_put_parts(bytes, sent, &at);
+    for (unsigned place = 0; place < bytes->len; messages++) {
+        struct cursor in = { bytes->data + place, bytes->data + bytes->len };
+        uint16_t type = 0, size = 0;
+        g_assert_true(cursor_take16(&in, &type) && cursor_take16(&in, &size));
+        g_assert_cmpuint(type, ==, RETURN_PARTS);
+        g_assert_cmpuint(size, <=, RETURN_MOST);
+        g_assert_true(wire_parts_decode(in.at, size, found, NULL));
+        for (unsigned cut = 1; cut < size; cut++) {
+            g_autoptr(GArray) some = g_array_new(FALSE, TRUE, sizeof(struct migrate_part));
+            if (!wire_parts_decode(in.at, cut, some, NULL))
+                g_assert_cmpuint(some->len, <, 300);
+        }
+        place += 4 + size;
+    }
+    g_assert_cmpuint(messages, >, 1);
+    g_assert_cmpuint(found->len, ==, sent->len);
+    for (unsigned i = 0; i < sent->len; i++) {
+        const struct migrate_part *a = &g_array_index(sent, struct migrate_part, i);
+        const struct migrate_part *b = &g_array_index(found, struct migrate_part, i);
+        g_assert_cmpstr(a->name, ==, b->name);
+        g_assert_cmpuint(b->us, ==, MIN(a->us, UINT32_MAX));
+    }
+}
+
+static void
+hostile_parts_are_refused(void)
+{
+    static const struct { uint8_t bytes[12]; size_t size; } bad[] = {
+        { { 0, 0, 0, 1 }, 4 }, { { 0, 0, 0, 1, 0 }, 5 }, { { 0, 0, 0, 1, 3, 'a', 'b' }, 7 },
+        { { 0, 0, 0, 1, 2, 0xc3, 'b' }, 7 }, { { 0, 0, 0, 1, 2, 'a', 0 }, 7 }, { { 0, 0, 0, 1, 64, 'a' }, 6 },
+    };
+    g_autoptr(GArray) found = g_array_new(FALSE, TRUE, sizeof(struct migrate_part));
+    static const uint8_t good[] = { 0, 0, 0, 1, 1, 'a' };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_false(wire_parts_decode(bad[i].bytes, bad[i].size, found, &error));
+        g_assert_error(error, NUMON_ERROR, NUMON_ERROR_PEER);
+    }
+    g_assert_cmpuint(found->len, ==, 0);
+    for (unsigned i = 0; i < MIGRATE_PARTS; i++)
+        g_assert_true(wire_parts_decode(good, sizeof good, found, NULL));
+    g_assert_false(wire_parts_decode(good, sizeof good, found, NULL));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -156,5 +217,7 @@ main(int argc, char **argv)
     g_test_add_func("/wire/description is padded and ends with the id", description_is_padded_and_ends_with_the_id);
     g_test_add_func("/wire/outcome words survive no damage", outcome_words_survive_no_damage);
     g_test_add_func("/wire/cursor stops at its end", cursor_stops_at_its_end);
+    g_test_add_func("/wire/parts-of-the-downtime-come-through", parts_of_the_downtime_come_through);
+    g_test_add_func("/wire/hostile-parts-are-refused", hostile_parts_are_refused);
     return g_test_run();
 }

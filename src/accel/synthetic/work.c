@@ -232,11 +232,24 @@ synthetic_pay(struct cpu *c, uint64_t ns)
     }
 }
 
+/* By a clock that a guest which moves can compare with itself. */
+static void
+note_turn(struct cpu *c)
+{
+    uint64_t now = (uint64_t)g_get_real_time() * 1000, last = word_get(&c->page->turn);
+
+    if (last && now > last && now - last > word_get(&c->page->gap))
+        word_set(&c->page->gap, now - last);
+    word_set(&c->page->turn, now);
+}
+
 static void
 write_pages(struct cpu *c, uint64_t count)
 {
     struct hub *hub = c->accel->hub;
+    uint64_t began = synthetic_now_ns();
 
+    note_turn(c);
     for (; count && !synthetic_kicked(c); count--) {
         uint64_t i = synthetic_write_page(c);
 
@@ -246,6 +259,7 @@ write_pages(struct cpu *c, uint64_t count)
         hub_mark(hub, c->block, c->first_page + i, 1);
         hub_mark(hub, c->block, c->table_page + i * sizeof(uint64_t) / PAGE_SIZE, 1);
     }
+    word_set(&c->page->writing, word_get(&c->page->writing) + (synthetic_now_ns() - began));
     mark_own_page(c);
 }
 

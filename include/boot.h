@@ -57,6 +57,8 @@ struct boot_setup {
  * slot).  Error: ARGUMENT or HOST naming the file and what was looked for; guest memory may then be half written.
  * Does not mark pages dirty. */
 bool boot_load(const struct boot_setup *setup, struct cpu_start *starts, GError **error);
+/* Says anew which CPUs there are, to a guest that was loaded and has not begun. */
+void boot_update_cpus(const struct topology_final *topology, const struct guest_map *map);
 /* How a CPU starts that is not the first: the workload guest, if it lies in memory and numon loaded it, has it run at
  * once; else it waits. */
 void boot_start_cpu(const struct guest_map *map, unsigned slot, struct cpu_start *ret);

@@ -55,6 +55,15 @@ load(const struct boot_setup *setup, const struct kernel *k, struct cpu_start *s
 }
 
 void
+boot_update_cpus(const struct topology_final *topology, const struct guest_map *map)
+{
+    /* Every slot has its entries already: the tables are as large as before, so they fit. */
+    bool written = acpi_write(topology, map, NULL);
+
+    g_assert(written);
+}
+
+void
 boot_start_cpu(const struct guest_map *map, unsigned slot, struct cpu_start *ret)
 {
     struct control_head head;

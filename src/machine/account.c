@@ -28,6 +28,8 @@ find_stretches(const struct parts *p)
     if (!workload_present(p->map))
         return found;
     for (unsigned cpu = 0; cpu < cpus; cpu++) {
+        if (!topology_has_cpu(&p->topology, cpu))
+            continue;
         uint64_t page = CONTROL_CPUS_GPA + (uint64_t)cpu * CONTROL_PAGE;
         struct stretch own = { page, page + CONTROL_PAGE, (int)cpu };
         g_array_append_val(found, own);

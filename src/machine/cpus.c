@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* CPUs that come to a built machine.  A vCPU is made in a free slot while the others are parked, and is then one of
  * them: it is run, throttled, pinned, saved and reset with them.  The workload guest has pages and areas for every slot
- * from its start, so its CPU begins to work at once; other kernels hear of it when the platform tells them, and until
- * then it waits to be started.
+ * from its start, so its CPU begins to work at once; other kernels find it when they start, and until then it waits to
+ * be started.
  *
  * Nobody takes a CPU away again: its registers hold what the guest has put there, and only the guest can let go of it. */
 #include "machine-private.h"
@@ -62,14 +62,18 @@ machine_cpu_plan(struct machine *m, const struct values *v, unsigned *ret_slot, 
     return true;
 }
 
-/* With the vCPUs parked. */
+/* With the vCPUs parked.  A guest that has not begun finds the CPU as one from the start. */
 static bool
-plug(struct parts *p, unsigned slot, GError **error)
+plug(struct machine *m, unsigned slot, GError **error)
 {
+    struct parts *p = m->parts;
+
     boot_start_cpu(p->map, slot, &p->starts[slot]);
     if (!p->class->vcpu_add(p->accel, slot, &p->starts[slot], error) || !run_add_cpu(p->run, slot, error))
         return false;
     bit_set(p->topology.present, slot);
+    if (!m->launched && !p->class->lays_out_workload)
+        boot_update_cpus(&p->topology, p->map);
     return true;
 }
 
@@ -100,7 +104,7 @@ machine_cpu_add(struct machine *m, const struct values *v, GError **error)
         return false;
     slot = last_slot(d);
     run_hold(m->parts->run, STOP_PLUG);
-    ok = plug(m->parts, slot, error);
+    ok = plug(m, slot, error);
     if (ok)
         parts_list_sections(m->parts, m);
     run_release(m->parts->run, STOP_PLUG, NULL);

@@ -55,6 +55,7 @@ struct accel_setup {
     const struct topology_final *topology;      /* what the guest is told; synthetic prints it */
     struct trace *trace;            /* may be NULL */
     uint64_t numa_delay_ns;         /* synthetic: cost of a page write at distance 10; 0: none */
+    char **ret_warning;             /* NULL, or set on success: what the user should know (owned by caller), or NULL */
     bool clock_stops;               /* kvm: a migration's downtime is not added to the guest's time */
 };
 

@@ -53,6 +53,8 @@ bool machine_teardown(struct machine *m, bool force, GError **error);
 const char *machine_accel(const struct machine *m);
 const char *machine_accel_reason(const struct machine *m);
 
+/* What the user should know of how the accelerator runs it (a warning without "warning: "), or NULL. */
+const char *machine_accel_warning(const struct machine *m);
 /* What the user should know of the memory it was built with (a warning without "warning: "), or NULL. */
 const char *machine_memory_warning(const struct machine *m);
 /* True while memory is being preallocated: bytes done of those known to be wanted. */

@@ -86,10 +86,12 @@ static void
 say_built(struct call *call)
 {
     struct machine *machine = call->monitor->machine;
-    const char *reason = machine_accel_reason(machine), *warning = machine_memory_warning(machine);
+    const char *warnings[] = { machine_memory_warning(machine), machine_accel_warning(machine) };
+    const char *reason = machine_accel_reason(machine);
 
-    if (warning)
-        call_print(call, "warning: %s\n", warning);
+    for (unsigned i = 0; i < G_N_ELEMENTS(warnings); i++)
+        if (warnings[i])
+            call_print(call, "warning: %s\n", warnings[i]);
     if (reason)
         call_print(call, "using %s: %s\n", machine_accel(machine), reason);
 }

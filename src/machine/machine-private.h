@@ -20,6 +20,7 @@ struct parts {
     const struct accel_class *class;
     char *memory_warning;           /* of machine_make_map, or NULL */
     char *accel_reason;             /* why not the accelerators before it; NULL if it was the first or named */
+    char *accel_warning;            /* what the accelerator has to say to what was asked of it, or NULL */
     struct accel *accel;
     unsigned cpu_slots;             /* all by slot: a CPU goes by the number of its slot */
     unsigned apic_ids[TOPOLOGY_CPUS];

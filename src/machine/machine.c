@@ -348,6 +348,12 @@ machine_accel(const struct machine *m)
 }
 
 const char *
+machine_accel_warning(const struct machine *m)
+{
+    return m->parts ? m->parts->accel_warning : NULL;
+}
+
+const char *
 machine_accel_reason(const struct machine *m)
 {
     return m->parts ? m->parts->accel_reason : NULL;

@@ -63,7 +63,7 @@ make_accel(struct parts *p, struct machine *m, GError **error)
         .cpu_slots = p->cpu_slots, .cpus_present = p->topology.present, .apic_ids = p->apic_ids, .map = p->map,
         .bus = p->bus, .mailbox = m->mailbox, .cpu_nodes = p->cpu_nodes, .node_count = p->topology.node_count,
         .topology = &p->topology, .numa_delay_ns = m->definition->numa_delay_ns, .trace = m->trace,
-        .clock_stops = m->definition->clock == CLOCK_STOP,
+        .clock_stops = m->definition->clock == CLOCK_STOP, .ret_warning = &p->accel_warning,
     };
     struct dirty_source none = { 0 };
 
@@ -199,6 +199,7 @@ parts_free(struct parts *p)
     g_free(p->starts);
     g_free(p->memory_warning);
     g_free(p->accel_reason);
+    g_free(p->accel_warning);
     g_free(p);
 }
 

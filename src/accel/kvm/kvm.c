@@ -134,6 +134,22 @@ check_limits(const struct kvm *k, const struct accel_setup *setup, GError **erro
     return true;
 }
 
+/* More than the host has processors for is slow, not wrong; the wording is QEMU's. */
+static char *
+count_warning(const struct kvm *k, const struct accel_setup *setup)
+{
+    unsigned recommended = kvm_capability(k, KVM_CAP_NR_VCPUS), present = setup->cpu_slots;
+    bool hot;
+
+    if (setup->cpus_present)
+        present = (unsigned)bits_count(setup->cpus_present, setup->cpu_slots);
+    hot = present <= recommended;
+    if (!recommended || setup->cpu_slots <= recommended)
+        return NULL;
+    return g_strdup_printf("Number of %s cpus requested (%u) exceeds the recommended cpus supported by KVM (%u)",
+                           hot ? "hotpluggable" : "SMP", hot ? setup->cpu_slots : present, recommended);
+}
+
 /* What must be settled before the first vCPU. */
 static bool
 prepare_vm(struct kvm *k, const struct accel_setup *setup, GError **error)
@@ -231,8 +247,11 @@ kvm_create(const struct accel_setup *setup, GError **error)
     if (open_vm(k, error) && check_limits(k, setup, error) && prepare_vm(k, setup, error) &&
         slots_init(k, setup->map, error) && chips_create(k, error)) {
         learn(k, setup->map);
-        if (create_cpus(k, setup, error) && msrs_list(k, error) && reset_capture(k, error))
+        if (create_cpus(k, setup, error) && msrs_list(k, error) && reset_capture(k, error)) {
+            if (setup->ret_warning)
+                *setup->ret_warning = count_warning(k, setup);
             return (struct accel *)k;
+        }
     }
     kvm_destroy((struct accel *)k);
     return NULL;

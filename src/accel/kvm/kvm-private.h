@@ -224,6 +224,9 @@ bool msrs_list(struct kvm *k, GError **error);
 bool msrs_get(struct kvm_cpu *c, struct cpu_state *s, GError **error);
 bool msrs_put(struct kvm_cpu *c, const struct cpu_state *s, enum put_level level, GError **error);
 
+/* One MSR in KVM; false if it has it not, or refuses the value. */
+bool msr_read(struct kvm_cpu *c, uint32_t index, uint64_t *ret);
+bool msr_write(struct kvm_cpu *c, uint32_t index, uint64_t value);
 /* The value of the record of one MSR; false if there is none. */
 bool msr_record_get(const struct cpu_state *s, uint32_t index, uint64_t *ret);
 void msr_record_set(struct cpu_state *s, uint32_t index, uint64_t value);

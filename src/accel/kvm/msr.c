@@ -28,6 +28,28 @@ msrs_new(unsigned count)
     return m;
 }
 
+bool
+msr_read(struct kvm_cpu *c, uint32_t index, uint64_t *ret)
+{
+    g_autofree struct kvm_msrs *one = msrs_new(1);
+
+    one->entries[0].index = index;
+    if (kvm_ioctl(c->fd, KVM_GET_MSRS, one) != 1)
+        return false;
+    *ret = one->entries[0].data;
+    return true;
+}
+
+bool
+msr_write(struct kvm_cpu *c, uint32_t index, uint64_t value)
+{
+    g_autofree struct kvm_msrs *one = msrs_new(1);
+
+    one->entries[0].index = index;
+    one->entries[0].data = value;
+    return kvm_ioctl(c->fd, KVM_SET_MSRS, one) == 1;
+}
+
 static struct kvm_msr_list *
 ask_list(const struct kvm *k, GError **error)
 {
@@ -190,17 +212,16 @@ msrs_get(struct kvm_cpu *c, struct cpu_state *s, GError **error)
 static bool
 tolerable(struct kvm_cpu *c, const struct kvm_msr_entry *refused, GError **error)
 {
-    g_autofree struct kvm_msrs *one = msrs_new(1);
+    uint64_t value;
 
-    one->entries[0].index = refused->index;
-    if (kvm_ioctl(c->fd, KVM_GET_MSRS, one) != 1)
+    if (!msr_read(c, refused->index, &value))
         return refused->data == 0 ||
                fail(error, NUMON_ERROR_HOST, "cannot set MSR 0x%x of vCPU %u to 0x%" PRIx64 ": KVM has none here",
                     refused->index, c->index, (uint64_t)refused->data);
-    if (one->entries[0].data == refused->data)
+    if (value == refused->data)
         return true;
     return fail(error, NUMON_ERROR_HOST, "cannot set MSR 0x%x of vCPU %u to 0x%" PRIx64 ": it stays 0x%" PRIx64,
-                refused->index, c->index, (uint64_t)refused->data, (uint64_t)one->entries[0].data);
+                refused->index, c->index, (uint64_t)refused->data, value);
 }
 
 /* They go on by themselves while a CPU is looked at, or do something when they are set. */

@@ -36,22 +36,7 @@ wall_clock_ns(void)
 bool
 tsc_read(struct kvm_cpu *c, uint64_t *ret)
 {
-    struct { struct kvm_msrs head; struct kvm_msr_entry entry; } one = { .head.nmsrs = 1, .entry.index = MSR_TSC };
-
-    if (kvm_ioctl(c->fd, KVM_GET_MSRS, &one) != 1)
-        return false;
-    *ret = one.entry.data;
-    return true;
-}
-
-static bool
-tsc_write(struct kvm_cpu *c, uint64_t value)
-{
-    struct { struct kvm_msrs head; struct kvm_msr_entry entry; } one = {
-        .head.nmsrs = 1, .entry.index = MSR_TSC, .entry.data = value,
-    };
-
-    return kvm_ioctl(c->fd, KVM_SET_MSRS, &one) == 1;
+    return msr_read(c, MSR_TSC, ret);
 }
 
 static bool
@@ -95,7 +80,7 @@ value_moves_it(struct kvm_cpu *c)
 {
     uint64_t before, after;
 
-    return tsc_read(c, &before) && tsc_write(c, before + (UINT64_C(1) << TRIAL_SHIFT)) && tsc_read(c, &after) &&
+    return tsc_read(c, &before) && msr_write(c, MSR_TSC, before + (UINT64_C(1) << TRIAL_SHIFT)) && tsc_read(c, &after) &&
            near(after, before + (UINT64_C(1) << TRIAL_SHIFT));
 }
 
@@ -201,7 +186,7 @@ tsc_after_load(struct kvm_cpu *c, const struct cpu_state *s, GError **error)
 static bool
 set_offsets(struct kvm *k, uint64_t first)
 {
-    uint64_t base, now;
+    uint64_t base = 0, now = 0;
     bool ok = offset_access(&k->cpus[0], KVM_GET_DEVICE_ATTR, &base) && tsc_read(&k->cpus[0], &now);
 
     base += first - now;
@@ -223,7 +208,7 @@ set_values(struct kvm *k, uint64_t passed)
 
     for (unsigned i = 0; i < k->cpu_slots; i++)
         if (kvm_has_cpu(k, i))
-            ok = msr_record_get(&k->cpus[i].state, MSR_TSC, &saved) && tsc_write(&k->cpus[i], saved + passed) && ok;
+            ok = msr_record_get(&k->cpus[i].state, MSR_TSC, &saved) && msr_write(&k->cpus[i], MSR_TSC, saved + passed) && ok;
     return ok;
 }
 

@@ -2,3 +2,4 @@
 EXTRA_DIST += testsuite/numon.kvm/map.exp
 EXTRA_DIST += testsuite/numon.kvm/look.exp
 EXTRA_DIST += testsuite/numon.kvm/stats.exp
+EXTRA_DIST += testsuite/numon.kvm/vcpus.exp

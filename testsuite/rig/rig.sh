@@ -179,10 +179,10 @@ add_dejagnu()
 {
     expect=$(command -v expect)
     runtest=$(command -v runtest)
-    library=$(expect -c 'puts [info library]; exit')
+    tcl=$(expect -c 'puts [info library]; exit')
     add_programs "$expect"
-    mkdir -p "$root$library" "$root/usr/share"
-    cp -LR "$library/." "$root$library"
+    mkdir -p "$root$tcl" "$root/usr/share"
+    cp -LR "$tcl/." "$root$tcl"
     cp -R "$(dirname "$(dirname "$runtest")")/share/dejagnu" "$root/usr/share/"
     cp "$runtest" "$root/usr/bin/runtest"
     # The folders of Tcl's packages; those of Expect and Tcl alone.

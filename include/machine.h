@@ -116,6 +116,28 @@ bool machine_measure_latency(struct machine *m, uint64_t bytes,
                              GError **error);
 /* Nobody waits for it any more: 'done' will not be called. */
 void machine_latency_abandon(struct machine *m);
+/* How the guest dirties its memory. */
+struct dirty_cell {                             /* a piece of one section */
+    uint64_t gpa, pages;
+    int node;                                   /* -1: none */
+    struct block *block;                        /* borrowed */
+    uint64_t first;                             /* page of the block */
+    uint64_t dirty;                             /* pages written during the measurement */
+    uint64_t filled;                            /* pages that are not zero, by samples */
+};
+struct dirty_point { uint64_t us, pages; };     /* pages written until then, each counted once */
+struct dirty_measure {
+    GArray *cells, *points;                     /* struct dirty_cell by rising address; struct dirty_point */
+    uint64_t delta_pages, delta_bytes;          /* pages that changed, encoded against what they were: samples */
+};
+/* All of memory in cells of equally many pages (the last of a section may have fewer), 'most' at most unless there are
+ * more sections.  Caller unrefs. */
+GArray *machine_dirty_cells(const struct guest_map *map, unsigned most);
+/* Measures for 'ms' while the guest runs, then 'done' on main, never from within; without a point if the guest does not
+ * run.  Errors: STATE, LIMIT, HOST. */
+bool machine_measure_dirty(struct machine *m, unsigned cells, unsigned ms,
+                           void (*done)(void *self, const struct dirty_measure *result, const GError *error), void *self,
+                           GError **error);
 /* Memory devices of a built machine (the rules: definition_add_device).  One that is added joins a migration out until
  * the guest's memory is frozen; none goes then (STATE).  'done' is called on main, never from within, when the device is
  * there or could not be had. */

@@ -399,6 +399,9 @@ GArray *session_page_history(struct session *s, const struct block *b, uint64_t 
 bool session_round_pages(struct session *s, uint64_t round, const struct block *b, uint64_t first, uint64_t count,
                          uint64_t *ret);
 
+/* Bytes of the difference of two pages, PAGE_SIZE if it would be larger, 0 if they are equal.  Pure. */
+size_t migrate_delta_size(const uint8_t *old, const uint8_t *now);
+
 /* --- a stream in a file, explained ------------------------------------------------------------------------------ */
 
 /* The forms in which a page goes. */

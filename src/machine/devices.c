@@ -39,7 +39,7 @@ can_change(struct machine *m, const char *attempt, bool comes, GError **error)
         return fail(error, NUMON_ERROR_STATE, "cannot %s: memory is being preallocated", attempt);
     if (!can_change_moving(m, attempt, comes, error))
         return false;
-    if (m->measurements || m->latency)
+    if (m->measurements || m->latency || m->dirtyings)
         return fail(error, NUMON_ERROR_STATE, "cannot %s: the memory is being measured", attempt);
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot %s: a verification runs", attempt);

@@ -59,6 +59,7 @@ struct machine {
     struct job *verify_job;
     bool verify_busy;
     struct block_progress progress; /* of the preallocation under way, if 'building' or 'populating' */
+    unsigned dirtyings;             /* measurements of dirtying, under way */
     GList *measurements;            /* struct measurement *: of usage, under way */
     struct latency_work *latency;   /* a measurement of latency under way, or NULL */
     struct job *populating;         /* a live change of 'prealloc' */

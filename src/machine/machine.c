@@ -306,7 +306,7 @@ can_tear_down(struct machine *m, bool force, GError **error)
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: it is just being built");
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: a verification runs");
-    if (m->measurements || m->latency)
+    if (m->measurements || m->latency || m->dirtyings)
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: its memory is being measured");
     if (m->populating)
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: memory is being preallocated");

@@ -209,3 +209,12 @@ xbzrle_list_runs(const uint8_t *coded, size_t size, struct explain_run *runs, un
         *ret_good = good;
     return count;
 }
+
+size_t
+migrate_delta_size(const uint8_t *old, const uint8_t *now)
+{
+    uint8_t coded[PAGE_SIZE];
+    size_t size = xbzrle_encode(old, now, PAGE_SIZE, coded, sizeof coded);
+
+    return size == XBZRLE_TOO_BIG ? PAGE_SIZE : size;
+}

@@ -18,8 +18,9 @@ can_plug(struct machine *m, GError **error)
         return fail(error, NUMON_ERROR_STATE, "cannot add a CPU: a migration is in progress, and the destination has the "
                     "CPUs that were there at its start (`migrate_cancel` ends it)");
     if (machine_awaits_incoming(m))
-        return fail(error, NUMON_ERROR_STATE, "cannot add a CPU: this machine waits for an incoming guest (in preconfig "
-                    "device_add gives it what the source has)");
+        return !machine_arriving(m) ||
+               fail(error, NUMON_ERROR_STATE, "cannot add a CPU: this machine waits for an incoming guest (after "
+                    "`migrate_cancel` it can be given what the source has)");
     if (machine_arriving(m))
         return fail(error, NUMON_ERROR_STATE, "cannot add a CPU: the migration that brought the guest is just ending "
                     "(`wait migration`)");

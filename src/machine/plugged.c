@@ -89,6 +89,8 @@ void
 machine_take_plugged(void *machine)
 {
     struct machine *m = machine;
+    /* In place, as a session's thread may read the definition. */
+    g_autoptr(definition) before = definition_copy(m->definition);
 
     for (unsigned i = 0; m->parts && i < m->parts->plugged_count; i++) {
         struct plugged *p = &m->parts->plugged[i];
@@ -98,6 +100,7 @@ machine_take_plugged(void *machine)
         if (device)
             device->requested_size = p->defined;
     }
+    undo_record(m->undo, before, m->definition);
 }
 
 /* --- changing it -------------------------------------------------------------------------------------------------- */

@@ -127,6 +127,7 @@ struct kvm {
     struct kvm_cpuid2 *supported;   /* by this host */
     struct kvm_cpuid2 *cpuid;       /* what vCPU 0 was given */
     struct state_section *sections; /* NULL until asked for */
+    unsigned section_count;
     struct cpu_state reset_cpu;     /* as KVM made vCPU 0 */
     struct chips_state reset_chips;
 

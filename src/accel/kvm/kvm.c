@@ -257,10 +257,9 @@ kvm_create(const struct accel_setup *setup, GError **error)
     return NULL;
 }
 
-static const struct state_section *
-kvm_sections(struct accel *a, unsigned *ret_count)
+static void
+make_sections(struct kvm *k)
 {
-    struct kvm *k = (struct kvm *)a;
     unsigned count = 0;
 
     if (!k->sections)
@@ -274,7 +273,21 @@ kvm_sections(struct accel *a, unsigned *ret_count)
         };
     }
     chips_sections(k, k->sections + count);
-    *ret_count = count + CHIPS_SECTIONS;
+    k->section_count = count + CHIPS_SECTIONS;
+}
+
+/* CPUs only come, so that as many are the same ones; then the list stays as it is, as a migration may have it in hand. */
+static const struct state_section *
+kvm_sections(struct accel *a, unsigned *ret_count)
+{
+    struct kvm *k = (struct kvm *)a;
+    unsigned cpus = 0;
+
+    for (unsigned i = 0; i < k->cpu_slots; i++)
+        cpus += kvm_has_cpu(k, i);
+    if (k->section_count != cpus + CHIPS_SECTIONS)
+        make_sections(k);
+    *ret_count = k->section_count;
     return k->sections;
 }
 

@@ -53,6 +53,7 @@ struct accel {
     struct hub *hub;                /* NULL until told */
     struct cpu *cpus;
     struct state_section *sections; /* room for one a slot */
+    unsigned section_count;
 };
 
 static inline bool

@@ -125,20 +125,22 @@ synthetic_witness(struct accel *a, unsigned cpu, uint64_t *ret, GError **error)
     return true;
 }
 
+/* CPUs only come, so that as many are the same ones; then the list stays as it is, as a migration may have it in hand. */
 static const struct state_section *
 synthetic_sections(struct accel *a, unsigned *ret_count)
 {
-    unsigned count = 0;
+    unsigned cpus = 0, count = 0;
 
-    for (unsigned i = 0; i < a->setup.cpu_slots; i++) {
-        if (!is_present(a, i))
-            continue;
-        a->sections[count++] = (struct state_section) {
-            .name = "synthetic-cpu", .instance = i, .version = 1, .fields = cpu_fields,
-            .object = &a->cpus[i].registers,
-        };
+    for (unsigned i = 0; i < a->setup.cpu_slots; i++)
+        cpus += is_present(a, i);
+    for (unsigned i = 0; cpus != a->section_count && i < a->setup.cpu_slots; i++) {
+        if (is_present(a, i))
+            a->sections[count++] = (struct state_section) {
+                .name = "synthetic-cpu", .instance = i, .version = 1, .fields = cpu_fields,
+                .object = &a->cpus[i].registers,
+            };
     }
-    *ret_count = count;
+    *ret_count = a->section_count = cpus;
     return a->sections;
 }
 

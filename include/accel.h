@@ -56,6 +56,8 @@ struct accel_setup {
     struct trace *trace;            /* may be NULL */
     uint64_t numa_delay_ns;         /* synthetic: cost of a page write at distance 10; 0: none */
     char **ret_warning;             /* NULL, or set on success: what the user should know (owned by caller), or NULL */
+    enum dirty_log dirty_log;       /* kvm: how writes are logged */
+    unsigned dirty_ring_size;       /* kvm, ring: entries, a power of two; 0: as many as are useful */
     bool clock_stops;               /* kvm: a migration's downtime is not added to the guest's time */
 };
 
@@ -72,6 +74,8 @@ struct accel_class {
     void (*destroy)(struct accel *a);
     /* The dirty log; functions may be NULL. */
     struct dirty_source (*dirty_source)(struct accel *a);
+    /* Which log is in use, and why; NULL: it marks every page it writes. */
+    const char *(*dirty_log)(struct accel *a);
     /* Guest memory that comes and goes, while vCPUs are parked and nobody collects; NULL: nothing is to be done, there
      * is always room.  'changed' is told what the guest finds from now on (guest_map_view); it follows, with what was
      * written so far kept for the next collection, or all stays as it was. */

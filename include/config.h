@@ -44,6 +44,8 @@ typedef struct definition {
     enum accel_choice accel;
     uint64_t numa_delay_ns;         /* synthetic: what an access to local memory costs; 0: nothing */
     enum clock_choice clock;        /* kvm */
+    enum dirty_log dirty_log;       /* kvm */
+    unsigned dirty_ring_size;       /* entries; 0: not given */
     char *kernel;                   /* never NULL: "builtin:workload" */
     char *append;                   /* NULL if unset */
     char *serial;                   /* never NULL: "null" */
@@ -63,7 +65,7 @@ enum { MEMORY_P_SIZE, MEMORY_P_SLOTS, MEMORY_P_MAXMEM };
 extern const struct property memory_properties[];           /* implied: size; without suffix MiB */
 enum { MACHINE_P_AUTO_ASSIGN, MACHINE_P_AUTO_ENABLE, MACHINE_P_HMAT, MACHINE_P_NVDIMM };
 extern const struct property machine_properties[];
-enum { ACCEL_P_ACCEL, ACCEL_P_NUMA_DELAY, ACCEL_P_CLOCK };
+enum { ACCEL_P_ACCEL, ACCEL_P_NUMA_DELAY, ACCEL_P_CLOCK, ACCEL_P_DIRTY_LOG, ACCEL_P_DIRTY_RING_SIZE };
 extern const struct property accel_properties[];            /* implied: accel */
 
 /* Each changes 'd' or fails with 'd' unchanged.  Wordings are QEMU's where it has the rule. */

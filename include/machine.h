@@ -52,6 +52,8 @@ bool machine_teardown(struct machine *m, bool force, GError **error);
 /* The accelerator in use and, if none was asked for by name, why not the ones before it (NULL if the first). */
 const char *machine_accel(const struct machine *m);
 const char *machine_accel_reason(const struct machine *m);
+/* Which dirty log the accelerator uses and why; NULL: it has none, or there is no machine yet. */
+const char *machine_dirty_log(const struct machine *m);
 
 /* What the user should know of how the accelerator runs it (a warning without "warning: "), or NULL. */
 const char *machine_accel_warning(const struct machine *m);

@@ -282,15 +282,26 @@ bool device_place_find(const struct device_room *room, const struct device_place
 
 /* --- dirty pages: one hub, many subscribers --------------------------------------------------------------------- */
 
-/* Who can tell which pages changed.  Accelerators implement it; unit tests use an array. */
+/* How an accelerator logs the guest's writes; AUTO: the way that costs the guest least of those it has. */
+enum dirty_log { DIRTY_LOG_AUTO, DIRTY_LOG_BITMAP, DIRTY_LOG_MANUAL, DIRTY_LOG_RING };
+extern const char *const dirty_log_names[];         /* "auto", "bitmap", "manual", "ring", NULL */
+/* Entries (pages) of a vCPU's ring: a power of two. */
+enum { DIRTY_RING_MIN = 1024, DIRTY_RING_MAX = 65536 };
+
+/* Who can tell which pages changed.  Accelerators implement it; unit tests use an array.  The hub calls with its lock
+ * held. */
 struct dirty_source {
     bool (*start)(void *self, GError **error);
     /* ORs the pages of 'block' written since they were last cleared into 'words'. */
     bool (*collect)(void *self, struct block *block, uint64_t *words, GError **error);
-    /* The next write to these pages will be reported again; a log that clears in collect does nothing here. */
-    bool (*clear)(void *self, struct block *block, uint64_t first, uint64_t count, GError **error);
+    /* Of a log that protects late, else NULL: the next write to these pages will be reported again.  They are the
+     * pages set in 'words', whose bit 0 is page 'first', a multiple of 64; it has 'count' bits. */
+    bool (*clear)(void *self, struct block *block, uint64_t first, uint64_t count, const uint64_t *words,
+                  GError **error);
     void (*stop)(void *self);
     void *self;
+    bool starts_full;               /* once started, it reports every page until that is cleared (with 'clear' only) */
+    bool tells_cpus;                /* it says by hub_wrote, or hub_mark_by, which vCPU wrote a page */
 };
 
 struct hub;
@@ -309,13 +320,17 @@ bool hub_remove_block(struct hub *hub, unsigned index, bool (*change)(void *self
 /* Starts logging with the first subscriber.  Its bitmaps start clear; every mark after the return is in them, and
  * the content of every write whose mark came too early is visible to the caller.  Error: HOST, or LIMIT (16). */
 struct subscriber *hub_subscribe(struct hub *hub, const char *who, GError **error);
+/* The same for one that begins by reading every page: its bitmaps start with all bits set, so that a log which
+ * protects late need not protect them all at once. */
+struct subscriber *hub_subscribe_full(struct hub *hub, const char *who, GError **error);
 void hub_unsubscribe(struct hub *hub, struct subscriber *s);        /* stops logging with the last; NULL is fine */
 /* Collects the accelerator's log of every block and ORs it into every subscriber.  Any thread; rank 20. */
 bool hub_sync(struct hub *hub, GError **error);
 /* The subscriber's bitmap of a block: one bit a page; others set bits in it at any time. */
 _Atomic uint64_t *subscriber_words(struct subscriber *s, const struct block *b);
 /* For a reader of pages: clears the bits of the range in the subscriber's bitmap (acquire), lets the log report the
- * next write, and returns in '*ret_set' how many were set.  Only then may the pages be read. */
+ * next write, and returns in '*ret_set' how many were set.  Only then may the pages be read.  Nothing else may clear
+ * bits of a subscriber. */
 bool hub_clear(struct hub *hub, struct subscriber *s, struct block *b, uint64_t first, uint64_t count,
                uint64_t *ret_set, GError **error);
 /* For a writer that no page protection sees: call AFTER writing.  Release order.  Any thread, no lock. */
@@ -323,6 +338,21 @@ void hub_mark(struct hub *hub, const struct block *b, uint64_t first, uint64_t c
 /* The same by guest physical address, over section borders; what is not RAM is passed over. */
 void hub_mark_gpa(struct hub *hub, uint64_t gpa, uint64_t size);
 bool hub_active(const struct hub *hub);
+
+/* Which vCPU wrote.  CPUs from HUB_CPUS on are not told apart. */
+enum { HUB_CPUS = 256 };
+/* True if the accelerator tells: KVM with a dirty ring, synthetic. */
+bool hub_tells_cpus(const struct hub *hub);
+/* As hub_mark for one page that a vCPU wrote; returns true if the page was clean for some subscriber. */
+bool hub_mark_by(struct hub *hub, const struct block *b, uint64_t page, unsigned cpu);
+/* A log's news that a vCPU wrote a page, which collect will report.  Any thread. */
+void hub_wrote(struct hub *hub, const struct block *b, uint64_t page, unsigned cpu);
+/* Pages that a vCPU made dirty since the subscription; one counts again each time that it was clean before. */
+uint64_t subscriber_cpu_pages(const struct subscriber *s, unsigned cpu);
+/* From now on the last vCPU to make each page dirty is remembered for this subscriber.  Error: HOST, no memory. */
+bool subscriber_watch_writers(struct hub *hub, struct subscriber *s, GError **error);
+/* That vCPU, or -1: none did since, or it is not known. */
+int subscriber_writer(const struct subscriber *s, const struct block *b, uint64_t page);
 /* 1 if a subscriber has the page as dirty, after collecting the log; 0 if none has; -1 if nobody logs.  Any thread. */
 int hub_dirty(struct hub *hub, const struct block *b, uint64_t page);
 

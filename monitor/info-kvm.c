@@ -76,6 +76,8 @@ kvm_get(struct monitor *m, const struct values *args, GError **error)
     g_variant_builder_add(&tree, "{sv}", "enabled", g_variant_new_boolean(enabled));
     if (by_default)
         g_variant_builder_add(&tree, "{sv}", "default", text_variant(by_default));
+    if (machine_dirty_log(m->machine))
+        g_variant_builder_add(&tree, "{sv}", "dirty-log", g_variant_new_string(machine_dirty_log(m->machine)));
     if (enabled)
         add_facts(m, args, &tree);
     return g_variant_builder_end(&tree);
@@ -118,7 +120,8 @@ print_facts(GVariant *tree, GString *out)
     while (g_variant_iter_next(&entries, "{&sv}", &name, &value)) {
         g_autofree char *text = g_variant_is_container(value) ? NULL : g_variant_print(value, FALSE);
 
-        if (text && strcmp(name, "enabled") != 0 && strcmp(name, "default") != 0)
+        if (text && strcmp(name, "enabled") != 0 && strcmp(name, "default") != 0
+            && strcmp(name, "dirty-log") != 0)
             g_string_append_printf(out, "%s: %s\n", name, text);
         g_variant_unref(value);
     }
@@ -144,13 +147,15 @@ static void
 kvm_print(GVariant *tree, GString *out)
 {
     g_autoptr(GVariant) slots = g_variant_lookup_value(tree, "slot-table", G_VARIANT_TYPE("aa{sv}"));
-    const char *by_default = NULL;
+    const char *by_default = NULL, *log = NULL;
     gboolean enabled = FALSE;
 
     g_variant_lookup(tree, "enabled", "b", &enabled);
     g_string_append_printf(out, "kvm support: %s\n", enabled ? "enabled" : "disabled");
     if (g_variant_lookup(tree, "default", "&s", &by_default))
         g_string_append_printf(out, "default: %s\n", by_default);
+    if (g_variant_lookup(tree, "dirty-log", "&s", &log))
+        g_string_append_printf(out, "dirty log: %s\n", log);
     print_facts(tree, out);
     print_capabilities(tree, out);
     for (gsize i = 0; slots && i < g_variant_n_children(slots); i++) {

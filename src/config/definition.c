@@ -23,6 +23,11 @@ const struct property accel_properties[] = {
                              .help = "of synthetic: what a page write at distance 10 costs, more in proportion" },
     [ACCEL_P_CLOCK] = { "clock", PROPERTY_CHOICE, .choices = clock_choice_names, .value_default = "advance",
                         .help = "of kvm: whether the guest's time goes on while it is stopped to be moved" },
+    [ACCEL_P_DIRTY_LOG] = { "dirty-log", PROPERTY_CHOICE, .choices = dirty_log_names, .value_default = "auto",
+                            .help = "of kvm: how pages that the guest writes are found; auto: what costs it least" },
+    [ACCEL_P_DIRTY_RING_SIZE] = { "dirty-ring-size", PROPERTY_UINT, .max = DIRTY_RING_MAX, .value_default = "0",
+                                  .unit = "entries", .help = "of dirty-log=ring, which it implies: pages that each "
+                                  "vCPU's ring holds, a power of two from 1024; 0: 65536" },
     { 0 }
 };
 
@@ -101,6 +106,7 @@ definition_rest_equal(const struct definition *a, const struct definition *b)
         && cpus_equal(a->cpus, b->cpus)
         && a->nvdimm == b->nvdimm && a->accel == b->accel && a->numa_delay_ns == b->numa_delay_ns
         && a->clock == b->clock
+        && a->dirty_log == b->dirty_log && a->dirty_ring_size == b->dirty_ring_size
         && g_strcmp0(a->name, b->name) == 0 && strcmp(a->kernel, b->kernel) == 0
         && g_strcmp0(a->mem_path, b->mem_path) == 0 && a->mem_prealloc == b->mem_prealloc
         && g_strcmp0(a->append, b->append) == 0 && strcmp(a->serial, b->serial) == 0
@@ -188,6 +194,30 @@ definition_map_cpu(struct definition *d, const struct values *v, GError **error)
 
 /* --- the rest --------------------------------------------------------------------------------------------------- */
 
+/* A size implies the ring, as in QEMU. */
+static bool
+read_dirty_log(const struct values *v, enum dirty_log *ret, unsigned *ret_size, GError **error)
+{
+    enum dirty_log log = (enum dirty_log)v->at[ACCEL_P_DIRTY_LOG].number;
+    unsigned size = (unsigned)v->at[ACCEL_P_DIRTY_RING_SIZE].number;
+
+    if (log == DIRTY_LOG_AUTO && size)
+        log = DIRTY_LOG_RING;
+    if (log != DIRTY_LOG_AUTO && v->at[ACCEL_P_ACCEL].number == ACCEL_SYNTHETIC)
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot choose a dirty log with accelerator 'synthetic': it marks "
+                    "every page that it writes");
+    if (size && log != DIRTY_LOG_RING)
+        return fail(error, NUMON_ERROR_ARGUMENT, "dirty-ring-size is of dirty-log=ring alone, not of '%s'",
+                    dirty_log_names[log]);
+    if (size & (size - 1))
+        return fail(error, NUMON_ERROR_ARGUMENT, "dirty-ring-size must be a power of two, not %u", size);
+    if (size && size < DIRTY_RING_MIN)
+        return fail(error, NUMON_ERROR_ARGUMENT, "dirty-ring-size must be at least %d, not %u", DIRTY_RING_MIN, size);
+    *ret = log;
+    *ret_size = size;
+    return true;
+}
+
 bool
 definition_set_accel(struct definition *d, const struct values *v, GError **error)
 {
@@ -200,6 +230,8 @@ definition_set_accel(struct definition *d, const struct values *v, GError **erro
     if (v->at[ACCEL_P_CLOCK].number != CLOCK_ADVANCE && accel == ACCEL_SYNTHETIC)
         return fail(error, NUMON_ERROR_ARGUMENT, "cannot stop the clock with accelerator 'synthetic': its guests read "
                     "the host's");
+    if (!read_dirty_log(v, &d->dirty_log, &d->dirty_ring_size, error))
+        return false;
     d->accel = accel;
     d->clock = (enum clock_choice)v->at[ACCEL_P_CLOCK].number;
     d->numa_delay_ns = delay;

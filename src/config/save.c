@@ -68,6 +68,10 @@ save_accel(const struct definition *d, GString *out)
         g_string_append_printf(out, ",numa-delay=%" G_GUINT64_FORMAT, d->numa_delay_ns);
     if (d->clock != CLOCK_ADVANCE)
         g_string_append_printf(out, ",clock=%s", clock_choice_names[d->clock]);
+    if (d->dirty_log != DIRTY_LOG_AUTO)
+        g_string_append_printf(out, ",dirty-log=%s", dirty_log_names[d->dirty_log]);
+    if (d->dirty_ring_size)
+        g_string_append_printf(out, ",dirty-ring-size=%u", d->dirty_ring_size);
     g_string_append_c(out, '\n');
 }
 
@@ -81,7 +85,7 @@ definition_save(const struct definition *d)
     machine_options_save(d, out);
     save_memory(d, out);
     topology_save_smp(&d->topology, out);
-    if (d->accel != ACCEL_AUTO || d->clock != CLOCK_ADVANCE)
+    if (d->accel != ACCEL_AUTO || d->clock != CLOCK_ADVANCE || d->dirty_log != DIRTY_LOG_AUTO)
         save_accel(d, out);
     save_word(out, "kernel", d->kernel, KERNEL_DEFAULT);
     if (d->append)

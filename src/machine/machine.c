@@ -354,6 +354,12 @@ machine_accel_warning(const struct machine *m)
 }
 
 const char *
+machine_dirty_log(const struct machine *m)
+{
+    return m->parts && m->parts->class->dirty_log ? m->parts->class->dirty_log(m->parts->accel) : NULL;
+}
+
+const char *
 machine_accel_reason(const struct machine *m)
 {
     return m->parts ? m->parts->accel_reason : NULL;

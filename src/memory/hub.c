@@ -17,40 +17,23 @@
  * are read-modify-writes of the same word.  Either the reader's clear comes after the mark and sees the page, or the
  * mark comes after the clear and stays.
  *
- * A log that protects late (the source has 'clear') reports a page until it is cleared, and only pages cleared since
- * are protected.  With one subscriber, hub_clear reaches down to it.  With more, one subscriber's clear would take
- * away a write that the others have not collected: then each sync clears at once what it has collected, before it
- * gives it to the subscribers, and hub_clear has nothing left to do below. */
-#include "memory.h"
+ * A log that protects late (the source has 'clear') goes on reporting a page, which the guest may write at will, until
+ * the page is cleared there.  'late' has a bit for each page that was collected and not cleared since.  The rule that
+ * keeps every write: while a page is late, its bit is set in every active subscriber.  Collecting sets both.  The first
+ * subscriber that takes its bit clears the page below before it reads it, and the page is late no more: what was
+ * written until then it sees, and the others have their bits still; what is written from then on is reported to all.
+ * So a page that is not late is never cleared below, however many subscribers take their bit of it: a write that
+ * nobody has collected yet cannot be forgotten.
+ *   Pages are cleared a chunk of CHUNK_PAGES at a time, which is a system call for each chunk and not for each page;
+ * of the chunk only pages that are late, for which the rule holds: their bits stay set, at worst a page is reported
+ * once more.  A subscriber that starts with clear bitmaps breaks the rule for pages that are late; so all of these are
+ * cleared below before it comes.  One that starts with all bits set keeps it, and a log that 'starts_full' begins
+ * with all pages late, none protected: what a migration's first pass wants. */
+#include "memory-private.h"
 
-enum { SLOTS = 16, GATES = 64, CACHE_LINE = 64 };
+enum { CHUNK_PAGES = 4096 };        /* 16 MiB: about 100 us of KVM's time if all are to be protected */
 
-struct subscriber {
-    unsigned slot;
-    _Atomic uint64_t **words;       /* by block index; NULL until the slot is first used; lives until hub_free */
-    const char *who;                /* for debuggers */
-};
-
-struct gate {
-    _Alignas(CACHE_LINE) _Atomic uint64_t active;       /* bit n: slot n */
-};
-
-struct hub {
-    /* Fixed from hub_new on. */
-    const struct guest_map *map;    /* borrowed, frozen */
-    struct dirty_source source;
-    struct gate *gates;             /* GATES of them; atomic */
-    void *gates_memory;             /* what 'gates' was aligned in; owned */
-    _Atomic bool shared_late;       /* several subscribers of a log that protects late; written under the lock */
-
-    /* Written under the lock while inactive; markers read what the gates have published. */
-    struct subscriber slots[SLOTS];
-
-    struct lock lock;               /* rank 20 */
-    unsigned count GUARDED;         /* active slots */
-    uint64_t *scratch GUARDED;      /* words of the largest block */
-    uint64_t scratch_words GUARDED;
-};
+const char *const dirty_log_names[] = { "auto", "bitmap", "manual", "ring", NULL };
 
 static struct block *
 block_at(const struct hub *hub, unsigned i)
@@ -76,7 +59,10 @@ free_words(struct hub *hub, struct subscriber *s)
 {
     for (unsigned i = 0; s->words && i < hub->map->blocks->len; i++)
         g_free(s->words[i]);
+    for (unsigned i = 0; s->writers && i < hub->map->blocks->len; i++)
+        g_free(s->writers[i]);
     g_clear_pointer(&s->words, g_free);
+    g_clear_pointer(&s->writers, g_free);
 }
 
 void
@@ -88,6 +74,9 @@ hub_free(struct hub *hub)
     if (hub->count && hub->source.stop)
         hub->source.stop(hub->source.self);
     g_free(hub->scratch);
+    for (unsigned i = 0; hub->late && i < hub->map->blocks->len; i++)
+        g_free(hub->late[i]);
+    g_free(hub->late);
     lock_drop(&hub->lock);
     for (unsigned i = 0; i < SLOTS; i++)
         free_words(hub, &hub->slots[i]);
@@ -98,22 +87,16 @@ hub_free(struct hub *hub)
 
 /* --- subscribers ------------------------------------------------------------------------------------------------ */
 
-static uint64_t
-active_mask(const struct hub *hub)
-{
-    return atomic_load_explicit(&hub->gates[0].active, memory_order_acquire);
-}
-
 bool
 hub_active(const struct hub *hub)
 {
-    return active_mask(hub) != 0;
+    return hub_active_mask(hub) != 0;
 }
 
 int
 hub_dirty(struct hub *hub, const struct block *b, uint64_t page)
 {
-    uint64_t active = active_mask(hub);
+    uint64_t active = hub_active_mask(hub);
 
     if (!active || !hub_sync(hub, NULL))
         return -1;
@@ -133,6 +116,25 @@ fail_words(uint64_t words, GError **error)
     return fail(error, NUMON_ERROR_HOST, "cannot allocate a dirty bitmap of %s", size);
 }
 
+/* 'late' for the blocks that have none yet. */
+static bool
+allocate_late(struct hub *hub, GError **error) REQUIRES(hub->lock)
+{
+    if (!hub->source.clear)
+        return true;
+    if (!hub->late)
+        hub->late = g_new0(uint64_t *, BLOCKS_MAX);
+    for (unsigned i = 0; i < hub->map->blocks->len; i++) {
+        uint64_t words = WORDS_FOR(block_at(hub, i)->page_count);
+
+        if (!hub->late[i])
+            hub->late[i] = g_try_malloc0_n(words, sizeof(uint64_t));
+        if (!hub->late[i])
+            return fail_words(words, error);
+    }
+    return true;
+}
+
 static bool
 allocate_scratch(struct hub *hub, GError **error) REQUIRES(hub->lock)
 {
@@ -144,7 +146,7 @@ allocate_scratch(struct hub *hub, GError **error) REQUIRES(hub->lock)
         hub->scratch = g_try_new0(uint64_t, MAX(most, 1));
         hub->scratch_words = hub->scratch ? MAX(most, 1) : 0;
     }
-    return hub->scratch || fail_words(most, error);
+    return (hub->scratch || fail_words(most, error)) && allocate_late(hub, error);
 }
 
 /* Gives the slot clear bitmaps.  The array of them is made for every block that may come: who marks reads it without
@@ -154,6 +156,9 @@ prepare_slot(struct hub *hub, struct subscriber *s, GError **error)
 {
     if (!s->words)
         s->words = g_new0(_Atomic uint64_t *, BLOCKS_MAX);
+    atomic_store(&s->watches, false);
+    for (unsigned cpu = 0; cpu < HUB_CPUS; cpu++)
+        atomic_store_explicit(&s->cpu_pages[cpu], 0, memory_order_relaxed);
     for (unsigned i = 0; i < hub->map->blocks->len; i++) {
         uint64_t pages = block_at(hub, i)->page_count, words = WORDS_FOR(pages);
 
@@ -170,7 +175,7 @@ prepare_slot(struct hub *hub, struct subscriber *s, GError **error)
 static struct subscriber *
 free_slot(struct hub *hub, const char *who, GError **error)
 {
-    uint64_t free_mask = ~active_mask(hub) & ((UINT64_C(1) << SLOTS) - 1);
+    uint64_t free_mask = ~hub_active_mask(hub) & ((UINT64_C(1) << SLOTS) - 1);
     struct subscriber *s;
 
     if (!free_mask) {
@@ -197,46 +202,75 @@ set_active(struct hub *hub, const struct subscriber *s, bool on)
     }
 }
 
+static bool collect_all(struct hub *hub, GError **error) REQUIRES(hub->lock);
+static bool clear_late(struct hub *hub, GError **error) REQUIRES(hub->lock);
+
 static void
-set_count(struct hub *hub, unsigned count) REQUIRES(hub->lock)
+fill_late(struct hub *hub) REQUIRES(hub->lock)
 {
-    hub->count = count;
-    atomic_store(&hub->shared_late, count > 1 && hub->source.clear);
+    for (unsigned i = 0; hub->late && i < hub->map->blocks->len; i++) {
+        struct block *b = block_at(hub, i);
+
+        bits_clear(hub->late[i], 0, b->page_count);
+        if (hub->source.starts_full)
+            bits_set(hub->late[i], 0, b->page_count);
+    }
 }
 
-static bool collect_all(struct hub *hub, GError **error) REQUIRES(hub->lock);
-
-/* The first subscriber switches the log on.  The second finds pages that the first has collected and not yet
- * cleared: collecting once more as shared clears them, so that their next write is seen by both. */
-static bool
-start_logging(struct hub *hub, GError **error) REQUIRES(hub->lock)
+static void
+fill_words(struct hub *hub, struct subscriber *s)
 {
-    if (hub->count == 0)
-        return !hub->source.start || hub->source.start(hub->source.self, error);
-    if (hub->count > 1 || !hub->source.clear)
+    for (unsigned i = 0; i < hub->map->blocks->len; i++)
+        bits_set_atomic(s->words[i], 0, block_at(hub, i)->page_count);
+}
+
+/* The first subscriber switches the log on.  Pages that are late, and what the log has for the subscribers that are
+ * there, must not be left to one that starts with clear bitmaps. */
+static bool
+start_logging(struct hub *hub, bool full, GError **error) REQUIRES(hub->lock)
+{
+    bool first = hub->count == 0;
+
+    if (first && hub->source.start && !hub->source.start(hub->source.self, error))
+        return false;
+    if (first)
+        fill_late(hub);
+    if (full || ((first || collect_all(hub, error)) && clear_late(hub, error)))
         return true;
-    set_count(hub, 2);
-    if (collect_all(hub, error))
-        return true;
-    set_count(hub, 1);
+    if (first && hub->source.stop)
+        hub->source.stop(hub->source.self);
     return false;
 }
 
-struct subscriber *
-hub_subscribe(struct hub *hub, const char *who, GError **error)
+static struct subscriber *
+subscribe(struct hub *hub, const char *who, bool full, GError **error)
 {
     struct subscriber *s;
 
     lock_take(&hub->lock);
     s = free_slot(hub, who, error);
-    if (s && !(allocate_scratch(hub, error) && prepare_slot(hub, s, error) && start_logging(hub, error)))
+    if (s && !(allocate_scratch(hub, error) && prepare_slot(hub, s, error) && start_logging(hub, full, error)))
         s = NULL;
+    if (s && full)
+        fill_words(hub, s);
     if (s) {
         set_active(hub, s, true);
-        set_count(hub, (unsigned)__builtin_popcountll(active_mask(hub)));
+        hub->count++;
     }
     lock_drop(&hub->lock);
     return s;
+}
+
+struct subscriber *
+hub_subscribe(struct hub *hub, const char *who, GError **error)
+{
+    return subscribe(hub, who, false, error);
+}
+
+struct subscriber *
+hub_subscribe_full(struct hub *hub, const char *who, GError **error)
+{
+    return subscribe(hub, who, true, error);
 }
 
 void
@@ -246,7 +280,7 @@ hub_unsubscribe(struct hub *hub, struct subscriber *s)
         return;
     lock_take(&hub->lock);
     set_active(hub, s, false);
-    set_count(hub, hub->count - 1);
+    hub->count--;
     if (hub->count == 0 && hub->source.stop)
         hub->source.stop(hub->source.self);
     lock_drop(&hub->lock);
@@ -267,12 +301,31 @@ grow_scratch(struct hub *hub, uint64_t words, GError **error) REQUIRES(hub->lock
 }
 
 static void
-drop_words(struct hub *hub, unsigned index)
+drop_words(struct hub *hub, unsigned index) REQUIRES(hub->lock)
 {
     for (unsigned i = 0; i < SLOTS; i++) {
         if (hub->slots[i].words)
             g_clear_pointer(&hub->slots[i].words[index], g_free);
+        if (hub->slots[i].writers)
+            g_clear_pointer(&hub->slots[i].writers[index], g_free);
     }
+    if (hub->late)
+        g_clear_pointer(&hub->late[index], g_free);
+}
+
+static bool
+add_late(struct hub *hub, const struct block *b, unsigned index, GError **error) REQUIRES(hub->lock)
+{
+    uint64_t words = WORDS_FOR(b->page_count);
+
+    if (!hub->late)
+        return true;
+    hub->late[index] = g_try_malloc0_n(words, sizeof(uint64_t));
+    if (!hub->late[index])
+        return fail_words(words, error);
+    if (hub->source.starts_full)
+        bits_set(hub->late[index], 0, b->page_count);
+    return true;
 }
 
 /* Bitmaps of a block that is not in the map yet, all of it dirty, for each slot that has any. */
@@ -292,8 +345,10 @@ add_words(struct hub *hub, const struct block *b, unsigned index, GError **error
         if (!all[index])
             return fail_words(words, error);
         bits_set_atomic(all[index], 0, b->page_count);
+        if (hub->slots[i].writers)
+            hub->slots[i].writers[index] = g_try_malloc0(b->page_count);
     }
-    return true;
+    return add_late(hub, b, index, error);
 }
 
 bool
@@ -314,6 +369,16 @@ hub_add_block(struct hub *hub, const struct block *b, bool (*change)(void *self,
     return ok;
 }
 
+/* Those behind the block that went move up. */
+static void
+close_gap(void **by_block, unsigned index)
+{
+    for (unsigned n = index; by_block && n < BLOCKS_MAX - 1; n++)
+        by_block[n] = by_block[n + 1];
+    if (by_block)
+        by_block[BLOCKS_MAX - 1] = NULL;
+}
+
 bool
 hub_remove_block(struct hub *hub, unsigned index, bool (*change)(void *self, GError **error), void *self,
                  GError **error)
@@ -324,13 +389,12 @@ hub_remove_block(struct hub *hub, unsigned index, bool (*change)(void *self, GEr
     ok = change(self, error);
     if (ok)
         drop_words(hub, index);
-    for (unsigned i = 0; ok && i < SLOTS; i++) {
-        _Atomic uint64_t **all = hub->slots[i].words;
-
-        for (unsigned n = index; all && n < BLOCKS_MAX - 1; n++)
-            all[n] = all[n + 1];
-        if (all)
-            all[BLOCKS_MAX - 1] = NULL;
+    if (ok) {
+        for (unsigned i = 0; i < SLOTS; i++) {
+            close_gap((void **)hub->slots[i].words, index);
+            close_gap((void **)hub->slots[i].writers, index);
+        }
+        close_gap((void **)hub->late, index);
     }
     lock_drop(&hub->lock);
     return ok;
@@ -344,26 +408,33 @@ subscriber_words(struct subscriber *s, const struct block *b)
 
 /* --- collecting and clearing ------------------------------------------------------------------------------------ */
 
-/* Lets the log report the next write to each page set in 'words', a run of them at a time. */
+/* Clears below the pages from 'first' on that are late, 'count' of them looked at; 'first' is a multiple of 64. */
 static bool
-clear_runs(struct hub *hub, struct block *b, const uint64_t *words, GError **error)
+clear_late_range(struct hub *hub, struct block *b, uint64_t first, uint64_t count, GError **error) REQUIRES(hub->lock)
 {
-    uint64_t first = bits_next(words, b->page_count, 0);
+    uint64_t *late = hub->late[b->index] + first / 64;
 
-    while (first < b->page_count) {
-        uint64_t end = bits_next_clear(words, b->page_count, first);
+    if (bits_next(late, count, 0) == count)
+        return true;
+    if (!hub->source.clear(hub->source.self, b, first, count, late, error))
+        return false;
+    bits_clear(late, 0, count);
+    return true;
+}
 
-        if (!hub->source.clear(hub->source.self, b, first, end - first, error))
+static bool
+clear_late(struct hub *hub, GError **error)
+{
+    for (unsigned i = 0; hub->late && i < hub->map->blocks->len; i++)
+        if (!clear_late_range(hub, block_at(hub, i), 0, block_at(hub, i)->page_count, error))
             return false;
-        first = bits_next(words, b->page_count, end);
-    }
     return true;
 }
 
 static void
 give_to_all(struct hub *hub, const struct block *b, const uint64_t *words)
 {
-    uint64_t active = active_mask(hub);
+    uint64_t active = hub_active_mask(hub);
 
     for (; active; active &= active - 1) {
         _Atomic uint64_t *to = hub->slots[__builtin_ctzll(active)].words[b->index];
@@ -380,9 +451,9 @@ collect_block(struct hub *hub, struct block *b, GError **error) REQUIRES(hub->lo
     bits_clear(hub->scratch, 0, b->page_count);
     if (!hub->source.collect(hub->source.self, b, hub->scratch, error))
         return false;
-    if (atomic_load(&hub->shared_late) && !clear_runs(hub, b, hub->scratch, error))
-        return false;
     give_to_all(hub, b, hub->scratch);
+    for (uint64_t i = 0; hub->late && i < WORDS_FOR(b->page_count); i++)
+        hub->late[b->index][i] |= hub->scratch[i];
     return true;
 }
 
@@ -420,28 +491,21 @@ take_word(_Atomic uint64_t *words, uint64_t first, uint64_t count)
     return atomic_fetch_and_explicit(&words[first / 64], ~mask, memory_order_acquire) & mask;
 }
 
-/* Lets a log that protects late report the next write to the pages set in 'taken', pages of word 'word'.  Only to
- * these: another page of the range may have been written since the last sync, and would be forgotten. */
+/* Of the pages of a word that were taken, none may stay late. */
 static bool
-clear_word(struct hub *hub, struct block *b, uint64_t word, uint64_t taken, GError **error)
+clear_taken(struct hub *hub, struct block *b, uint64_t word, uint64_t taken, GError **error) REQUIRES(hub->lock)
 {
-    while (taken) {
-        unsigned first = (unsigned)__builtin_ctzll(taken);
-        uint64_t rest = ~(taken >> first);
-        unsigned count = rest ? (unsigned)__builtin_ctzll(rest) : 64;
+    uint64_t chunk = word * 64 / CHUNK_PAGES * CHUNK_PAGES;
 
-        count = MIN(count, 64 - first);
-        if (!hub->source.clear(hub->source.self, b, word * 64 + first, count, error))
-            return false;
-        taken &= ~((count < 64 ? (UINT64_C(1) << count) - 1 : UINT64_MAX) << first);
-    }
-    return true;
+    if (!(hub->late[b->index][word] & taken))
+        return true;
+    return clear_late_range(hub, b, chunk, MIN(CHUNK_PAGES, b->page_count - chunk), error);
 }
 
-/* hub_clear's work; 'below': reaches down to the log, under the lock. */
+/* hub_clear for a log that protects late. */
 static bool
-clear_range(struct hub *hub, struct subscriber *s, struct block *b, uint64_t first, uint64_t count, bool below,
-            uint64_t *ret_set, GError **error)
+clear_below(struct hub *hub, struct subscriber *s, struct block *b, uint64_t first, uint64_t count, uint64_t *ret_set,
+            GError **error) REQUIRES(hub->lock)
 {
     uint64_t set = 0;
 
@@ -450,7 +514,7 @@ clear_range(struct hub *hub, struct subscriber *s, struct block *b, uint64_t fir
         uint64_t taken = take_word(s->words[b->index], first, here);
 
         set += (unsigned)__builtin_popcountll(taken);
-        if (below && !clear_word(hub, b, first / 64, taken, error))
+        if (!clear_taken(hub, b, first / 64, taken, error))
             return false;
         first += here;
         count -= here;
@@ -466,48 +530,12 @@ hub_clear(struct hub *hub, struct subscriber *s, struct block *b, uint64_t first
     bool ok;
 
     g_assert(first <= b->page_count && count <= b->page_count - first);
-    if (!hub->source.clear)
-        return clear_range(hub, s, b, first, count, false, ret_set, error);
+    if (!hub->source.clear) {
+        *ret_set = bits_take_atomic(s->words[b->index], first, count);
+        return true;
+    }
     lock_take(&hub->lock);
-    ok = clear_range(hub, s, b, first, count, !atomic_load(&hub->shared_late), ret_set, error);
+    ok = clear_below(hub, s, b, first, count, ret_set, error);
     lock_drop(&hub->lock);
     return ok;
-}
-
-/* --- marking ---------------------------------------------------------------------------------------------------- */
-
-/* Threads are told apart by where their control blocks lie, which is far apart and in steps of whole stacks. */
-static struct gate *
-my_gate(struct hub *hub)
-{
-    uint64_t hash = (uint64_t)pthread_self() * UINT64_C(0x9e3779b97f4a7c15);
-
-    return &hub->gates[hash >> 58];
-}
-
-G_STATIC_ASSERT(GATES == 1 << (64 - 58));
-
-void
-hub_mark(struct hub *hub, const struct block *b, uint64_t first, uint64_t count)
-{
-    uint64_t active = atomic_fetch_add_explicit(&my_gate(hub)->active, 0, memory_order_acq_rel);
-
-    g_assert(first <= b->page_count && count <= b->page_count - first);
-    for (; active; active &= active - 1)
-        bits_set_atomic(hub->slots[__builtin_ctzll(active)].words[b->index], first, count);
-}
-
-void
-hub_mark_gpa(struct hub *hub, uint64_t gpa, uint64_t size)
-{
-    const GArray *sections = hub->map->sections;
-
-    for (unsigned i = 0; i < sections->len; i++) {
-        const struct section *s = &g_array_index(sections, struct section, i);
-        uint64_t from = MAX(gpa, s->gpa), last = MIN(gpa + (size - 1), s->gpa + (s->size - 1));
-        uint64_t first = (s->offset + (from - s->gpa)) / PAGE_SIZE;
-
-        if (size && from <= last)
-            hub_mark(hub, s->block, first, last / PAGE_SIZE - from / PAGE_SIZE + 1);
-    }
 }

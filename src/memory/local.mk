@@ -7,6 +7,7 @@ libnumon_a_SOURCES += src/memory/device.c
 libnumon_a_SOURCES += src/memory/place.c
 libnumon_a_SOURCES += src/memory/guard.c
 libnumon_a_SOURCES += src/memory/hub.c
+libnumon_a_SOURCES += src/memory/mark.c
 libnumon_a_SOURCES += src/memory/map.c
 libnumon_a_SOURCES += src/memory/open.c
 libnumon_a_SOURCES += src/memory/populate.c

@@ -23,4 +23,44 @@ bool page_is_zero_plain(const uint8_t *page);
 bool page_is_zero_avx2(const uint8_t *page);
 bool page_has_avx2(void);
 
+/* --- the dirty hub: hub.c, mark.c ------------------------------------------------------------------------------- */
+
+enum { SLOTS = 16, GATES = 64, CACHE_LINE = 64 };
+
+struct subscriber {
+    unsigned slot;
+    _Atomic uint64_t **words;       /* by block index; NULL until the slot is first used; lives until hub_free */
+    _Atomic uint64_t cpu_pages[HUB_CPUS];
+    _Atomic bool watches;           /* 'writers' is kept */
+    _Atomic uint8_t **writers;      /* by block index, by page: vCPU + 1, or 0; NULL, or lives until hub_free */
+    const char *who;                /* for debuggers */
+};
+
+struct gate {
+    _Alignas(CACHE_LINE) _Atomic uint64_t active;       /* bit n: slot n */
+};
+
+struct hub {
+    /* Fixed from hub_new on. */
+    const struct guest_map *map;    /* borrowed, frozen */
+    struct dirty_source source;
+    struct gate *gates;             /* GATES of them; atomic */
+    void *gates_memory;             /* what 'gates' was aligned in; owned */
+
+    /* Written under the lock while inactive; markers read what the gates have published. */
+    struct subscriber slots[SLOTS];
+
+    struct lock lock;               /* rank 20 */
+    unsigned count GUARDED;         /* active slots */
+    uint64_t *scratch GUARDED;      /* words of the largest block */
+    uint64_t scratch_words GUARDED;
+    uint64_t **late GUARDED;        /* by block index; NULL for a log that does not protect late */
+};
+
+static inline uint64_t
+hub_active_mask(const struct hub *hub)
+{
+    return atomic_load_explicit(&hub->gates[0].active, memory_order_acquire);
+}
+
 #endif

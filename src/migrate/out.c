@@ -387,7 +387,7 @@ begin_passes(struct out *o, GError **error)
     int64_t now = g_get_monotonic_time();
     uint64_t pages;
 
-    o->subscriber = hub_subscribe(s->guest.hub, "migration", error);
+    o->subscriber = hub_subscribe_full(s->guest.hub, "migration", error);
     if (!o->subscriber)
         return false;
     o->ram.list.subscriber = o->subscriber;

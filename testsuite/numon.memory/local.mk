@@ -2,6 +2,7 @@
 EXTRA_DIST += testsuite/lib/memory.exp
 EXTRA_DIST += testsuite/numon.memory/again.exp
 EXTRA_DIST += testsuite/numon.memory/backends.exp
+EXTRA_DIST += testsuite/numon.memory/dirty.exp
 EXTRA_DIST += testsuite/numon.memory/host.exp
 EXTRA_DIST += testsuite/numon.memory/huge.exp
 EXTRA_DIST += testsuite/numon.memory/live.exp

@@ -2,6 +2,9 @@
 /* What the test programs of the KVM accelerator share: see the header. */
 #include "kvm-bench.h"
 
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
 #include <string.h>
 
 /* Counts in R15 and tells it every few milliseconds. */
@@ -221,7 +224,8 @@ make_vm(struct bench *b)
     static const int nodes[] = { -1, -1, -1, -1 };
     struct accel_setup setup = { .cpu_slots = b->cpu_count, .apic_ids = apic_ids, .map = b->map, .bus = b->bus,
                                  .mailbox = b->mailbox, .cpu_nodes = nodes,
-                                 .clock_stops = b->clock_stops };
+                                 .clock_stops = b->clock_stops,
+                                 .dirty_log = b->dirty_log, .dirty_ring_size = b->dirty_ring_size };
     GError *error = NULL;
 
     b->accel = accel_kvm.create(&setup, &error);
@@ -247,6 +251,16 @@ reset_cpus(struct bench *b)
         accel_kvm.vcpu_reset(b->accel, cpu, &start, &error);
         g_assert_no_error(error);
     }
+}
+
+bool
+kvm_has_rings(void)
+{
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    bool has = fd >= 0 && ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_DIRTY_LOG_RING) > 0;
+
+    close_fd(&fd);
+    return has;
 }
 
 bool

@@ -53,6 +53,8 @@ struct bench {
     const uint8_t *code;
     unsigned cpu_count;
     bool clock_stops;                       /* of VMs made from now on */
+    enum dirty_log dirty_log;               /* likewise */
+    unsigned dirty_ring_size;
     struct accel *accel;
     struct run *run;
     unsigned events;
@@ -62,6 +64,8 @@ struct bench {
 
 /* Skips the test, with the reason, where there is no KVM. */
 bool kvm_works(void);
+/* Whether there is KVM with dirty rings. */
+bool kvm_has_rings(void);
 /* A machine whose CPUs run 'code' from the start.  False if there is no KVM here: the test is skipped. */
 bool bench_init(struct bench *b, unsigned cpu_count, const uint8_t *code, const uint8_t *end);
 #define BENCH(b, cpus, guest) bench_init(b, cpus, guest, guest##_end)

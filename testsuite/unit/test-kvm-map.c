@@ -56,10 +56,13 @@ logged(struct bench *b, struct dirty_source log, uint64_t page)
     const struct section *s = guest_map_find(b->map, page * PAGE_SIZE);
     uint64_t of_block = (page * PAGE_SIZE - s->gpa + s->offset) / PAGE_SIZE;
     g_autofree uint64_t *words = g_new0(uint64_t, WORDS_FOR(s->block->page_count));
+    g_autofree uint64_t *all = g_new0(uint64_t, WORDS_FOR(s->block->page_count));
 
     g_assert_true(log.collect(log.self, s->block, words, NULL));
     if (log.clear)
-        g_assert_true(log.clear(log.self, s->block, 0, s->block->page_count, NULL));
+        bits_set(all, 0, s->block->page_count);
+    if (log.clear)
+        g_assert_true(log.clear(log.self, s->block, 0, s->block->page_count, all, NULL));
     return bit_test(words, of_block);
 }
 
@@ -103,13 +106,17 @@ test_cover(void)
 }
 
 static void
-test_log(void)
+test_log(gconstpointer mode)
 {
     struct bench b;
     struct dirty_source log;
 
     if (!BENCH(&b, 1, guest_write))
         return;
+    drop_vm(&b);
+    b.dirty_log = GPOINTER_TO_UINT(mode);
+    make_vm(&b);
+    reset_cpus(&b);
     log = accel_kvm.dirty_source(b.accel);
     g_assert_true(log.start(log.self, NULL));
     logged(&b, log, FIRST);
@@ -135,6 +142,12 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/kvm-map/what-is-read-only-stays-as-it-was", test_protect);
     g_test_add_func("/kvm-map/a-device-takes-its-whole-page", test_cover);
-    g_test_add_func("/kvm-map/no-write-is-lost-with-a-slot-that-goes", test_log);
+    g_test_add_data_func("/kvm-map/no-write-is-lost-with-a-slot-that-goes/bitmap", GUINT_TO_POINTER(DIRTY_LOG_BITMAP),
+                         test_log);
+    g_test_add_data_func("/kvm-map/no-write-is-lost-with-a-slot-that-goes/auto", GUINT_TO_POINTER(DIRTY_LOG_AUTO),
+                         test_log);
+    if (kvm_has_rings())
+        g_test_add_data_func("/kvm-map/no-write-is-lost-with-a-slot-that-goes/ring", GUINT_TO_POINTER(DIRTY_LOG_RING),
+                             test_log);
     return g_test_run();
 }

@@ -79,6 +79,13 @@ halt(struct kvm_cpu *c, char **ret_text)
     return VCPU_AGAIN;
 }
 
+static enum vcpu_exit
+dirty_ring_full(struct kvm_cpu *c, char **ret_text)
+{
+    ring_full(c);
+    return VCPU_AGAIN;
+}
+
 /* A triple fault, which resets a PC. */
 static enum vcpu_exit
 triple_fault(struct kvm_cpu *c, char **ret_text)
@@ -117,6 +124,7 @@ static const struct exit_kind {
     { KVM_EXIT_TPR_ACCESS, "tpr-access", "task priority touched", go_on },
     { KVM_EXIT_IOAPIC_EOI, "ioapic-eoi", "end of an interrupt for an I/O APIC outside the kernel", go_on },
     { KVM_EXIT_X86_BUS_LOCK, "bus-lock", "an access locked the bus", go_on },
+    { KVM_EXIT_DIRTY_RING_FULL, "ring-full", "the vCPU's dirty ring must be emptied", dirty_ring_full },
     { KVM_EXIT_SHUTDOWN, "shutdown", "triple fault", triple_fault },
     { KVM_EXIT_SYSTEM_EVENT, "system-event", "reset, power-off or crash", system_event },
     { KVM_EXIT_INTERNAL_ERROR, "internal-error", "KVM could not go on, as with an instruction that it cannot emulate",

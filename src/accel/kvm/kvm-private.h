@@ -24,7 +24,8 @@ struct kvm_slot {
     struct block *block;            /* borrowed from the map */
     uint64_t first_page;            /* in the block */
     bool readonly;                  /* writes of the guest go to the bus */
-    uint64_t *log;                  /* what KVM_GET_DIRTY_LOG fills: WORDS_FOR(pages) words; NULL until logging */
+    uint64_t *log;                  /* WORDS_FOR(pages) words, NULL until logging: what KVM_GET_DIRTY_LOG fills, or
+                                     * what was harvested and not collected (under kvm.dirty.lock) */
 };
 
 struct slot_rules {
@@ -58,7 +59,7 @@ enum put_level { PUT_RUNTIME, PUT_RESET, PUT_FULL };
 
 /* How often a vCPU left its guest for one reason, and the time that this took the host. */
 struct exit_counter { _Atomic uint64_t count, host_ns; };
-enum { EXIT_KINDS = 28 };
+enum { EXIT_KINDS = 29 };
 
 struct kvm_cpu {
     /* Fixed. */
@@ -94,6 +95,39 @@ struct chips_state {
     uint64_t wall_ns;               /* the host's time of day when that was read; 0: not known */
 };
 
+/* A vCPU's dirty ring; under kvm.dirty.lock. */
+struct kvm_ring {
+    struct kvm *kvm;
+    unsigned cpu;
+    struct kvm_dirty_gfn *entries;  /* shared with the kernel; NULL: the slot has no vCPU */
+    uint32_t fetch;                 /* the entry to be taken next; wraps */
+    uint32_t harvested;             /* by the last harvest */
+    uint64_t pages_at_full;         /* 'pages' after the last exit for a full ring */
+    _Atomic uint64_t pages, fulls;  /* entries taken; exits for a full ring */
+    _Atomic uint64_t nap_us;        /* how long the vCPU sleeps after each of these */
+};
+
+/* The dirty log (dirty.c). */
+struct kvm_dirty {
+    /* Fixed after create. */
+    bool ready;                     /* what is below can be released */
+    enum dirty_log mode;            /* not AUTO */
+    bool starts_full;               /* manual: all pages are reported at first */
+    char *text;                     /* which and why; owned */
+    uint32_t size;                  /* entries of each ring, a power of two */
+    bool leaky;                     /* guest code in kernel mode is not stopped for a full ring */
+    struct kvm_ring *rings;         /* by vCPU slot; NULL in other modes */
+    unsigned ring_count;
+    struct thread reaper;
+
+    _Atomic(struct hub *) hub;      /* NULL until told */
+    struct lock lock;               /* rank 22: rings, and slots where there are rings */
+    struct condition wake;
+    bool reaping GUARDED, ending GUARDED;
+    bool broken GUARDED;            /* a ring overflowed, of this vCPU */
+    unsigned broken_cpu GUARDED;
+};
+
 /* How a time stamp counter can be set here. */
 enum tsc_setting { TSC_FIXED, TSC_BY_VALUE, TSC_BY_OFFSET };
 
@@ -110,6 +144,7 @@ struct kvm {
     struct slot_rules slot_rules;   /* KVM's */
     GArray *kept;                   /* struct kvm_slot: logs of slots that have gone, not collected yet; hub's lock */
     bool logging;                   /* slots log writes; under the hub's lock */
+    struct kvm_dirty dirty;
     struct kvm_cpu *cpus;           /* by slot; those never made are zeros */
     unsigned cpu_slots;
     const uint64_t *cpus_present;   /* borrowed; NULL: all */
@@ -180,9 +215,38 @@ bool slot_set(struct kvm *k, unsigned index, bool logging);
 int kvm_slot_of(struct accel *a, uint64_t gpa);
 
 /* dirty.c */
-/* Reads what the guest wrote in a slot that is about to go, for the next collection of its block. */
-bool log_keep(struct kvm *k, unsigned slot, GError **error);
+/* Reads what the guest wrote in a slot that is about to go, for the next collection of its block.  Between
+ * dirty_slots_change and dirty_slots_changed, as every change of the slots. */
+bool log_keep(struct kvm *k, unsigned slot, GError **error) REQUIRES(k->dirty.lock);
+void dirty_slots_change(struct kvm *k) CHECKED(acquire_capability(k->dirty.lock));
+void dirty_slots_changed(struct kvm *k) CHECKED(release_capability(k->dirty.lock));
 struct dirty_source kvm_dirty_source(struct accel *a);
+/* Chooses the way to log, before slots and vCPUs are made. */
+bool dirty_init(struct kvm *k, const struct accel_setup *setup, GError **error);
+void dirty_release(struct kvm *k);
+const char *kvm_dirty_log(struct accel *a);
+void kvm_set_hub(struct accel *a, struct hub *hub);
+/* ORs 'pages' bits of 'from' into 'to', beginning at bit 'first' there. */
+void dirty_or_shifted(uint64_t *to, uint64_t first, const uint64_t *from, uint64_t pages);
+void dirty_collect_kept(struct kvm *k, const struct block *block, uint64_t *words);
+
+/* dirty-ring.c */
+bool rings_init(struct kvm *k, const struct accel_setup *setup, GError **error);
+/* Gives a VM without vCPUs rings; 0 entries become as many as are useful. */
+bool rings_enable(int vm_fd, uint32_t *entries, GError **error);
+void rings_release(struct kvm *k);
+bool rings_start(struct kvm *k, GError **error);
+void rings_stop(struct kvm *k);
+bool rings_collect(void *self, struct block *block, uint64_t *words, GError **error);
+/* Takes what all rings have into the logs of the slots. */
+bool rings_reap(struct kvm *k) REQUIRES(k->dirty.lock);
+/* Maps a vCPU's ring, once it was created. */
+bool ring_map(struct kvm_cpu *c, GError **error);
+/* After KVM_EXIT_DIRTY_RING_FULL, on the vCPU's thread. */
+void ring_full(struct kvm_cpu *c);
+
+/* dirty-trial.c: '*ret_leaky' if guest code in kernel mode is not stopped for a full ring.  Error: HOST. */
+bool ring_trial(int system_fd, bool *ret_leaky, GError **error);
 
 /* vcpu.c */
 bool vcpu_create(struct kvm *k, unsigned index, unsigned apic_id, GError **error);

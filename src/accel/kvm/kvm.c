@@ -215,6 +215,7 @@ kvm_destroy(struct accel *a)
 
     if (!k)
         return;
+    dirty_release(k);
     for (unsigned i = 0; i < k->cpu_slots; i++)
         if (k->cpus[i].kvm)
             vcpu_release(&k->cpus[i], k->run_size);
@@ -245,7 +246,7 @@ kvm_create(const struct accel_setup *setup, GError **error)
     k->cpus_present = setup->cpus_present;
     k->apic_ids = setup->apic_ids;
     if (open_vm(k, error) && check_limits(k, setup, error) && prepare_vm(k, setup, error) &&
-        slots_init(k, setup->map, error) && chips_create(k, error)) {
+        dirty_init(k, setup, error) && slots_init(k, setup->map, error) && chips_create(k, error)) {
         learn(k, setup->map);
         if (create_cpus(k, setup, error) && msrs_list(k, error) && reset_capture(k, error)) {
             if (setup->ret_warning)
@@ -337,6 +338,8 @@ const struct accel_class accel_kvm = {
     .create = kvm_create,
     .destroy = kvm_destroy,
     .dirty_source = kvm_dirty_source,
+    .dirty_log = kvm_dirty_log,
+    .set_hub = kvm_set_hub,
     .memory_room = kvm_memory_room,
     .memory_changed = kvm_memory_changed,
     .vcpu_reset = kvm_vcpu_reset,

@@ -93,7 +93,7 @@ give_slot(struct kvm *k, unsigned i, const struct kvm_slot *s, GError **error)
     k->slots[i] = *s;
     errno = ENOMEM;
     if (k->logging)
-        k->slots[i].log = g_try_new(uint64_t, WORDS_FOR(s->size / PAGE_SIZE));
+        k->slots[i].log = g_try_new0(uint64_t, WORDS_FOR(s->size / PAGE_SIZE));
     if ((!k->logging || k->slots[i].log) && slot_set(k, i, k->logging)) {
         trace_line(k->trace, TRACE_MAP, "slot %u: 0x%" PRIx64 " to 0x%" PRIx64 " from block '%s', offset 0x%" PRIx64 "%s",
                    i, s->gpa, s->gpa + s->size - 1, s->block->name, s->first_page * PAGE_SIZE,
@@ -145,7 +145,7 @@ take_back(struct change *c, GError **error)
 
 /* Before anything is taken, as KVM forgets the log with the slot. */
 static bool
-keep_logs(const struct change *c, GError **error)
+keep_logs(const struct change *c, GError **error) REQUIRES(c->kvm->dirty.lock)
 {
     for (unsigned i = 0; c->kvm->logging && i < c->plan->count; i++)
         if (goes(c, i) && !log_keep(c->kvm, i, error))
@@ -171,7 +171,7 @@ make_room(struct kvm *k, unsigned count)
 }
 
 static bool
-carry_out(struct kvm *k, const struct slot_plan *plan, GError **error)
+carry_out(struct kvm *k, const struct slot_plan *plan, GError **error) REQUIRES(k->dirty.lock)
 {
     struct change c = {
         .kvm = k, .plan = plan, .before = g_memdup2(k->slots, plan->count * sizeof *k->slots),
@@ -219,7 +219,9 @@ kvm_memory_changed(struct accel *a, const GArray *view, GError **error)
 
     if (!slot_plan_make(&plan, k->slots, k->slot_count, view, &k->slot_rules, error))
         return false;
+    dirty_slots_change(k);
     ok = carry_out(k, &plan, error);
+    dirty_slots_changed(k);
     slot_plan_release(&plan);
     if (ok)
         forget_kept(k, view);

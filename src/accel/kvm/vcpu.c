@@ -28,7 +28,7 @@ vcpu_create(struct kvm *k, unsigned index, unsigned apic_id, GError **error)
     if (run == MAP_FAILED)
         return fail_host(error, errno, "cannot map the page of vCPU %u", index);
     c->run = run;
-    return vcpu_set_cpuid(c, error);
+    return ring_map(c, error) && vcpu_set_cpuid(c, error);
 }
 
 void

@@ -244,6 +244,40 @@ modules_are_a_level(void)
             "sockets (1) * dies (1) * modules (2) * cores (4) * threads (1) != maxcpus (9)");
 }
 
+/* The place that is spelled for a slot names that slot; only its own node is right for it, and only while it is free. */
+static void
+every_slot_is_found_by_its_place(void)
+{
+    static const char *const lines[] = {
+        "smp 1,maxcpus=24,sockets=2,modules=3,threads=2\nnode mem=64M\nnode mem=64M",
+        "smp 2,sockets=3,dies=2,cores=3,threads=2,maxcpus=36\nnode mem=64M\nnode mem=64M\ncpu node-id=1,thread-id=1",
+        "smp 1,maxcpus=128",
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++) {
+        struct topology t = topology_of(lines[i]);
+        struct smp s;
+
+        g_assert_true(smp_derive(&t.smp, &s, NULL));
+        for (unsigned slot = 0; slot < s.maxcpus; slot++) {
+            uint64_t taken[WORDS_FOR(TOPOLOGY_CPUS)] = { 0 };
+            g_autoptr(GString) place = g_string_new(NULL);
+            unsigned node = (unsigned)MAX(topology_cpu_node(&t, slot), 0), found = UINT_MAX;
+
+            smp_spell_place(&s, slot, place);
+            g_string_append_printf(place, ",node-id=%u", node);
+            g_autoptr(values) v = property_parse_options(cpu_plug_properties, -1, place->str, NULL);
+            g_assert_true(topology_find_slot(&t, taken, v, &found, NULL));
+            g_assert_cmpuint(found, ==, slot);
+            v->at[PLUG_P_NODE].number = node + 1;
+            g_assert_false(topology_find_slot(&t, taken, v, &found, NULL));
+            v->at[PLUG_P_NODE].number = node;
+            bit_set(taken, slot);
+            g_assert_false(topology_find_slot(&t, taken, v, &found, NULL));
+        }
+    }
+}
+
 /* --- check -------------------------------------------------------------------------------------------------------- */
 
 static char *
@@ -490,6 +524,7 @@ main(int argc, char **argv)
     ADD(levels_that_do_not_fit_are_refused_as_in_qemu);
     ADD(apic_ids_have_each_level_in_its_own_bits);
     ADD(modules_are_a_level);
+    ADD(every_slot_is_found_by_its_place);
     ADD(check_lists_every_problem);
     ADD(a_missing_node_comes_with_its_distances);
     ADD(resizing_makes_equal_nodes_and_keeps_the_rest);

@@ -277,7 +277,7 @@ make_sections(struct kvm *k)
     k->section_count = count + CHIPS_SECTIONS;
 }
 
-/* CPUs only come, so that as many are the same ones; then the list stays as it is, as a migration may have it in hand. */
+/* CPUs only come, so that as many are the same ones; then the list stays as it is: a migration may have it in hand. */
 static const struct state_section *
 kvm_sections(struct accel *a, unsigned *ret_count)
 {

@@ -229,6 +229,10 @@ bool guest_map_is_lost(const struct guest_map *map);
 enum memory_device_kind { DEVICE_DIMM, DEVICE_NVDIMM, DEVICE_VIRTIO_PMEM, DEVICE_VIRTIO_MEM, MEMORY_DEVICE_KINDS };
 extern const char *const memory_device_names[];     /* "pc-dimm", ...; NULL-terminated */
 
+/* May the guest touch what is not plugged of a virtio-mem?  numon has zeros there either way. */
+enum unplugged_inaccessible { INACCESSIBLE_ON, INACCESSIBLE_OFF, INACCESSIBLE_AUTO };       /* auto is on */
+enum { UUID_SIZE = 37 };            /* as text, with its NUL */
+
 /* As the user entered it; a plain value. */
 struct memory_device {
     enum memory_device_kind kind;
@@ -238,6 +242,11 @@ struct memory_device {
     int slot;                       /* -1: the first free; of dimm and nvdimm */
     uint64_t addr;                  /* 0: the first that fits */
     uint64_t block_size, requested_size;        /* of virtio-mem, bytes */
+    bool prealloc;                  /* of virtio-mem */
+    enum unplugged_inaccessible inaccessible;
+    uint64_t label_size;            /* of nvdimm, bytes at the end of its memory that are no RAM of the guest */
+    bool unarmed;
+    char uuid[UUID_SIZE];           /* lower case; "": none */
     bool hotplugged;                /* came after the machine was built */
 };
 
@@ -245,15 +254,23 @@ struct memory_device {
 enum {
     DEVICE_P_ID, DEVICE_P_MEMDEV,
     DIMM_P_NODE, DIMM_P_SLOT, DIMM_P_ADDR,
+    NVDIMM_P_LABEL_SIZE, NVDIMM_P_UNARMED, NVDIMM_P_UUID,
     PMEM_P_MEMADDR = DIMM_P_NODE,
     VIRTIO_MEM_P_NODE = DIMM_P_NODE, VIRTIO_MEM_P_MEMADDR, VIRTIO_MEM_P_BLOCK_SIZE, VIRTIO_MEM_P_REQUESTED_SIZE,
+    VIRTIO_MEM_P_PREALLOC, VIRTIO_MEM_P_UNPLUGGED_INACCESSIBLE, VIRTIO_MEM_P_DYNAMIC_MEMSLOTS,
+    VIRTIO_MEM_P_EARLY_MIGRATION,
 };
-extern const struct property dimm_properties[], virtio_pmem_properties[], virtio_mem_properties[];
+extern const struct property dimm_properties[], nvdimm_properties[], virtio_pmem_properties[], virtio_mem_properties[];
 const struct property *memory_device_properties(enum memory_device_kind kind);
 bool memory_device_has_slot(enum memory_device_kind kind);
 /* Fills '*ret' from parsed values; checks what needs no other part of the machine.  Error: ARGUMENT. */
 bool memory_device_read(enum memory_device_kind kind, const struct values *v, struct memory_device *ret, GError **error);
-/* The sizes of a virtio-mem device against each other and its backend.  Error: ARGUMENT. */
+/* The guest physical memory that it is, in bytes: the backend's without labels, whole pages of 'page' bytes. */
+uint64_t memory_device_size(const struct memory_device *d, const struct backend_options *backend, uint64_t page);
+bool memory_device_equal(const struct memory_device *a, const struct memory_device *b);
+/* Appends what both sides of a migration must have alike beside kind, size, place and block size. */
+void memory_device_describe(const struct memory_device *d, GString *out);
+/* Sizes of a virtio-mem or nvdimm against each other and its backend.  Error: ARGUMENT. */
 bool memory_device_check_sizes(const struct memory_device *d, const struct backend_options *backend, GError **error);
 /* Appends "device_add KIND,id=ID,..." with what is not the default. */
 void memory_device_save(const struct memory_device *d, GString *out);

@@ -10,7 +10,7 @@ enum { DEVICE_CPU = MEMORY_DEVICE_KINDS, DEVICE_CPU_BASE, DEVICE_CPU_QEMU, DEVIC
 
 static const struct command_variant device_variants[] = {
     [DEVICE_DIMM] = { "pc-dimm", dimm_properties, -1, .summary = "memory in a slot" },
-    [DEVICE_NVDIMM] = { "nvdimm", dimm_properties, -1, .summary = "persistent memory in a slot; needs machine nvdimm=on" },
+    [DEVICE_NVDIMM] = { "nvdimm", nvdimm_properties, -1, .summary = "persistent memory in a slot; needs machine nvdimm=on" },
     [DEVICE_VIRTIO_PMEM] = { "virtio-pmem", virtio_pmem_properties, -1, .summary = "persistent memory, of node 0" },
     [DEVICE_VIRTIO_MEM] = { "virtio-mem", virtio_mem_properties, -1, .summary = "memory of which blocks come and go" },
     [DEVICE_CPU] = { "cpu", cpu_plug_properties, -1, .summary = "CPU in a free slot (info hotpluggable-cpus)" },
@@ -208,6 +208,23 @@ add_number(GVariantBuilder *dict, const char *key, uint64_t n)
     g_variant_builder_add(dict, "{sv}", key, g_variant_new_uint64(n));
 }
 
+/* What QEMU's listing does not have, where it is not the default. */
+static void
+add_particulars(GVariantBuilder *dict, const struct memory_device *d)
+{
+    if (d->label_size)
+        add_number(dict, "label-size", d->label_size);
+    if (d->unarmed)
+        g_variant_builder_add(dict, "{sv}", "unarmed", g_variant_new_boolean(TRUE));
+    if (*d->uuid)
+        g_variant_builder_add(dict, "{sv}", "uuid", g_variant_new_string(d->uuid));
+    if (d->prealloc)
+        g_variant_builder_add(dict, "{sv}", "prealloc", g_variant_new_boolean(TRUE));
+    if (d->inaccessible != INACCESSIBLE_ON)
+        g_variant_builder_add(dict, "{sv}", "unplugged-inaccessible",
+                              g_variant_new_string(d->inaccessible == INACCESSIBLE_OFF ? "off" : "auto"));
+}
+
 static GVariant *
 device_tree(const struct device_place *p)
 {
@@ -235,6 +252,7 @@ device_tree(const struct device_place *p)
         g_variant_builder_add(&dict, "{sv}", "hotplugged", g_variant_new_boolean(d->hotplugged));
         g_variant_builder_add(&dict, "{sv}", "hotpluggable", g_variant_new_boolean(TRUE));
     }
+    add_particulars(&dict, d);
     return g_variant_builder_end(&dict);
 }
 
@@ -262,7 +280,9 @@ static void
 print_device(GVariant *device, GString *out)
 {
     static const char *const keys[] = { "slot", "node", "requested-size", "size", "max-size", "block-size" };
-    const char *type = "", *id = "", *memdev = "";
+    static const char *const flags[] = { "hotplugged", "hotpluggable", "unarmed", "prealloc" };
+    static const char *const words[] = { "uuid", "unplugged-inaccessible" };
+    const char *type = "", *id = "", *memdev = "", *word;
     gboolean flag;
     guint64 n;
 
@@ -279,10 +299,16 @@ print_device(GVariant *device, GString *out)
             g_string_append_printf(out, "  %s: %" G_GUINT64_FORMAT "\n", keys[i], n);
     }
     g_string_append_printf(out, "  memdev: %s\n", memdev);
-    if (g_variant_lookup(device, "hotplugged", "b", &flag))
-        g_string_append_printf(out, "  hotplugged: %s\n", flag ? "true" : "false");
-    if (g_variant_lookup(device, "hotpluggable", "b", &flag))
-        g_string_append_printf(out, "  hotpluggable: %s\n", flag ? "true" : "false");
+    for (size_t i = 0; i < G_N_ELEMENTS(flags); i++) {
+        if (g_variant_lookup(device, flags[i], "b", &flag))
+            g_string_append_printf(out, "  %s: %s\n", flags[i], flag ? "true" : "false");
+    }
+    if (g_variant_lookup(device, "label-size", "t", &n))
+        g_string_append_printf(out, "  label-size: %" G_GUINT64_FORMAT "\n", n);
+    for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
+        if (g_variant_lookup(device, words[i], "&s", &word))
+            g_string_append_printf(out, "  %s: %s\n", words[i], word);
+    }
 }
 
 static void

@@ -78,7 +78,7 @@ find_place(const struct definition *d, const struct memory_device *device, const
     if (!backend_page_size(backend, &page, error) || !memory_device_check_sizes(device, backend, error) ||
         !check_node(device, room, error))
         return false;
-    *ret = (struct device_place) { .device = device, .size = backend->size };
+    *ret = (struct device_place) { .device = device, .size = memory_device_size(device, backend, page) };
     ret->align = MAX(MAX(page, backend->align), MAX(device->block_size, PAGE_SIZE));
     return device_place_find(room, others, count, ret, error);
 }
@@ -197,6 +197,18 @@ definition_pin_devices(struct definition *d)
 
 /* --- what they add ---------------------------------------------------------------------------------------------- */
 
+/* What a device adds; its place knows, but there is none while the definition has problems. */
+static uint64_t
+plugged_of(const struct memory_device *device, const struct backend_options *backend)
+{
+    uint64_t page = PAGE_SIZE;
+
+    if (device->kind == DEVICE_VIRTIO_MEM)
+        return device->requested_size;
+    backend_page_size(backend, &page, NULL);
+    return memory_device_size(device, backend, page);
+}
+
 uint64_t
 definition_plugged(const struct definition *d, int node)
 {
@@ -207,7 +219,7 @@ definition_plugged(const struct definition *d, int node)
         const struct backend_options *backend = definition_backend(d, device->memdev);
 
         if (backend && (node < 0 || device->node == (unsigned)node))
-            total += device->kind == DEVICE_VIRTIO_MEM ? device->requested_size : backend->size;
+            total += plugged_of(device, backend);
     }
     return total;
 }
@@ -225,12 +237,7 @@ bool
 devices_equal(const GArray *a, const GArray *b)
 {
     for (guint i = 0; a->len == b->len && i < a->len; i++) {
-        const struct memory_device *x = &g_array_index(a, struct memory_device, i);
-        const struct memory_device *y = &g_array_index(b, struct memory_device, i);
-
-        if (x->kind != y->kind || strcmp(x->id, y->id) != 0 || strcmp(x->memdev, y->memdev) != 0 || x->node != y->node ||
-            x->slot != y->slot || x->addr != y->addr || x->block_size != y->block_size ||
-            x->requested_size != y->requested_size)
+        if (!memory_device_equal(&g_array_index(a, struct memory_device, i), &g_array_index(b, struct memory_device, i)))
             return false;
     }
     return a->len == b->len;

@@ -34,9 +34,11 @@ describe_devices(const struct definition *d, GString *out)
         const struct memory_device *device = places[i].device;
 
         g_string_append_printf(out, "memory device '%s': %s of %" G_GUINT64_FORMAT " bytes at 0x%" G_GINT64_MODIFIER "x, node "
-                               "%u, slot %d, block size %" G_GUINT64_FORMAT "\n",
+                               "%u, slot %d, block size %" G_GUINT64_FORMAT,
                                memory_device_label(device), memory_device_names[device->kind], places[i].size,
                                places[i].addr, device->node, places[i].slot, device->block_size);
+        memory_device_describe(device, out);
+        g_string_append_c(out, '\n');
     }
 }
 

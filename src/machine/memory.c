@@ -141,6 +141,13 @@ make_devices(struct making *k, bool numa, GError **error)
     return true;
 }
 
+/* A virtio-mem with 'prealloc': what is plugged of it at the start. */
+static bool
+populate_plugged(struct block *b, const struct memory_device *device, struct block_progress *progress, GError **error)
+{
+    return block_populate_range(b, 0, device->requested_size, progress ? progress->job : NULL, error);
+}
+
 struct block *
 machine_make_device(const struct definition *d, const struct device_place *p, struct block_progress *progress,
                     GError **error)
@@ -158,6 +165,8 @@ machine_make_device(const struct definition *d, const struct device_place *p, st
              G_GINT64_MODIFIER "x is not", b->options.id, page, p->addr);
         g_clear_pointer(&b, block_free);
     }
+    if (b && p->device->prealloc && !populate_plugged(b, p->device, progress, error))
+        g_clear_pointer(&b, block_free);
     if (b) {
         b->device = true;
         b->persistent = p->device->kind == DEVICE_NVDIMM || p->device->kind == DEVICE_VIRTIO_PMEM;
@@ -172,7 +181,7 @@ struct section
 machine_device_section(struct block *b, const struct device_place *p, bool numa)
 {
     return (struct section) {
-        .gpa = p->addr, .size = b->size, .block = b, .node = numa ? (int)p->device->node : -1,
+        .gpa = p->addr, .size = p->size, .block = b, .node = numa ? (int)p->device->node : -1,
     };
 }
 

@@ -9,3 +9,6 @@ unit_programs += testsuite/unit/test-machine
 testsuite_unit_test_machine_SOURCES = testsuite/unit/test-machine.c
 unit_programs += testsuite/unit/test-latency
 testsuite_unit_test_latency_SOURCES = testsuite/unit/test-latency.c
+unit_programs += testsuite/unit/test-few-slots
+testsuite_unit_test_few_slots_SOURCES = testsuite/unit/test-few-slots.c
+testsuite_unit_test_few_slots_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The measurement of latency from the machine's side: it ends with a result or a reason whatever becomes of the guest
- * meanwhile, and believes nothing that guest memory says. */
+/* Measurements from the machine's side.  That of latency ends with a result or a reason whatever becomes of the guest
+ * meanwhile, and believes nothing that guest memory says; that of usage counts what lies elsewhere than asked for. */
 #include "../../src/machine/machine-private.h"
 
 #include <string.h>
@@ -276,6 +276,64 @@ who_does_not_measure_is_told(void)
     world_release(&w);
 }
 
+struct usage_answer { bool done; uint64_t found, misplaced; unsigned backends; };
+
+static void
+take_usage(void *self, const GArray *nodes, const GError *error)
+{
+    struct usage_answer *a = self;
+
+    g_assert_no_error(error);
+    *a = (struct usage_answer) { .done = true };
+    for (unsigned i = 0; i < nodes->len; i++) {
+        const struct node_usage *u = &g_array_index(nodes, struct node_usage, i);
+
+        a->found += u->places.found;
+        a->backends += u->placements->len;
+        for (unsigned k = 0; k < u->placements->len; k++)
+            a->misplaced += g_array_index(u->placements, struct placement, k).misplaced;
+    }
+}
+
+static struct usage_answer
+usage_of(struct world *w)
+{
+    struct usage_answer a = { 0 };
+
+    g_assert_true(machine_measure_usage(w->m, 4096, take_usage, &a, NULL));
+    loop_until(w, a.done);
+    return a;
+}
+
+/* The host may have one node only: so the policy is what is changed, behind the host's back. */
+static void
+pages_elsewhere_than_asked_for_are_counted(void)
+{
+    struct usage_answer a;
+    struct block *b;
+    struct world w;
+
+    world_init(&w, "synthetic");
+    expect_result(&w, 2 * MIB);
+    a = usage_of(&w);
+    if (a.found == 0) {
+        g_test_skip("the host's kernel does not tell where pages lie");
+        world_release(&w);
+        return;
+    }
+    g_assert_cmpuint(a.misplaced, ==, 0);
+    b = g_ptr_array_index(machine_map(w.m)->blocks, 0);
+    b->options.policy = HOST_POLICY_BIND;
+    memset(b->options.host_nodes, 0xff, sizeof b->options.host_nodes);
+    g_assert_cmpuint(usage_of(&w).misplaced, ==, 0);
+    memset(b->options.host_nodes, 0, sizeof b->options.host_nodes);
+    bit_set(b->options.host_nodes, HOST_NODES - 1);
+    a = usage_of(&w);
+    g_assert_cmpuint(a.misplaced, ==, a.found);
+    g_assert_cmpuint(a.backends, ==, 2);        /* both nodes' rows name their one backend */
+    world_release(&w);
+}
+
 static void
 a_kvm_guest_measures(void)
 {
@@ -301,6 +359,7 @@ main(int argc, char **argv)
     g_test_add_func("/latency/abandoned-it-leaves-nothing", abandoned_it_leaves_nothing);
     g_test_add_func("/latency/hostile-nodes-are-not-read", hostile_nodes_are_not_read);
     g_test_add_func("/latency/who-does-not-measure-is-told", who_does_not_measure_is_told);
+    g_test_add_func("/latency/pages-elsewhere-than-asked-for-are-counted", pages_elsewhere_than_asked_for_are_counted);
     g_test_add_func("/latency/a-kvm-guest-measures", a_kvm_guest_measures);
     return g_test_run();
 }

@@ -155,8 +155,9 @@ bool machine_cpu_add(struct machine *m, const struct values *v, GError **error);
 /* Which CPU it would be, in which node (-1: none); nothing changes.  Any time. */
 bool machine_cpu_plan(struct machine *m, const struct values *v, unsigned *ret_slot, int *ret_node, GError **error);
 /* How much of a virtio-mem is plugged, in preconfig or on a built machine, also during a migration until the guest's
- * memory is frozen. */
-bool machine_device_resize(struct machine *m, const char *name, uint64_t size, GError **error);
+ * memory is frozen.  '*ret_pending' as in machine_change_backend: more of one with 'prealloc'. */
+bool machine_device_resize(struct machine *m, const char *name, uint64_t size,
+                           void (*done)(void *self, const GError *error), void *self, bool *ret_pending, GError **error);
 /* As machine_define, also for a built machine: nothing but backends that nothing uses may differ. */
 bool machine_define_backends(struct machine *m, struct definition *d, GError **error);
 

@@ -107,8 +107,9 @@ bool block_change(struct block *b, const struct backend_options *o, GError **err
 /* Takes all of it from the host; content stays, vCPUs may run.  May take long.  Any thread.  Error: HOST, STATE
  * (cancelled). */
 bool block_populate(struct block *b, struct block_progress *progress, GError **error);
-/* The same of a piece, widened to the host's pages, by the calling thread.  'job' may be NULL. */
-bool block_populate_range(struct block *b, uint64_t first, uint64_t size, struct job *job, GError **error);
+/* The same of a piece, widened to the host's pages, by the calling thread. */
+bool block_populate_range(struct block *b, uint64_t first, uint64_t size, struct block_progress *progress,
+                          GError **error);
 /* Makes every byte zero and gives the host memory back (private: MADV_DONTNEED; shared: hole punch). */
 bool block_discard(struct block *b, GError **error);
 /* The same of whole pages (the block's page_size) from byte 'first' on; vCPUs may run. */

@@ -119,11 +119,38 @@ edit_backend(struct definition *d, const struct values *v, GError **error)
     return true;
 }
 
+/* The machine was asked for a change: what becomes of the call.  'c' belongs to the machine if it is pending. */
+static enum outcome
+change_begun(struct change *c, bool ok, bool pending)
+{
+    struct call *call = c->call;
+
+    if (!ok || !pending) {
+        g_free(c);
+        return ok ? COMMAND_DONE : COMMAND_FAILED;
+    }
+    c->progress = progress_start(call);
+    call->data = c;
+    call->data_free = change_forget_call;
+    return COMMAND_PENDING;
+}
+
+static struct change *
+change_new(struct call *call)
+{
+    struct change *c = g_new(struct change, 1);
+
+    *c = (struct change) { .call = call, .monitor = call->monitor };
+    return c;
+}
+
 /* A device's only property that can change. */
 static enum outcome
 set_device(struct call *call, GError **error)
 {
     const struct value *at = call->args->at;
+    struct change *c;
+    bool ok, pending = false;
     uint64_t size;
 
     if (!name_equal(at[QOM_SET_PROPERTY].word, "requested-size")) {
@@ -131,10 +158,11 @@ set_device(struct call *call, GError **error)
              at[QOM_SET_PROPERTY].word, at[QOM_SET_ID].word);
         return COMMAND_FAILED;
     }
-    if (!size_parse(at[QOM_SET_VALUE].word, 1, &size, error) ||
-        !machine_device_resize(call->monitor->machine, at[QOM_SET_ID].word, size, error))
+    if (!size_parse(at[QOM_SET_VALUE].word, 1, &size, error))
         return COMMAND_FAILED;
-    return COMMAND_DONE;
+    c = change_new(call);
+    ok = machine_device_resize(call->monitor->machine, at[QOM_SET_ID].word, size, change_done, c, &pending, error);
+    return change_begun(c, ok, pending);
 }
 
 static enum outcome
@@ -142,7 +170,7 @@ run_qom_set(struct call *call, GError **error)
 {
     const struct value *at = call->args->at;
     struct change *c;
-    bool pending;
+    bool ok, pending = false;
 
     /* A device without id goes by its backend's: then the property tells which is meant. */
     if (definition_device(machine_definition(call->monitor->machine), at[QOM_SET_ID].word) &&
@@ -152,22 +180,10 @@ run_qom_set(struct call *call, GError **error)
 
     if (!monitor_built(call->monitor))
         return call_edit(call, edit_backend, error);
-    c = g_new(struct change, 1);
-    *c = (struct change) { .call = call, .monitor = call->monitor };
-    if (!machine_change_backend(call->monitor->machine, without_prefix(at[QOM_SET_ID].word),
-                                at[QOM_SET_PROPERTY].word, at[QOM_SET_VALUE].word, change_done, c, &pending,
-                                error)) {
-        g_free(c);
-        return COMMAND_FAILED;
-    }
-    if (!pending) {
-        g_free(c);
-        return COMMAND_DONE;
-    }
-    c->progress = progress_start(call);
-    call->data = c;
-    call->data_free = change_forget_call;
-    return COMMAND_PENDING;
+    c = change_new(call);
+    ok = machine_change_backend(call->monitor->machine, without_prefix(at[QOM_SET_ID].word), at[QOM_SET_PROPERTY].word,
+                                at[QOM_SET_VALUE].word, change_done, c, &pending, error);
+    return change_begun(c, ok, pending);
 }
 
 static void

@@ -153,6 +153,7 @@ static void
 take_buffers(struct job *job, void *data)
 {
     struct latency_work *q = data;
+    struct block_progress progress = { .job = job };
 
     for (unsigned n = 0; n < q->result.node_count; n++) {
         const struct buffer *b = &q->buffers[n];
@@ -161,7 +162,7 @@ take_buffers(struct job *job, void *data)
         if (!b->block)
             continue;
         /* A file that cannot be written has its pages already. */
-        if (!b->block->options.readonly && !block_populate_range(b->block, b->offset, to->bytes, job, &q->error))
+        if (!b->block->options.readonly && !block_populate_range(b->block, b->offset, to->bytes, &progress, &q->error))
             return;
         block_places(b->block, b->offset, to->bytes, SAMPLES, &to->places);
     }

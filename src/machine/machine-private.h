@@ -40,6 +40,7 @@ struct parts {
 struct plugged {
     struct block *block;
     uint64_t block_size;            /* the device's: it is plugged in multiples */
+    bool prealloc;                  /* what is plugged is taken from the host before the guest has it */
     uint64_t defined;               /* bytes, when this list was made */
     uint64_t state;                 /* the section's field, only while it is saved or loaded */
 };

@@ -141,13 +141,6 @@ make_devices(struct making *k, bool numa, GError **error)
     return true;
 }
 
-/* A virtio-mem with 'prealloc': what is plugged of it at the start. */
-static bool
-populate_plugged(struct block *b, const struct memory_device *device, struct block_progress *progress, GError **error)
-{
-    return block_populate_range(b, 0, device->requested_size, progress ? progress->job : NULL, error);
-}
-
 struct block *
 machine_make_device(const struct definition *d, const struct device_place *p, struct block_progress *progress,
                     GError **error)
@@ -165,7 +158,7 @@ machine_make_device(const struct definition *d, const struct device_place *p, st
              G_GINT64_MODIFIER "x is not", b->options.id, page, p->addr);
         g_clear_pointer(&b, block_free);
     }
-    if (b && p->device->prealloc && !populate_plugged(b, p->device, progress, error))
+    if (b && p->device->prealloc && !block_populate_range(b, 0, p->device->requested_size, progress, error))
         g_clear_pointer(&b, block_free);
     if (b) {
         b->device = true;

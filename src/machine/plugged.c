@@ -28,7 +28,8 @@ load_plugged(void *object, GError **error)
         return fail(error, NUMON_ERROR_PEER, "virtio-mem of '%s': %" G_GUINT64_FORMAT " bytes plugged of %"
                     G_GUINT64_FORMAT, p->block->name, p->state, announced);
     atomic_store(&p->block->used, p->state);
-    return block_discard_range(p->block, p->state, p->block->size - p->state, error);
+    return block_discard_range(p->block, p->state, p->block->size - p->state, error) &&
+           (!p->prealloc || block_populate_range(p->block, 0, p->state, NULL, error));
 }
 
 static const struct state_field plugged_fields[] = {
@@ -60,7 +61,8 @@ machine_list_plugged(struct parts *p, const struct definition *d)
 
         if (!b->resizable || !device)
             continue;
-        *to = (struct plugged) { .block = b, .block_size = device->block_size, .defined = device->requested_size };
+        *to = (struct plugged) { .block = b, .block_size = device->block_size, .prealloc = device->prealloc,
+                                .defined = device->requested_size };
         p->plugged_sections[p->plugged_count] = (struct state_section) {
             "virtio-mem", p->plugged_count, 1, plugged_fields, to, save_plugged, load_plugged,
         };
@@ -120,37 +122,108 @@ resize(struct machine *m, struct block *b, uint64_t size, GError **error)
     return true;
 }
 
-static struct block *
-block_of(const struct parts *p, const char *memdev)
+static struct plugged *
+plugged_of(const struct parts *p, const char *memdev)
 {
     for (unsigned i = 0; i < p->plugged_count; i++) {
         if (strcmp(p->plugged[i].block->options.id, memdev) == 0)
-            return p->plugged[i].block;
+            return &p->plugged[i];
     }
     g_assert_not_reached();
 }
 
-bool
-machine_device_resize(struct machine *m, const char *name, uint64_t size, GError **error)
+/* Now, and says so. */
+static bool
+resize_device(struct machine *m, struct block *b, const char *name, uint64_t size, GError **error)
 {
-    g_autoptr(definition) d = definition_copy(m->definition);
     g_autofree char *now = size_format(size);
     g_autofree char *text = g_strdup_printf("memory device '%s' has %s plugged", name, now);
     bool ok;
 
-    if (!definition_resize_device(d, name, size, error))
-        return false;
-    if (!m->parts)
-        return machine_define(m, g_steal_pointer(&d), error);
-    if (machine_awaits_incoming(m))
-        return fail(error, NUMON_ERROR_STATE, "cannot change the requested size: it comes with the guest");
     if (!machine_writes_begin(m, "change the requested size", error))
         return false;
-    ok = resize(m, block_of(m->parts, definition_device(d, name)->memdev), size, error);
+    ok = resize(m, b, size, error);
     machine_writes_end(m);
     if (ok) {
         machine_take_plugged(m);
         machine_tell(m, text);
     }
     return ok;
+}
+
+/* --- more of one with 'prealloc': the host is asked first --------------------------------------------------------- */
+
+struct growth {
+    struct machine *machine;
+    struct block *block;
+    char *name;                     /* the device's */
+    uint64_t from, size;            /* bytes plugged before and after */
+    GError *error;
+    void (*done)(void *self, const GError *error);
+    void *self;
+};
+
+static void
+grow_work(struct job *job, void *data)
+{
+    struct growth *g = data;
+
+    g->machine->progress.job = job;
+    block_populate_range(g->block, g->from, g->size - g->from, &g->machine->progress, &g->error);
+}
+
+/* What could not be had whole is given back. */
+static void
+grow_done(struct job *job, void *data)
+{
+    struct growth *g = data;
+
+    g->machine->populating = NULL;
+    if (!g->error && job_cancelled(job))
+        fail(&g->error, NUMON_ERROR_STATE, "the memory was not preallocated: the session ends");
+    if (g->error || !resize_device(g->machine, g->block, g->name, g->size, &g->error))
+        block_discard_range(g->block, g->from, g->size - g->from, NULL);
+    g->done(g->self, g->error);
+    g_clear_error(&g->error);
+    g_free(g->name);
+    g_free(g);
+}
+
+static void
+begin_growth(struct machine *m, const struct growth *how)
+{
+    struct growth *g = g_new(struct growth, 1);
+
+    *g = *how;
+    g->machine = m;
+    g->name = g_strdup(how->name);
+    machine_progress_begin(m);
+    m->populating = job_start(m->jobs, grow_work, grow_done, g);
+}
+
+bool
+machine_device_resize(struct machine *m, const char *name, uint64_t size,
+                      void (*done)(void *self, const GError *error), void *self, bool *ret_pending, GError **error)
+{
+    g_autoptr(definition) d = definition_copy(m->definition);
+    const struct plugged *p;
+    uint64_t now;
+
+    *ret_pending = false;
+    if (!definition_resize_device(d, name, size, error))
+        return false;
+    if (!m->parts)
+        return machine_define(m, g_steal_pointer(&d), error);
+    if (machine_awaits_incoming(m))
+        return fail(error, NUMON_ERROR_STATE, "cannot change the requested size: it comes with the guest");
+    p = plugged_of(m->parts, definition_device(d, name)->memdev);
+    if (m->populating && p->prealloc)
+        return fail(error, NUMON_ERROR_STATE, "cannot change the requested size: memory is being preallocated");
+    now = atomic_load(&p->block->used);
+    if (!p->prealloc || size <= now)
+        return resize_device(m, p->block, name, size, error);
+    *ret_pending = true;
+    begin_growth(m, &(struct growth) { .block = p->block, .name = (char *)name, .from = now, .size = size, .done = done,
+                                       .self = self });
+    return true;
 }

@@ -71,8 +71,8 @@ const struct property virtio_mem_properties[] = {
                                               .help = "the guest must not touch what is not plugged, off: it may read" },
     [VIRTIO_MEM_P_DYNAMIC_MEMSLOTS] = { "dynamic-memslots", PROPERTY_BOOL, .value_default = "off",
                                         .help = "only off: one slot of the accelerator has all of it" },
-    [VIRTIO_MEM_P_EARLY_MIGRATION] = { "x-early-migration", PROPERTY_BOOL, .value_default = "off",
-                                       .help = "only off: how much is plugged travels behind the pages" },
+    [VIRTIO_MEM_P_EARLY_MIGRATION] = { "x-early-migration", PROPERTY_BOOL, .value_default = "on",
+                                       .help = "only on: how much is plugged travels before the pages" },
     { 0 }
 };
 
@@ -131,9 +131,9 @@ read_virtio_mem(const struct value *at, struct memory_device *d, GError **error)
     if (at[VIRTIO_MEM_P_DYNAMIC_MEMSLOTS].flag)
         return fail(error, NUMON_ERROR_ARGUMENT, "'dynamic-memslots' cannot be on: one slot of the accelerator has all of "
                     "a virtio-mem from the start");
-    if (at[VIRTIO_MEM_P_EARLY_MIGRATION].flag)
-        return fail(error, NUMON_ERROR_ARGUMENT, "'x-early-migration' cannot be on: how much of a virtio-mem is plugged "
-                    "travels with the devices' state, behind the pages");
+    if (!at[VIRTIO_MEM_P_EARLY_MIGRATION].flag)
+        return fail(error, NUMON_ERROR_ARGUMENT, "'x-early-migration' cannot be off: how much of a virtio-mem is plugged "
+                    "is told before its pages are sent");
     return true;
 }
 

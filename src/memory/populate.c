@@ -121,17 +121,22 @@ block_populate(struct block *b, struct block_progress *progress, GError **error)
 }
 
 bool
-block_populate_range(struct block *b, uint64_t first, uint64_t size, struct job *job, GError **error)
+block_populate_range(struct block *b, uint64_t first, uint64_t size, struct block_progress *progress, GError **error)
 {
     uint64_t end = (first + size + b->page_size - 1) / b->page_size * b->page_size, piece = MAX(PIECE, b->page_size);
     struct populate p = { .block = b };
 
-    for (uint64_t at = first / b->page_size * b->page_size; at < end; at += piece) {
-        if (job && job_cancelled(job))
-            return fail(error, NUMON_ERROR_STATE, "taking memory of backend '%s' was cancelled", b->options.id);
+    first = first / b->page_size * b->page_size;
+    if (progress)
+        atomic_fetch_add(&progress->total, end - first);
+    for (uint64_t at = first; at < end; at += piece) {
+        if (progress && progress->job && job_cancelled(progress->job))
+            return fail(error, NUMON_ERROR_STATE, "the preallocation of backend '%s' was cancelled", b->options.id);
         p.host_errno = populate_piece(b, at, MIN(piece, end - at));
         if (p.host_errno)
             return fail_populate(&p, error);
+        if (progress)
+            atomic_fetch_add(&progress->done, MIN(piece, end - at));
     }
     return true;
 }

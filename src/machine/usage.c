@@ -91,7 +91,8 @@ measure_section(struct measurement *q, const struct section *s)
 
         of_node += other->node == s->node ? other->size : 0;
     }
-    plugged = s->block->device ? atomic_load(&s->block->used) : 0;
+    /* Of a virtio-mem as much as is plugged; of an nvdimm what is not labels. */
+    plugged = s->block->device ? MIN(s->size, atomic_load(&s->block->used)) : 0;
     u->plugged += plugged;
     u->size += s->block->device ? plugged : s->size;
     u->dirty_pages += dirty_pages(q, s);

@@ -23,7 +23,8 @@ struct machine_events {
     void (*pass)(void *self, uint64_t count);
     void (*throttle)(void *self, uint64_t strikes, unsigned percent);   /* see struct migrate_events */
     void (*guest)(void *self, const char *text);                /* "guest reset", "vCPU 1 stopped: ...", lines */
-    void (*power_off)(void *self);                              /* the guest ended itself, action shutdown=poweroff */
+    /* The guest ended itself, action shutdown=poweroff; the exit status that isa-debug-exit would have given. */
+    void (*power_off)(void *self, int status);
 };
 
 struct machine *machine_new(struct mailbox *mailbox, struct jobs *jobs, const struct machine_events *events);

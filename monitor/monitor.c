@@ -65,9 +65,9 @@ event_guest(void *self, const char *text)
 }
 
 static void
-event_power_off(void *self)
+event_power_off(void *self, int status)
 {
-    monitor_quit(self, 0);
+    monitor_quit(self, status);
 }
 
 /* --- made, run, freed ------------------------------------------------------------------------------------------------ */

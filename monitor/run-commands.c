@@ -465,7 +465,8 @@ static const struct command run_commands[] = {
     { .name = "set_action", .summary = "choose what becomes of a guest that resets or ends", .form = FORM_OPTIONS,
       .args = machine_action_properties, .implied = -1, .option = "-action", .when = WHEN_ALWAYS, .run = run_set_action,
       .details = "Without argument shows what is set.  A guest that was ended waits for system_reset, as one that "
-                 "ended itself.  With shutdown=poweroff the program ends with status 0." },
+                 "ended itself.  With shutdown=poweroff the program ends, with status 0 or, after a value to the "
+                 "exit port, with twice the value plus 1, as with QEMU's isa-debug-exit." },
     { .name = "wait", .summary = "wait for a migration, a round, or the guest", .form = FORM_VARIANTS,
       .variants = wait_variants, .when = WHEN_ALWAYS, .run = run_wait, .detach = wait_detach,
       .details = "It is an error if it does not come to pass in 30 seconds, or in the time that is given last.  A "

@@ -95,6 +95,7 @@ struct machine {
     struct migrate_capabilities capabilities;
     _Atomic bool arrive_paused;     /* what the user of a destination said: -S, stop */
     _Atomic bool arrived;           /* the guest that the incoming session brings is here */
+    _Atomic int64_t exit_value;     /* that the guest wrote to the exit port; -1: it did not */
     _Atomic uint8_t reset_wanted;   /* by the guest; travels in section "machine" */
     uint8_t reset_state;            /* that section's field, only while it is saved or loaded */
 };

@@ -27,6 +27,7 @@ machine_new(struct mailbox *mailbox, struct jobs *jobs, const struct machine_eve
     lock_init(&m->mapping, 6, "guest map");
     condition_init(&m->written);
     migrate_parameters_init(&m->parameters);
+    atomic_store(&m->exit_value, -1);
     m->trace = trace_new(mailbox, tell_trace, m);
     return m;
 }

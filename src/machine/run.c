@@ -294,7 +294,7 @@ machine_reset(struct machine *m, bool force, GError **error)
 
 /* The guest ended itself, or is taken to have.  Both stops, so that it is never without one. */
 static void
-guest_ended(struct machine *m, const char *text)
+guest_ended(struct machine *m, const char *text, int status)
 {
     m->shut_down = true;
     run_hold(m->parts->run, STOP_ERROR);
@@ -302,7 +302,24 @@ guest_ended(struct machine *m, const char *text)
     machine_tell(m, text);
     machine_changed(m);
     if (m->shutdown == SHUTDOWN_POWEROFF && m->events.power_off)
-        m->events.power_off(m->events.self);
+        m->events.power_off(m->events.self, status);
+}
+
+/* Through the exit port with a value, which makes a status as with QEMU's isa-debug-exit, or otherwise. */
+static void
+guest_left(struct machine *m)
+{
+    int64_t value = atomic_exchange(&m->exit_value, -1);
+    int status = (int)((uint64_t)value << 1 & 0xff) | 1;
+    g_autofree char *text = NULL;
+
+    if (value < 0) {
+        guest_ended(m, "the guest ended itself", 0);
+        return;
+    }
+    text = g_strdup_printf("the guest ended itself: it wrote %" G_GINT64_FORMAT " to the exit port, which is exit status "
+                           "%d", value, status);
+    guest_ended(m, text, status);
 }
 
 /* A guest that is being handed over takes its wish along. */
@@ -313,7 +330,7 @@ end_at_reset(struct machine *m)
         return;
     machine_writes_end(m);
     atomic_store(&m->reset_wanted, 0);
-    guest_ended(m, "the guest reset itself, which ends it (action reboot=shutdown)");
+    guest_ended(m, "the guest reset itself, which ends it (action reboot=shutdown)", 0);
 }
 
 void
@@ -348,7 +365,7 @@ machine_vcpu_event(void *self, const struct run_event *e)
         return;
     }
     if (e->what == VCPU_SHUTDOWN) {
-        guest_ended(m, "the guest ended itself");
+        guest_left(m);
         return;
     }
     m->shut_down = false;
@@ -364,6 +381,8 @@ machine_power_event(void *self, enum power_event what, uint64_t value)
 
     if (what == POWER_RESET)
         atomic_store(&m->reset_wanted, 1);
+    else
+        atomic_store(&m->exit_value, (int64_t)(value & UINT32_MAX));
     run_request(m->parts->run, what == POWER_RESET ? VCPU_RESET : VCPU_SHUTDOWN);
 }
 

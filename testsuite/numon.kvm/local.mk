@@ -1,5 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-EXTRA_DIST += testsuite/numon.kvm/map.exp
 EXTRA_DIST += testsuite/numon.kvm/look.exp
+EXTRA_DIST += testsuite/numon.kvm/map.exp
+EXTRA_DIST += testsuite/numon.kvm/soak.exp
 EXTRA_DIST += testsuite/numon.kvm/stats.exp
 EXTRA_DIST += testsuite/numon.kvm/vcpus.exp
+EXTRA_DIST += testsuite/numon.kvm/verdict.exp
+
+# Test kernels that end with a verdict, one a test of images/verdict.c.  CFLAGS are not used, as for the workload guest.
+verdict_dir = testsuite/numon.kvm/images
+verdict_sources = $(verdict_dir)/verdict.c $(verdict_dir)/verdict.ld
+verdict_tests = entry memory exceptions paging timer apic features ports bad
+verdict_images = $(verdict_tests:%=$(verdict_dir)/%.elf)
+VERDICT_FLAGS = -m32 -march=i686 -std=gnu11 -O1 -ffreestanding -fno-pic -fno-pie -mgeneral-regs-only \
+	-fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables -fno-strict-aliasing -fno-builtin \
+	-fno-toplevel-reorder -Wall -Wextra -Wno-unused-parameter -nostdlib -static -no-pie -Wl,--build-id=none \
+	-Wl,-m,elf_i386 -Wl,-z,noexecstack
+$(verdict_images): $(verdict_sources)
+	$(AM_V_GEN)$(MKDIR_P) $(verdict_dir) && $(GUEST_CC) $(VERDICT_FLAGS) \
+		-DTEST=test_`basename $@ .elf` -Wl,-T,$(top_srcdir)/$(verdict_dir)/verdict.ld \
+		-o $@ $(top_srcdir)/$(verdict_dir)/verdict.c
+check_DATA += $(verdict_images)
+CLEANFILES += $(verdict_images)
+EXTRA_DIST += $(verdict_sources)
+# KVM under everything at once, for SOAK_SECONDS; "make check" has a short one.
+SOAK_SECONDS = 1800
+SOAK_SEED = 1
+.PHONY: soak-kvm
+soak-kvm: $(bin_PROGRAMS)
+	$(MAKE) check-DEJAGNU RUNTESTFLAGS="soak.exp SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED)"

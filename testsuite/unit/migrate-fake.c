@@ -35,8 +35,8 @@ fake_block(struct fake *f, unsigned i)
 static void __attribute__((noinline))
 fake_write_page(struct fake *f)
 {
-    struct block *b = fake_block(f, next_random(&f->seed) % FAKE_BLOCKS);
-    uint64_t page = next_random(&f->seed) % b->page_count;
+    struct block *b = fake_block(f, next_random(&f->seed) % f->map->blocks->len);
+    uint64_t pages = atomic_load(&b->used) / PAGE_SIZE, page = next_random(&f->seed) % MAX(pages, 1);
     uint64_t *words = (uint64_t *)(b->host + page * PAGE_SIZE);
 
     for (unsigned i = 0; i < 3; i++)
@@ -79,9 +79,10 @@ fake_stop(void *self)
     lock_drop(&f->lock);
     atomic_fetch_sub(f->running_somewhere, 1);
     atomic_fetch_add(&f->stops, 1);
-    for (unsigned i = 0; i < FAKE_BLOCKS; i++) {
+    for (unsigned i = 0; i < f->map->blocks->len; i++) {
         g_free(f->stopped[i]);
-        f->stopped[i] = g_memdup2(fake_block(f, i)->host, fake_block(f, i)->size);
+        f->stopped_size[i] = atomic_load(&fake_block(f, i)->used);
+        f->stopped[i] = g_memdup2(fake_block(f, i)->host, f->stopped_size[i]);
     }
     f->stopped_device = f->device;
 }
@@ -121,7 +122,7 @@ fake_reset(void *self)
     struct fake *f = self;
 
     atomic_fetch_add(&f->resets, 1);
-    for (unsigned i = 0; i < FAKE_BLOCKS; i++)
+    for (unsigned i = 0; i < f->map->blocks->len; i++)
         g_assert_true(block_discard(fake_block(f, i), NULL));
     memset(&f->device, 0, sizeof f->device);
 }
@@ -153,6 +154,108 @@ fake_after_load(void *object, GError **error)
     struct fake_device *device = object;
 
     return device->flag <= 1 || fail(error, NUMON_ERROR_PEER, "the device has flag %u", device->flag);
+}
+
+/* --- blocks that come ------------------------------------------------------------------------------------------- */
+
+struct coming { struct fake *fake; struct block *block; };
+
+static bool
+put_into_map(void *self, GError **error)
+{
+    struct coming *c = self;
+    struct section s = { .gpa = (c->fake->map->blocks->len + 1) * GIB, .size = c->block->size, .block = c->block,
+                         .node = -1 };
+
+    return guest_map_plug(c->fake->map, c->block, &s, error);
+}
+
+static struct block *
+new_block(const char *name, uint64_t size, uint64_t used)
+{
+    struct backend_options options;
+    struct block *b;
+
+    backend_options_init_default(&options, name, size);
+    b = block_new(&options, NULL);
+    b->resizable = used < size;
+    atomic_store(&b->used, used);
+    return b;
+}
+
+bool
+fake_add_block(struct fake *f, const char *name, uint64_t size, uint64_t used)
+{
+    struct coming c = { f, new_block(name, size, used) };
+    bool ok;
+
+    for (uint64_t i = 0; i < used / 8; i += 1 + next_random(&f->seed) % 700)
+        ((uint64_t *)c.block->host)[i] = next_random(&f->seed);
+    lock_take(&f->lock);
+    ok = atomic_load(&f->running) && hub_add_block(f->hub, c.block, put_into_map, &c, NULL);
+    lock_drop(&f->lock);
+    if (!ok)
+        block_free(c.block);
+    return ok;
+}
+
+bool
+fake_resize(struct fake *f, struct block *b, uint64_t used)
+{
+    uint64_t before = atomic_load(&b->used);
+    bool ok;
+
+    lock_take(&f->lock);
+    ok = atomic_load(&f->running);
+    if (ok && used < before) {
+        g_assert_true(block_discard_range(b, used, before - used, NULL));
+        hub_mark(f->hub, b, used / PAGE_SIZE, (before - used) / PAGE_SIZE);
+    }
+    if (ok)
+        guest_map_resize(f->map, b, used);
+    lock_drop(&f->lock);
+    return ok;
+}
+
+static char *
+fake_announce(void *self, const struct block *b, GError **error)
+{
+    return g_strdup_printf("%s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT, b->name, b->size, atomic_load(&b->used));
+}
+
+void
+fake_let_arrive(struct fake *f)
+{
+    struct migrate_arrival *a = g_steal_pointer(&f->arrival);
+    g_auto(GStrv) words = g_strsplit(f->arrival_text, " ", -1);
+    g_autoptr(GError) error = NULL;
+
+    g_clear_pointer(&f->arrival_text, g_free);
+    if (!migrate_arrival_wanted(a)) {
+        f->unwanted++;
+        fail(&error, NUMON_ERROR_STATE, "too late");
+    } else if (f->refuses) {
+        fail(&error, NUMON_ERROR_HOST, "%s", f->refuses);
+    } else {
+        struct coming c = { f, new_block(words[0], strtoull(words[1], NULL, 10), strtoull(words[2], NULL, 10)) };
+
+        g_assert_true(hub_add_block(f->hub, c.block, put_into_map, &c, NULL));
+        f->arrivals++;
+    }
+    migrate_arrival_done(a, error);
+}
+
+static void
+fake_arrive(void *self, const char *text, struct migrate_arrival *a)
+{
+    struct fake *f = self;
+
+    on_main_thread();
+    g_assert_null(f->arrival);
+    f->arrival = a;
+    f->arrival_text = g_strdup(text);
+    if (!f->keeps_waiting)
+        fake_let_arrive(f);
 }
 
 static bool
@@ -193,7 +296,8 @@ fake_release(struct fake *f)
 {
     atomic_store(&f->end, true);
     thread_join(&f->thread);
-    for (unsigned i = 0; i < FAKE_BLOCKS; i++)
+    g_free(f->arrival_text);
+    for (unsigned i = 0; i < FAKE_BLOCKS_MOST; i++)
         g_free(f->stopped[i]);
     hub_free(f->hub);
     guest_map_free(f->map);
@@ -253,6 +357,7 @@ side_session(struct pair *p, struct side *s, enum migrate_direction direction)
         .self = f, .map = f->map, .hub = f->hub, .sections = f->sections, .section_count = 1,
         .machine_type = f->machine_type, .describe = fake_describe, .agree = fake_agree, .stop = fake_stop,
         .go_on = fake_go_on, .throttle = fake_throttle, .user_paused = fake_user_paused, .start = fake_start, .reset = fake_reset,
+        .announce = fake_announce, .arrive = fake_arrive,
     };
     struct migrate_events events = { .self = s, .state = note_state, .pass = note_pass };
 
@@ -340,9 +445,11 @@ side_error(struct side *s)
 void
 pair_assert_equal(struct pair *p)
 {
-    for (unsigned i = 0; i < FAKE_BLOCKS; i++) {
+    g_assert_cmpuint(p->to.fake.map->blocks->len, ==, p->from.fake.map->blocks->len);
+    for (unsigned i = 0; i < p->to.fake.map->blocks->len; i++) {
         struct block *b = fake_block(&p->to.fake, i);
-        for (uint64_t page = 0; page < b->page_count; page++)
+        g_assert_cmpuint(atomic_load(&b->used), >=, p->from.fake.stopped_size[i]);
+        for (uint64_t page = 0; page < p->from.fake.stopped_size[i] / PAGE_SIZE; page++)
             if (memcmp(b->host + page * PAGE_SIZE, p->from.fake.stopped[i] + page * PAGE_SIZE, PAGE_SIZE))
                 g_error("page %u of block %s differs", (unsigned)page, b->name);
     }

@@ -6,7 +6,7 @@
 
 #include "migrate.h"
 
-enum { FAKE_BLOCKS = 3, FAKE_LIST = 5 };
+enum { FAKE_BLOCKS = 3, FAKE_BLOCKS_MOST = 16, FAKE_LIST = 5 };      /* at the start; with those that come */
 
 struct fake_device {
     uint64_t counter;
@@ -37,8 +37,15 @@ struct fake {
     unsigned pause_us;                      /* between two writes; 0: no writer */
     uint64_t seed;
     /* Memory and device as they were at the last stop; owned. */
-    uint8_t *stopped[FAKE_BLOCKS];
+    uint8_t *stopped[FAKE_BLOCKS_MOST];
+    uint64_t stopped_size[FAKE_BLOCKS_MOST];
     struct fake_device stopped_device;
+    /* Main: blocks that come to a destination. */
+    const char *refuses;                    /* why they cannot; NULL: they can */
+    bool keeps_waiting;                     /* they are kept here until fake_let_arrive */
+    struct migrate_arrival *arrival;
+    char *arrival_text;                     /* owned */
+    unsigned arrivals, unwanted;            /* that came; that nobody wanted any more */
 };
 
 struct side {
@@ -84,6 +91,13 @@ void pair_assert_moved(struct pair *p);
 /* Starts the guest of the source and its writer. */
 void fake_run(struct fake *f);
 void fake_fill(struct fake *f, uint64_t seed);
+/* Main, source: a block comes, full of random pages; resizable if 'used' is less than 'size'.  False: the guest was
+ * stopped already, or the session keeps it out. */
+bool fake_add_block(struct fake *f, const char *name, uint64_t size, uint64_t used);
+/* The same for another used length. */
+bool fake_resize(struct fake *f, struct block *b, uint64_t used);
+/* Main, destination: goes on with the one that was kept waiting. */
+void fake_let_arrive(struct fake *f);
 
 /* --- a link that does harm -------------------------------------------------------------------------------------- */
 

@@ -167,6 +167,11 @@ void machine_note_arrival(struct machine *m, const struct memory_device *device,
 /* No guest is being brought any more: if none came, the devices that came for it go.  Main. */
 void machine_settle_arrivals(struct machine *m);
 
+/* --- follow.c --------------------------------------------------------------------------------------------------- */
+
+/* Those that follow a built machine's map from its beginning. */
+void machine_follow_map(struct machine *m, struct parts *p);
+
 /* --- plugged.c -------------------------------------------------------------------------------------------------- */
 
 /* Lists the virtio-mem devices' sections anew, after devices came or went. */

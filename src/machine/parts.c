@@ -32,30 +32,6 @@ parts_choose_accel(const struct definition *d, char **ret_reason, GError **error
     return NULL;
 }
 
-/* The accelerator follows the map, without a block that is about to go. */
-static bool
-follow(struct parts *p, const struct block *without, GError **error)
-{
-    g_autoptr(GArray) view = NULL;
-
-    if (!p->class->memory_changed)
-        return true;
-    view = guest_map_view(p->map, without);
-    return p->class->memory_changed(p->accel, view, error);
-}
-
-static bool
-give_slot(void *self, struct block *b, GError **error)
-{
-    return follow(self, NULL, error);
-}
-
-static bool
-take_slot(void *self, struct block *b, GError **error)
-{
-    return follow(self, b, error);
-}
-
 static bool
 make_accel(struct parts *p, struct machine *m, GError **error)
 {
@@ -82,7 +58,7 @@ make_accel(struct parts *p, struct machine *m, GError **error)
     if (p->class->set_hub)
         p->class->set_hub(p->accel, p->hub);
     p->run = run_new(p->class, p->accel, p->cpu_slots, p->topology.present, m->mailbox, machine_vcpu_event, m);
-    guest_map_follow(p->map, &(struct block_follower) { .added = give_slot, .removed = take_slot, .self = p });
+    machine_follow_map(m, p);
     return true;
 }
 

@@ -171,7 +171,7 @@ machine_note_arrival(struct machine *m, const struct memory_device *device, bool
 void
 machine_settle_arrivals(struct machine *m)
 {
-    if (!m->arrivals || machine_arriving(m) || m->populating || m->measurements)
+    if (!m->arrivals || machine_arriving(m) || m->populating || m->measurements || m->dirtyings)
         return;
     for (unsigned i = m->arrivals->len; !atomic_load(&m->arrived) && m->parts && i-- > 0;) {
         const struct arrival *a = &g_array_index(m->arrivals, struct arrival, i);

@@ -202,6 +202,7 @@ measured(struct job *job, void *data)
     if (!q->error && q->subscriber && q->result.points->len < G_N_ELEMENTS(looks))
         fail(&q->error, NUMON_ERROR_STATE, "the measurement was abandoned");
     q->done(q->self, &q->result, q->error);
+    machine_settle_arrivals(m);
     g_array_unref(q->result.cells);
     g_array_unref(q->result.points);
     g_clear_error(&q->error);
@@ -219,6 +220,10 @@ machine_measure_dirty(struct machine *m, unsigned cells, unsigned ms,
 
     if (!m->parts)
         return fail(error, NUMON_ERROR_STATE, "cannot measure memory: there is no machine yet");
+    /* Memory devices may come with the guest, and go if it does not come. */
+    if (machine_awaits_incoming(m) && machine_arriving(m))
+        return fail(error, NUMON_ERROR_STATE, "cannot measure memory: this machine waits for an incoming guest");
+    machine_settle_arrivals(m);
     if (machine_running(m)) {
         s = hub_subscribe(m->parts->hub, "dirty measurement", error);
         if (!s)

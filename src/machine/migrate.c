@@ -451,8 +451,8 @@ machine_may_receive(struct machine *m, GError **error)
                     "(`enter_preconfig` tears it down)");
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: a verification runs");
-    if (m->measurements)
-        return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: the memory's usage is being measured");
+    if (m->measurements || m->dirtyings)
+        return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: the memory is being measured");
     machine_settle_arrivals(m);
     if (m->arrivals)
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: memory that came with the last one is being "

@@ -136,6 +136,7 @@ measure_done(struct job *job, void *data)
     hub_unsubscribe(m->parts->hub, q->subscriber);
     m->measurements = g_list_remove(m->measurements, q);
     q->done(q->self, q->nodes, q->error);
+    machine_settle_arrivals(m);
     g_array_unref(q->nodes);
     g_clear_error(&q->error);
     g_free(q);

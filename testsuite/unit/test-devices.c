@@ -217,6 +217,15 @@ fill(struct machine *m, const char *name)
 }
 
 static void
+assert_resized(struct machine *m, const char *name, uint64_t size)
+{
+    bool pending = false;
+
+    g_assert_true(machine_device_resize(m, name, size, NULL, NULL, &pending, NULL));
+    g_assert_false(pending);
+}
+
+static void
 devices_join_a_move_and_the_next(void)
 {
     static const char *const blocks[] = { "first", "second", "vm" };
@@ -231,9 +240,9 @@ devices_join_a_move_and_the_next(void)
     assert_added(&w, w.a, DEVICE_DIMM, "id=first,size=8M", "id=x,memdev=first,slot=5");
     assert_added(&w, w.a, DEVICE_VIRTIO_MEM, "id=vm,size=16M", "id=v,memdev=vm,requested-size=4M");
     fill(w.a, "first");
-    g_assert_true(machine_device_resize(w.a, "v", 12 * MIB, NULL));
+    assert_resized(w.a, "v", 12 * MIB);
     fill(w.a, "vm");
-    g_assert_true(machine_device_resize(w.a, "v", 8 * MIB, NULL));
+    assert_resized(w.a, "v", 8 * MIB);
     g_assert_false(machine_device_delete(w.a, "x", NULL));
     end_move(&w, w.a, w.b);
     begin_move(&w, w.b, w.a);

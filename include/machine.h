@@ -162,6 +162,21 @@ bool machine_device_resize(struct machine *m, const char *name, uint64_t size,
 /* As machine_define, also for a built machine: nothing but backends that nothing uses may differ. */
 bool machine_define_backends(struct machine *m, struct definition *d, GError **error);
 
+/* The last measurement of the dirty rate, or the one under way. */
+struct dirty_rate_status {
+    bool measuring, measured;       /* neither: there was none, or it failed */
+    enum dirty_rate_mode mode;
+    unsigned seconds;
+    uint64_t samples;               /* a GiB */
+    int64_t start_ms;               /* since 1970 */
+    struct dirty_rate_result result;        /* if measured and not measuring */
+    char *failure;                  /* of the last one; NULL: it had none */
+};
+/* Begins to measure for so long; a change of the machine is told when it ends.  Error: STATE. */
+bool machine_calc_dirty_rate(struct machine *m, enum dirty_rate_mode mode, unsigned seconds, uint64_t samples,
+                             GError **error);
+const struct dirty_rate_status *machine_dirty_rate(const struct machine *m);
+
 /* --- run control ------------------------------------------------------------------------------------------------ */
 
 /* QEMU's word: "running", "paused", "prelaunch", "preconfig", "inmigrate", "finish-migrate", "postmigrate",

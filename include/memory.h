@@ -374,4 +374,27 @@ int subscriber_writer(const struct subscriber *s, const struct block *b, uint64_
 /* 1 if a subscriber has the page as dirty, after collecting the log; 0 if none has; -1 if nobody logs.  Any thread. */
 int hub_dirty(struct hub *hub, const struct block *b, uint64_t page);
 
+/* --- the dirty rate --------------------------------------------------------------------------------------------- */
+
+enum dirty_rate_mode { DIRTY_RATE_SAMPLING, DIRTY_RATE_BITMAP, DIRTY_RATE_RING };
+extern const char *const dirty_rate_mode_names[];   /* "page-sampling", "dirty-bitmap", "dirty-ring", NULL */
+
+struct dirty_rate_node { int node; uint64_t pages; };       /* node -1: RAM of a machine without nodes */
+struct dirty_rate_result {
+    uint64_t passed_us;             /* between beginning and end */
+    uint64_t pages;                 /* written in that time; from samples an estimate */
+    GArray *nodes;                  /* struct dirty_rate_node, by rising address; owned */
+    GArray *cpus;                   /* uint64_t pages by vCPU; with DIRTY_RATE_RING, else empty; owned */
+};
+void dirty_rate_result_release(struct dirty_rate_result *result);
+
+struct dirty_rate;
+/* Begins: one more subscriber of the hub, or 'samples_per_gib' pages' checksums.  The map must not change until it is
+ * freed.  May take long.  Any thread.  Error: HOST, LIMIT. */
+struct dirty_rate *dirty_rate_begin(const struct guest_map *map, struct hub *hub, enum dirty_rate_mode mode,
+                                    uint64_t samples_per_gib, unsigned cpus, GError **error);
+/* What was written since.  May take long.  Any thread.  Error: HOST. */
+bool dirty_rate_end(struct dirty_rate *r, struct dirty_rate_result *ret, GError **error);
+void dirty_rate_free(struct dirty_rate *r);         /* NULL is fine */
+
 #endif

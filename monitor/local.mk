@@ -13,6 +13,7 @@ numon_SOURCES += monitor/general.h
 numon_SOURCES += monitor/guest-commands.c
 numon_SOURCES += monitor/help.c
 numon_SOURCES += monitor/history.c
+numon_SOURCES += monitor/dirty-rate.c
 numon_SOURCES += monitor/info-config.c
 numon_SOURCES += monitor/info-kvm.c
 numon_SOURCES += monitor/info-memory.c

@@ -414,6 +414,10 @@ run_set_capability(struct call *call, GError **error)
 /* --- the group ----------------------------------------------------------------------------------------------------------------- */
 
 static const struct command migration_commands[] = {
+    { .name = "calc_dirty_rate", .summary = "measure how fast the guest dirties its memory",
+      .details = "Returns at once; `info dirty_rate` shows what came of it, and `wait dirty_rate` waits for that. "
+                 "Without -r and -b pages are compared by samples, which costs the guest nothing.",
+      .form = FORM_WORDS, .args = dirty_rate_args, .when = WHEN_BUILT, .run = dirty_rate_run },
     { .name = "migrate", .summary = "send the guest to another numon while it runs",
       .details = "Waits for the end with a status line a second; Ctrl-C leaves the migration running. Guests do not "
                  "move between numon and QEMU.",

@@ -131,7 +131,7 @@ struct info_item {
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
     info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_register_items[], info_stats_items[], info_peer_items[],
-    info_page_items[], info_dirty_items[];
+    info_page_items[], info_dirty_items[], info_dirty_rate_items[];
 /* Ends a call whose item has 'begin': prints the tree (taken if floating), or fails. */
 void info_finish(struct call *call, const struct info_item *item, GVariant *tree, const GError *error);
 const struct info_item *info_find(const char *name);
@@ -325,6 +325,11 @@ const struct section *walk_section(const struct guest_map *map, uint64_t gpa, GE
 extern const struct property latency_args[];
 enum outcome latency_begin(struct call *call, const struct values *args, GError **error);
 void latency_print(GVariant *tree, GString *out);
+
+/* --- calc_dirty_rate (dirty-rate.c), which migration-commands.c lists ------------------------------------------- */
+
+extern const struct property dirty_rate_args[];
+enum outcome dirty_rate_run(struct call *call, GError **error);
 
 /* --- preallocation (memory-commands.c) -------------------------------------------------------------------------- */
 

@@ -103,7 +103,7 @@ struct wait_condition {
     char *(*describe)(struct wait *w);
 };
 
-enum { WAIT_MIGRATION, WAIT_ROUND, WAIT_THROTTLE, WAIT_RUNNING, WAIT_TICKS, WAIT_CONDITIONS };
+enum { WAIT_MIGRATION, WAIT_ROUND, WAIT_THROTTLE, WAIT_RUNNING, WAIT_DIRTY_RATE, WAIT_TICKS, WAIT_CONDITIONS };
 
 enum { MIGRATION_STATUS, MIGRATION_SECONDS };
 static const char *const wait_states[] = {
@@ -154,6 +154,8 @@ static const struct command_variant wait_variants[] = {
     [WAIT_THROTTLE] = { "throttle", wait_throttle_args, -1, .by_words = true,
                         .summary = "until auto-converge has come to a throttle" },
     [WAIT_RUNNING] = { "running", wait_running_args, -1, .by_words = true, .summary = "until the guest runs" },
+    [WAIT_DIRTY_RATE] = { "dirty_rate", wait_running_args, -1, .by_words = true,
+                          .summary = "until the measurement of the dirty rate has ended" },
     [WAIT_TICKS] = { "ticks", wait_ticks_args, -1, .by_words = true,
                      .summary = "until the workload guest has made so many more ticks" },
     [WAIT_CONDITIONS] = { NULL }
@@ -304,6 +306,26 @@ describe_running(struct wait *w)
     return g_strdup_printf("for the guest to run: its status is %s", machine_status(w->call->monitor->machine));
 }
 
+static enum wait_answer
+look_dirty_rate(struct wait *w, GError **error)
+{
+    const struct dirty_rate_status *s = machine_dirty_rate(w->call->monitor->machine);
+
+    if (s->measuring)
+        return WAIT_NOT_YET;
+    if (s->measured)
+        return WAIT_MET;
+    fail(error, NUMON_ERROR_STATE, "%s%s", s->failure ? "the measurement failed: " : "no dirty rate is being measured",
+         s->failure ? s->failure : "");
+    return WAIT_NEVER;
+}
+
+static char *
+describe_dirty_rate(struct wait *w)
+{
+    return g_strdup("for the dirty rate: it is still being measured");
+}
+
 /* Counts on: after a reset the guest's own count begins at 0 again. */
 static void
 count_ticks(struct wait *w, uint64_t ticks)
@@ -348,6 +370,7 @@ static const struct wait_condition wait_conditions[WAIT_CONDITIONS] = {
     [WAIT_ROUND]     = { look_round, 10, describe_round },
     [WAIT_THROTTLE]  = { look_throttle, 10, describe_throttle },
     [WAIT_RUNNING]   = { look_running, 100, describe_running },
+    [WAIT_DIRTY_RATE] = { look_dirty_rate, 100, describe_dirty_rate },
     [WAIT_TICKS]     = { look_ticks, 5, describe_ticks },
 };
 
@@ -417,7 +440,7 @@ read_wait(struct wait *w, const struct values *v, int kind, GError **error)
     w->seconds = WAIT_SECONDS_DEFAULT;
     if (kind == WAIT_MIGRATION)
         return read_migration(w, v, error);
-    if (kind == WAIT_RUNNING) {
+    if (kind == WAIT_RUNNING || kind == WAIT_DIRTY_RATE) {
         seconds = &v->at[RUNNING_SECONDS];
     } else {
         w->number = v->at[COUNT_NUMBER].number;

@@ -4,6 +4,7 @@ libnumon_a_SOURCES += include/machine.h src/machine/machine-private.h \
 	src/machine/look.c src/machine/devices.c src/machine/arrive.c src/machine/follow.c src/machine/plugged.c src/machine/cpus.c src/machine/usage.c \
 	src/machine/dirtying.c
 libnumon_a_SOURCES += src/machine/latency.c
+libnumon_a_SOURCES += src/machine/dirty-rate.c
 
 unit_programs += testsuite/unit/test-machine
 testsuite_unit_test_machine_SOURCES = testsuite/unit/test-machine.c

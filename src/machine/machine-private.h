@@ -61,6 +61,8 @@ struct machine {
     bool verify_busy;
     struct block_progress progress; /* of the preallocation under way, if 'building' or 'populating' */
     unsigned dirtyings;             /* measurements of dirtying, under way */
+    struct dirty_rate_run *dirty_rate_run;          /* one of them, or NULL */
+    struct dirty_rate_status dirty_rate;
     GList *measurements;            /* struct measurement *: of usage, under way */
     struct latency_work *latency;   /* a measurement of latency under way, or NULL */
     struct job *populating;         /* a live change of 'prealloc' */
@@ -137,6 +139,8 @@ struct section machine_device_section(struct block *b, const struct device_place
 void machine_progress_begin(struct machine *m);
 /* Ends those of usage that wait for their second; before the parts go. */
 void machine_end_measurements(struct machine *m);
+/* Of the dirty rate: the one under way, and what the last one found. */
+void machine_forget_dirty_rate(struct machine *m);
 /* A page of the map cannot be had any more: stops the guest, says why.  GUnixFDSourceFunc. */
 gboolean machine_memory_lost(gint fd, GIOCondition condition, gpointer machine);
 

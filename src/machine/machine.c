@@ -47,6 +47,7 @@ machine_free(struct machine *m)
     g_clear_pointer(&m->migrations, g_ptr_array_unref);
     g_clear_pointer(&m->arrivals, g_array_unref);
     machine_end_measurements(m);
+    machine_forget_dirty_rate(m);
     machine_latency_abandon(m);
     parts_free(m->parts);
     mailbox_forget(m->mailbox, m);
@@ -331,6 +332,7 @@ machine_teardown(struct machine *m, bool force, GError **error)
         return false;
     machine_free_sessions(m);
     machine_settle_arrivals(m);
+    machine_forget_dirty_rate(m);
     parts_free(m->parts);
     m->parts = NULL;
     forget_hotplugged(m->definition);

@@ -4,6 +4,7 @@ libnumon_a_SOURCES += src/memory/memory-private.h
 libnumon_a_SOURCES += src/memory/backend.c
 libnumon_a_SOURCES += src/memory/block.c
 libnumon_a_SOURCES += src/memory/device.c
+libnumon_a_SOURCES += src/memory/dirty-rate.c
 libnumon_a_SOURCES += src/memory/place.c
 libnumon_a_SOURCES += src/memory/guard.c
 libnumon_a_SOURCES += src/memory/hub.c

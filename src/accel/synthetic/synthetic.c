@@ -63,7 +63,7 @@ synthetic_destroy(struct accel *a)
 static struct dirty_source
 synthetic_dirty_source(struct accel *a)
 {
-    return (struct dirty_source) { 0 };
+    return (struct dirty_source) { .tells_cpus = true };
 }
 
 static void

@@ -256,8 +256,8 @@ write_pages(struct cpu *c, uint64_t count)
         synthetic_pay(c, c->delay_ns);
         if (!hub)
             continue;
-        hub_mark(hub, c->block, c->first_page + i, 1);
-        hub_mark(hub, c->block, c->table_page + i * sizeof(uint64_t) / PAGE_SIZE, 1);
+        hub_mark_by(hub, c->block, c->first_page + i, c->index);
+        hub_mark_by(hub, c->block, c->table_page + i * sizeof(uint64_t) / PAGE_SIZE, c->index);
     }
     word_set(&c->page->writing, word_get(&c->page->writing) + (synthetic_now_ns() - began));
     mark_own_page(c);

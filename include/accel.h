@@ -18,6 +18,7 @@ enum vcpu_exit {
     VCPU_RESET,                     /* the guest asked for a reset (triple fault, i8042) */
     VCPU_SHUTDOWN,                  /* the guest ended itself */
     VCPU_ERROR,                     /* it cannot go on; the message says why */
+    VCPU_NOTE,                      /* it goes on, and its user is told the message */
 };
 
 /* One reason for which vCPUs leave their guest. */
@@ -151,7 +152,7 @@ enum stop_reason {
 
 /* Something that vCPUs tell main, delivered through the mailbox. */
 struct run_event {
-    enum vcpu_exit what;            /* RESET, SHUTDOWN or ERROR.  The reason is set already: STOP_CHANGE with RESET,
+    enum vcpu_exit what;            /* NOTE, after which it goes on; RESET, SHUTDOWN or ERROR.  The reason is set already: STOP_CHANGE with RESET,
                                      * else STOP_ERROR; all CPUs park, and main takes it away */
     unsigned cpu;
     char *text;

@@ -222,6 +222,24 @@ char *guest_map_lost(const struct guest_map *map);
  * pages ran out, and counts it as lost, without a word through 'lost_fd'.  'gpa' of the access, or UINT64_MAX if not
  * known. */
 void guest_map_blame(const struct guest_map *map, uint64_t gpa);
+
+/* A vCPU's thread says here that the processor runs its guest.  If the hardware lost a page that the guest touched,
+ * its address is left here and the thread made to come back, instead of the page being replaced under the guest. */
+struct page_watch {
+    _Atomic bool armed;             /* the guest runs */
+    _Atomic uintptr_t failed;       /* host address; 0: none */
+    uint8_t *leave;                 /* set to 1 to make the thread come back */
+};
+/* For this thread, until it ends or gives NULL. */
+void page_watch_begin(struct page_watch *w);
+/* Where in the guest an address of this process is; false if it is no guest memory, '*ret_gpa' UINT64_MAX if the guest
+ * does not see it. */
+bool guest_map_locate(const struct guest_map *map, const void *host, struct block **ret_block, uint64_t *ret_page,
+                      uint64_t *ret_gpa);
+/* Puts an empty page in the place of one that the hardware lost, or only notes it as lost.  Replacing is for ordinary
+ * pages alone: false with a large one, whose other parts would go unnoticed, or if the host refuses. */
+bool block_replace_page(struct block *b, uint64_t page);
+void block_note_lost(struct block *b, uint64_t page);
 /* True if anything is lost; for whoever read guest memory and is about to trust it.  Any thread. */
 bool guest_map_is_lost(const struct guest_map *map);
 

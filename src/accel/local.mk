@@ -24,6 +24,7 @@ libnumon_a_SOURCES += src/accel/kvm/exits.c
 libnumon_a_SOURCES += src/accel/kvm/fault.c
 libnumon_a_SOURCES += src/accel/kvm/kvm.c
 libnumon_a_SOURCES += src/accel/kvm/lazy.c
+libnumon_a_SOURCES += src/accel/kvm/mce.c
 libnumon_a_SOURCES += src/accel/kvm/msr.c
 libnumon_a_SOURCES += src/accel/kvm/nap.c
 libnumon_a_SOURCES += src/accel/kvm/plan.c
@@ -56,4 +57,7 @@ testsuite_unit_test_kvm_time_SOURCES = testsuite/unit/test-kvm-time.c testsuite/
 	testsuite/unit/kvm-bench.h
 unit_programs += testsuite/unit/test-kvm-state
 testsuite_unit_test_kvm_state_SOURCES = testsuite/unit/test-kvm-state.c testsuite/unit/kvm-bench.c \
+	testsuite/unit/kvm-bench.h
+unit_programs += testsuite/unit/test-kvm-memory
+testsuite_unit_test_kvm_memory_SOURCES = testsuite/unit/test-kvm-memory.c testsuite/unit/kvm-bench.c \
 	testsuite/unit/kvm-bench.h

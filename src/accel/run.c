@@ -212,7 +212,9 @@ run_slice(struct run *r, struct vcpu *v) REQUIRES(r->lock)
     r->class->vcpu_unkick(r->accel, v->cpu);
     lock_drop(&r->lock);
     what = r->class->vcpu_run(r->accel, v->cpu, &text);
-    if (what != VCPU_AGAIN)
+    if (what == VCPU_NOTE)
+        tell_main(r, what, v->cpu, text);
+    else if (what != VCPU_AGAIN)
         ask(r, what, v->cpu, text);
     lock_take(&r->lock);
 }

@@ -368,6 +368,11 @@ machine_vcpu_event(void *self, const struct run_event *e)
         guest_left(m);
         return;
     }
+    if (e->what == VCPU_NOTE) {
+        text = g_strdup_printf("vCPU %u: %s", e->cpu, e->text);
+        machine_tell(m, text);
+        return;
+    }
     m->shut_down = false;
     text = g_strdup_printf("vCPU %u stopped: %s", e->cpu, e->text ? e->text : "no reason given");
     machine_tell(m, text);

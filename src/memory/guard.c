@@ -34,6 +34,9 @@ enum { GUARD_TAKEN = 1 };
 
 static struct guard guards[GUARDS];
 
+/* Of the thread that the signal is for; the same reason makes it lie here. */
+static __thread struct page_watch *watching;
+
 /* --- the handler: only what is safe in one ---------------------------------------------------------------------- */
 
 static void
@@ -62,6 +65,17 @@ replace_page(struct guard *g, uintptr_t at)
     return true;
 }
 
+/* True if the processor met it for a guest, whose vCPU will see to it. */
+static bool
+leave_to_vcpu(const siginfo_t *info, uintptr_t at)
+{
+    if (info->si_code != BUS_MCEERR_AR || !watching || !atomic_load(&watching->armed))
+        return false;
+    atomic_store(&watching->failed, at);
+    __atomic_store_n(watching->leave, 1, __ATOMIC_SEQ_CST);
+    return true;
+}
+
 static void
 take_bus_error(int number, siginfo_t *info, void *context)
 {
@@ -73,7 +87,7 @@ take_bus_error(int number, siginfo_t *info, void *context)
 
         if (start <= GUARD_TAKEN || at < start || at >= atomic_load(&guards[i].end))
             continue;
-        if (!replace_page(&guards[i], at))
+        if (!leave_to_vcpu(info, at) && !replace_page(&guards[i], at))
             break;
         errno = saved;
         return;
@@ -261,4 +275,62 @@ guest_map_blame(const struct guest_map *map, uint64_t gpa)
             return;
         }
     }
+}
+
+/* --- pages that a guest's processor lost ------------------------------------------------------------------------ */
+
+void
+page_watch_begin(struct page_watch *w)
+{
+    watching = w;
+}
+
+static uint64_t
+gpa_of(const struct guest_map *map, const struct block *b, uint64_t offset)
+{
+    for (unsigned i = 0; i < map->sections->len; i++) {
+        const struct section *s = &g_array_index(map->sections, struct section, i);
+
+        if (s->block == b && offset >= s->offset && offset - s->offset < s->size)
+            return s->gpa + (offset - s->offset);
+    }
+    return UINT64_MAX;
+}
+
+bool
+guest_map_locate(const struct guest_map *map, const void *host, struct block **ret_block, uint64_t *ret_page,
+                 uint64_t *ret_gpa)
+{
+    const uint8_t *at = host;
+
+    for (unsigned i = 0; i < map->blocks->len; i++) {
+        struct block *b = block_at(map, i);
+
+        if (at < b->host || at >= b->host + b->size)
+            continue;
+        *ret_block = b;
+        *ret_page = (uint64_t)(at - b->host) / PAGE_SIZE;
+        *ret_gpa = gpa_of(map, b, (uint64_t)(at - b->host));
+        return true;
+    }
+    return false;
+}
+
+bool
+block_replace_page(struct block *b, uint64_t page)
+{
+    uint8_t *at = b->host + page * PAGE_SIZE;
+
+    if (b->page_size != PAGE_SIZE ||
+        mmap(at, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) ==
+        MAP_FAILED)
+        return false;
+    madvise(at, PAGE_SIZE, MADV_DONTFORK);
+    return true;
+}
+
+void
+block_note_lost(struct block *b, uint64_t page)
+{
+    guard_mark(b, page);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The CPU model "base": features that every x86-64 processor has and that KVM carries over completely, so that a
- * guest moves between hosts of one vendor.  No extended state (XSAVE, AVX), nothing later than SSE3, no machine
- * check banks or memory type ranges, whose registers do not travel.
+ * guest moves between hosts of one vendor.  No extended state (XSAVE, AVX), nothing later than SSE3, no memory
+ * type ranges, whose registers do not travel.
  *
  * The table says what may be shown; what the host cannot do is left out.  Identity and topology leaves are made. */
 #include "kvm-private.h"
@@ -31,8 +31,8 @@ static const struct {
 } shown[] = {
     { .function = 1,
       .ecx = BIT(0) | BIT(21),                              /* SSE3, x2APIC */
-      .edx = BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(8) | BIT(9) |    /* FPU to APIC */
-             BIT(11) | BIT(13) | BIT(15) | BIT(16) | BIT(17) | BIT(19) |    /* SEP PGE CMOV PAT PSE36 CLFSH */
+      .edx = BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) |   /* FPU to APIC */
+             BIT(11) | BIT(13) | BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(19) |  /* SEP PGE MCA CMOV PAT PSE36 CLFSH */
              BIT(23) | BIT(24) | BIT(25) | BIT(26) },       /* MMX FXSR SSE SSE2 */
     { .function = LEAF_KVM + 1,
       .eax = BIT(0) | BIT(1) | BIT(3) | BIT(24) },          /* kvmclock old and new, no delay by I/O, stable */

@@ -81,6 +81,7 @@ struct kvm_cpu {
     uint64_t fetched GUARDED, written GUARDED;      /* how often, for tests */
 
     /* Owned by the vCPU's thread, or whoever has parked it. */
+    struct page_watch watch;        /* its thread tells it and reads it; the signal handler on that thread writes it */
     bool exit_left;                 /* KVM_RUN told something while settling; it lies in 'run' */
     struct cpu_state state;         /* of the last save or load */
     uint64_t stop_tsc;              /* if kvm.stopped: its time stamp counter right after the stop */
@@ -158,6 +159,7 @@ struct kvm {
     uint64_t xcr0;                  /* what the guest may set of it */
     uint64_t tsc_khz;
     enum tsc_setting tsc_setting;
+    bool recovers;                  /* machine checks that a guest can survive */
     bool clock_stops;               /* downtime is not added to the guest's time */
     struct kvm_cpuid2 *supported;   /* by this host */
     struct kvm_cpuid2 *cpuid;       /* what vCPU 0 was given */
@@ -314,6 +316,14 @@ void kvm_time_start(struct accel *a, struct time_jump *ret, char **ret_warning);
 
 /* True if a counter of this frequency may be taken for one of this host's. */
 bool time_near_khz(const struct kvm *k, uint64_t khz);
+
+/* mce.c: machine checks, and memory that the host lost. */
+bool mce_create(struct kvm_cpu *c, GError **error);
+unsigned mce_banks(const struct kvm *k);
+/* The MSRs of the banks into 'ret' (may be NULL); how many there are. */
+unsigned mce_msrs(const struct kvm *k, uint32_t *ret);
+/* The guest touched a page at this address of ours that the hardware lost.  On the vCPU's thread. */
+enum vcpu_exit mce_memory_failed(struct kvm_cpu *c, uintptr_t host, char **ret_text);
 
 /* describe.c: what both sides of a migration must agree in. */
 void kvm_describe(struct accel *a, GString *lines);

@@ -127,7 +127,7 @@ msrs_list(struct kvm *k, GError **error)
 
     if (!list)
         return false;
-    k->msr_indices = g_new(uint32_t, list->nmsrs + 1);
+    k->msr_indices = g_new(uint32_t, list->nmsrs + mce_msrs(k, NULL) + 1);
     for (unsigned i = 0; i < list->nmsrs; i++) {
         uint32_t index = list->indices[i];
 
@@ -140,6 +140,7 @@ msrs_list(struct kvm *k, GError **error)
         else
             k->msr_indices[k->msr_count++] = index;
     }
+    k->msr_count += mce_msrs(k, k->msr_indices + k->msr_count);
     k->msr_count = settable(k, k->msr_indices, k->msr_count);
     if (deadline)                   /* it counts on the TSC, so that must be there first */
         k->msr_indices[k->msr_count++] = MSR_TSC_DEADLINE;

@@ -28,7 +28,8 @@ vcpu_create(struct kvm *k, unsigned index, unsigned apic_id, GError **error)
     if (run == MAP_FAILED)
         return fail_host(error, errno, "cannot map the page of vCPU %u", index);
     c->run = run;
-    return ring_map(c, error) && vcpu_set_cpuid(c, error);
+    c->watch.leave = &c->run->immediate_exit;
+    return ring_map(c, error) && vcpu_set_cpuid(c, error) && mce_create(c, error);
 }
 
 void
@@ -49,6 +50,45 @@ vcpu_release(struct kvm_cpu *c, size_t run_size)
 
 /* --- running ---------------------------------------------------------------------------------------------------- */
 
+/* immediate_exit as 'kicked' says, which may come meanwhile. */
+static void
+follow_kick(struct kvm_cpu *c)
+{
+    __atomic_store_n(&c->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    if (atomic_load(&c->kicked))
+        __atomic_store_n(&c->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+}
+
+/* KVM_RUN; the signal handler looks at 'armed' to tell the guest's accesses from ours. */
+static int
+enter_guest(struct kvm_cpu *c)
+{
+    int r;
+
+    atomic_store(&c->watch.armed, true);
+    r = ioctl(c->fd, KVM_RUN, NULL);
+    atomic_store(&c->watch.armed, false);
+    return r;
+}
+
+/* Why KVM_RUN failed. */
+static enum vcpu_exit
+came_back(struct kvm_cpu *c, int run_errno, char **ret_text)
+{
+    uintptr_t failed = atomic_exchange(&c->watch.failed, 0);
+
+    if (failed) {
+        follow_kick(c);             /* the handler has asked for the exit, perhaps a stop too */
+        return mce_memory_failed(c, failed, ret_text);
+    }
+    if (run_errno == EINTR || run_errno == EAGAIN) {
+        exit_interrupted(c);
+        return VCPU_AGAIN;
+    }
+    *ret_text = vcpu_fault_text(c, c->kvm->map, run_errno);
+    return VCPU_ERROR;
+}
+
 enum vcpu_exit
 kvm_vcpu_run(struct accel *a, unsigned cpu, char **ret_text)
 {
@@ -61,15 +101,10 @@ kvm_vcpu_run(struct accel *a, unsigned cpu, char **ret_text)
         return VCPU_ERROR;
     }
     registers_forget(c);
+    page_watch_begin(&c->watch);
     while (what == VCPU_AGAIN && !atomic_load(&c->kicked)) {
-        if (!c->exit_left && ioctl(c->fd, KVM_RUN, NULL) < 0) {
-            if (errno == EINTR || errno == EAGAIN) {
-                exit_interrupted(c);
-                return VCPU_AGAIN;
-            }
-            *ret_text = vcpu_fault_text(c, ((struct kvm *)a)->map, errno);
-            return VCPU_ERROR;
-        }
+        if (!c->exit_left && enter_guest(c) < 0)
+            return came_back(c, errno, ret_text);
         c->exit_left = false;
         what = exit_handle(c, ret_text);
     }
@@ -92,9 +127,7 @@ kvm_vcpu_settle(struct accel *a, unsigned cpu)
         else
             break;
     }
-    __atomic_store_n(&c->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-    if (atomic_load(&c->kicked))
-        __atomic_store_n(&c->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    follow_kick(c);
 }
 
 bool

@@ -35,7 +35,7 @@ struct trace {
     GPtrArray *waiting GUARDED;     /* char *: for main, oldest first */
 };
 
-struct trace *
+UNCHECKED struct trace *
 trace_new(struct mailbox *mailbox, void (*tell)(void *self, const char *text), void *self)
 {
     struct trace *t = g_new0(struct trace, 1);

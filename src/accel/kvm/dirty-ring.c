@@ -60,11 +60,11 @@ take_entry(struct kvm_ring *r, const struct kvm_dirty_gfn *e)
 }
 
 static void
-harvest(struct kvm_ring *r) REQUIRES(r->kvm->dirty.lock)
+harvest(struct kvm *k, struct kvm_ring *r) REQUIRES(k->dirty.lock)
 {
     uint32_t count = 0;
 
-    for (; count < r->kvm->dirty.size / 4 && is_dirty(entry_at(r, r->fetch)); count++, r->fetch++) {
+    for (; count < k->dirty.size / 4 && is_dirty(entry_at(r, r->fetch)); count++, r->fetch++) {
         struct kvm_dirty_gfn *e = entry_at(r, r->fetch);
 
         take_entry(r, e);
@@ -85,11 +85,11 @@ is_overfull(const struct kvm_ring *r)
 }
 
 static void
-declare_broken(struct kvm_ring *r) REQUIRES(r->kvm->dirty.lock)
+declare_broken(struct kvm *k, struct kvm_ring *r) REQUIRES(k->dirty.lock)
 {
-    if (!r->kvm->dirty.broken)
-        r->kvm->dirty.broken_cpu = r->cpu;
-    r->kvm->dirty.broken = true;
+    if (!k->dirty.broken)
+        k->dirty.broken_cpu = r->cpu;
+    k->dirty.broken = true;
 }
 
 /* Takes up to a quarter of each ring from 'first' on, 'count' of them, and protects its pages again.  '*ret_more' if
@@ -106,7 +106,7 @@ reap_some(struct kvm *k, unsigned first, unsigned count, bool *ret_more) REQUIRE
 
         if (!r->entries)
             continue;
-        harvest(r);
+        harvest(k, r);
         total += r->harvested;
         *ret_more = *ret_more || r->harvested == k->dirty.size / 4;
     }
@@ -115,9 +115,9 @@ reap_some(struct kvm *k, unsigned first, unsigned count, bool *ret_more) REQUIRE
     reset = kvm_ioctl_number(k->vm_fd, KVM_RESET_DIRTY_RINGS, 0);
     for (unsigned i = first; i < first + count; i++)
         if (k->dirty.rings[i].entries && is_overfull(&k->dirty.rings[i]))
-            declare_broken(&k->dirty.rings[i]);
+            declare_broken(k, &k->dirty.rings[i]);
     if (reset >= 0 && (uint32_t)reset != total)
-        declare_broken(&k->dirty.rings[first]);
+        declare_broken(k, &k->dirty.rings[first]);
     return reset >= 0;
 }
 
@@ -143,28 +143,28 @@ rings_reap(struct kvm *k)
  * of its entries in use, so KVM may be made to pass over that many: all are offered as harvested but one in each
  * quarter, at which it stops; should it be at one of these, the next time it is not. */
 static void
-let_go_on(struct kvm_ring *r) REQUIRES(r->kvm->dirty.lock)
+let_go_on(struct kvm *k, struct kvm_ring *r) REQUIRES(k->dirty.lock)
 {
-    uint32_t size = r->kvm->dirty.size, stop = r->fetch++ % (size / 4);
+    uint32_t size = k->dirty.size, stop = r->fetch++ % (size / 4);
 
     for (uint32_t i = 0; i < size; i++)
         __atomic_store_n(&r->entries[i].flags, i % (size / 4) == stop ? 0 : KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
-    kvm_ioctl_number(r->kvm->vm_fd, KVM_RESET_DIRTY_RINGS, 0);
+    kvm_ioctl_number(k->vm_fd, KVM_RESET_DIRTY_RINGS, 0);
     for (uint32_t i = 0; i < size; i++)
         __atomic_store_n(&r->entries[i].flags, 0, __ATOMIC_RELEASE);
 }
 
 /* KVM says that the ring of a vCPU, whose thread calls, is full. */
 static void
-make_room(struct kvm_ring *r) REQUIRES(r->kvm->dirty.lock)
+make_room(struct kvm *k, struct kvm_ring *r) REQUIRES(k->dirty.lock)
 {
-    reap(r->kvm, r->cpu, 1);
+    reap(k, r->cpu, 1);
     /* The reaper may have come first; but twice full and nobody found anything? */
     if (counter_read(&r->pages) == r->pages_at_full)
-        declare_broken(r);
+        declare_broken(k, r);
     r->pages_at_full = counter_read(&r->pages);
-    if (r->kvm->dirty.broken)
-        let_go_on(r);
+    if (k->dirty.broken)
+        let_go_on(k, r);
 }
 
 void
@@ -175,7 +175,7 @@ ring_full(struct kvm_cpu *c)
     uint64_t nap_us = counter_read(&r->nap_us);
 
     lock_take(&k->dirty.lock);
-    make_room(r);
+    make_room(k, r);
     lock_drop(&k->dirty.lock);
     counter_add(&r->fulls, 1);
     if (nap_us)

@@ -145,10 +145,10 @@ take_back(struct change *c, GError **error)
 
 /* Before anything is taken, as KVM forgets the log with the slot. */
 static bool
-keep_logs(const struct change *c, GError **error) REQUIRES(c->kvm->dirty.lock)
+keep_logs(struct kvm *k, const struct change *c, GError **error) REQUIRES(k->dirty.lock)
 {
-    for (unsigned i = 0; c->kvm->logging && i < c->plan->count; i++)
-        if (goes(c, i) && !log_keep(c->kvm, i, error))
+    for (unsigned i = 0; k->logging && i < c->plan->count; i++)
+        if (goes(c, i) && !log_keep(k, i, error))
             return false;
     return true;
 }
@@ -180,7 +180,7 @@ carry_out(struct kvm *k, const struct slot_plan *plan, GError **error) REQUIRES(
     bool ok;
 
     make_room(k, plan->count + plan->gains->len);
-    ok = keep_logs(&c, error);
+    ok = keep_logs(k, &c, error);
     if (ok) {
         ok = take_all(&c, error) && give_all(&c, error);
         if (ok)

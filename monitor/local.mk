@@ -54,7 +54,11 @@ numon_SOURCES += monitor/migrate-views.c
 numon_SOURCES += monitor/migrate-views.h
 numon_SOURCES += monitor/why.c
 numon_SOURCES += monitor/why.h
+numon_SOURCES += monitor/live.c
+numon_SOURCES += monitor/live-draw.c
+numon_SOURCES += monitor/live.h
 
-unit_programs += testsuite/unit/test-outfile testsuite/unit/test-why
+unit_programs += testsuite/unit/test-outfile testsuite/unit/test-why testsuite/unit/test-live
+testsuite_unit_test_live_SOURCES = testsuite/unit/test-live.c monitor/live-draw.c monitor/why.c
 testsuite_unit_test_why_SOURCES = testsuite/unit/test-why.c monitor/why.c
 testsuite_unit_test_outfile_SOURCES = testsuite/unit/test-outfile.c monitor/outfile.c

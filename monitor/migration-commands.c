@@ -82,16 +82,23 @@ follow_show(struct follow *f, const struct migrate_info *i)
     }
 }
 
+char *
+migrate_end_line(const struct migrate_info *i)
+{
+    return g_strdup_printf("completed: %" G_GUINT64_FORMAT " rounds, %" G_GUINT64_FORMAT " MiB in %" G_GUINT64_FORMAT
+                           " ms (%.1f mbps), downtime %.1f ms", i->dirty_syncs, i->bytes / MIB, i->total_ms, i->mbps,
+                           (double)i->downtime_us / 1000);
+}
+
 static void
 follow_end(struct follow *f, const struct migrate_info *i)
 {
+    g_autofree char *line = migrate_end_line(i);
     g_autoptr(GError) error = NULL;
     struct call *call = f->call;
 
     if (i->state == MIGRATE_COMPLETED)
-        call_print(call, "completed: %" G_GUINT64_FORMAT " rounds, %" G_GUINT64_FORMAT " MiB in %" G_GUINT64_FORMAT
-                   " ms (%.1f mbps), downtime %.1f ms\n", i->dirty_syncs, i->bytes / MIB, i->total_ms, i->mbps,
-                   (double)i->downtime_us / 1000);
+        call_print(call, "%s\n", line);
     else if (i->state == MIGRATE_CANCELLED)
         fail(&error, NUMON_ERROR_STATE, "the migration was cancelled; the guest stayed here");
     else
@@ -136,6 +143,10 @@ follow_start(struct call *call)
 
     if (call->args->at[MIGRATE_A_DETACH].set)
         return COMMAND_DONE;
+    if (live_possible(call)) {
+        live_start(call->monitor, call->input);
+        return COMMAND_DONE;
+    }
     f->next_line_us = g_get_monotonic_time() + STATUS_PERIOD_MS * 1000;
     f->watcher = monitor_watch(call->monitor, STATUS_PERIOD_MS, follow_check, f);
     return COMMAND_PENDING;
@@ -176,7 +187,7 @@ static void
 detach_migrate(struct call *call)
 {
     peer_forget(call->monitor, call);
-    call_print(call, "the migration goes on (`info migrate` shows it, `migrate_cancel` ends it)\n");
+    call_print(call, MIGRATION_GOES_ON "\n");
 }
 
 /* --- the rules of the moment ----------------------------------------------------------------------------------------------- */
@@ -419,8 +430,9 @@ static const struct command migration_commands[] = {
                  "Without -r and -b pages are compared by samples, which costs the guest nothing.",
       .form = FORM_WORDS, .args = dirty_rate_args, .when = WHEN_BUILT, .run = dirty_rate_run },
     { .name = "migrate", .summary = "send the guest to another numon while it runs",
-      .details = "Waits for the end with a status line a second; Ctrl-C leaves the migration running. Guests do not "
-                 "move between numon and QEMU.",
+      .details = "Waits for the end with a status line a second; Ctrl-C leaves the migration running. On a terminal its "
+                 "progress stands above the prompt, where commands can be typed meanwhile. Guests do not move between "
+                 "numon and QEMU.",
       .form = FORM_WORDS, .args = migrate_args, .when = WHEN_BUILT, .may = may_migrate, .run = run_migrate, .detach = detach_migrate },
     { .name = "migrate_cancel", .summary = "end the migration; the guest stays here",
       .details = "Refused once the last byte may have been sent: then the destination's answer decides.",

@@ -145,6 +145,12 @@ struct input_class {
     void (*write)(struct input *in, const char *text, size_t size);
     void (*event)(struct input *in, const char *text);      /* one line without its newline */
     void (*redraw)(struct input *in, const char *text);     /* NULL: cannot */
+    /* Lines (char *, copied) that stay above the prompt while it is there, until others come or NULL takes them away; how
+     * wide they may be, and what they may hold.  NULL: cannot. */
+    void (*block)(struct input *in, const GPtrArray *lines);
+    unsigned (*columns)(struct input *in);
+    bool (*utf8)(struct input *in);
+    bool (*more)(struct input *in);         /* lines were pasted behind the one that runs.  May be NULL */
     void (*ask)(struct input *in, const char *question);    /* whether to quit: the next line answers.  NULL: cannot */
     void (*prompt)(struct input *in);       /* no command runs: ask for the next line; calls input_line() later */
     void (*busy)(struct input *in);         /* the command goes on: stop reading.  May be NULL */
@@ -216,6 +222,7 @@ struct monitor {
     char *history_path;                     /* NULL: not kept */
     char *incoming;                         /* -incoming URI, "defer", or NULL */
     bool start_paused;                      /* -S */
+    struct live *live;                      /* view of a migration on a terminal (live.c); NULL: none */
     bool is_peer;                           /* --peer: a child of another numon */
     bool quitting;
     int exit_status;
@@ -255,6 +262,17 @@ void monitor_unwatch(struct monitor *m, struct watcher *w);
 /* The definition edited by 'edit' on a copy and swapped in; 'v' is passed through. */
 bool monitor_edit(struct monitor *m, bool (*edit)(struct definition *d, const struct values *v, GError **error),
                   const struct values *v, GError **error);
+
+/* --- the live view of a migration (live.c) ---------------------------------------------------------------------- */
+
+/* True if the call's input can show one above its prompt, and nothing waits there for the call's end. */
+bool live_possible(const struct call *call);
+void live_start(struct monitor *m, struct input *in);
+bool live_stop(struct monitor *m);                          /* says that the migration goes on; false if there is none */
+void live_free(struct live *l);                             /* NULL is fine */
+/* "completed: 3 rounds, ...".  Caller frees. */
+char *migrate_end_line(const struct migrate_info *i);
+#define MIGRATION_GOES_ON "the migration goes on (`info migrate` shows it, `migrate_cancel` ends it)"
 
 /* --- history (history.c) ---------------------------------------------------------------------------------------- */
 

@@ -128,6 +128,7 @@ monitor_free(struct monitor *m)
     if (!m)
         return;
     m->quitting = true;
+    live_free(m->live);
     g_ptr_array_free(m->inputs, TRUE);
     m->inputs = NULL;
     g_ptr_array_free(m->peers, TRUE);

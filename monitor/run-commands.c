@@ -103,7 +103,7 @@ struct wait_condition {
     char *(*describe)(struct wait *w);
 };
 
-enum { WAIT_MIGRATION, WAIT_ROUND, WAIT_THROTTLE, WAIT_RUNNING, WAIT_DIRTY_RATE, WAIT_TICKS, WAIT_CONDITIONS };
+enum { WAIT_MIGRATION, WAIT_ROUND, WAIT_THROTTLE, WAIT_HELD, WAIT_RUNNING, WAIT_DIRTY_RATE, WAIT_TICKS, WAIT_CONDITIONS };
 
 enum { MIGRATION_STATUS, MIGRATION_SECONDS };
 static const char *const wait_states[] = {
@@ -153,6 +153,8 @@ static const struct command_variant wait_variants[] = {
                      .summary = "until the dirty sync count has reached a number" },
     [WAIT_THROTTLE] = { "throttle", wait_throttle_args, -1, .by_words = true,
                         .summary = "until auto-converge has come to a throttle" },
+    [WAIT_HELD] = { "held", wait_running_args, -1, .by_words = true,
+                    .summary = "until the migration waits after a round (migrate_step)" },
     [WAIT_RUNNING] = { "running", wait_running_args, -1, .by_words = true, .summary = "until the guest runs" },
     [WAIT_DIRTY_RATE] = { "dirty_rate", wait_running_args, -1, .by_words = true,
                           .summary = "until the measurement of the dirty rate has ended" },
@@ -300,6 +302,37 @@ look_running(struct wait *w, GError **error)
     return machine_running(w->call->monitor->machine) ? WAIT_MET : WAIT_NOT_YET;
 }
 
+static enum wait_answer
+look_held(struct wait *w, GError **error)
+{
+    struct migrate_info i;
+    enum wait_answer answer = WAIT_NOT_YET;
+
+    if (!migration_read(w, &i))
+        return WAIT_NOT_YET;
+    if (i.held)
+        answer = WAIT_MET;
+    else if (migrate_state_ended(i.state)) {
+        fail(error, NUMON_ERROR_STATE, "the migration has ended %s and waits no more", migrate_state_name(i.state));
+        answer = WAIT_NEVER;
+    }
+    migrate_info_release(&i);
+    return answer;
+}
+
+static char *
+describe_held(struct wait *w)
+{
+    struct migrate_info i;
+    char *text;
+
+    if (!migration_read(w, &i))
+        return g_strdup("for a migration: none has begun");
+    text = g_strdup_printf("for the migration to be held after a round: it is %s", migrate_state_name(i.state));
+    migrate_info_release(&i);
+    return text;
+}
+
 static char *
 describe_running(struct wait *w)
 {
@@ -369,6 +402,7 @@ static const struct wait_condition wait_conditions[WAIT_CONDITIONS] = {
     [WAIT_MIGRATION] = { look_migration, 100, describe_migration },
     [WAIT_ROUND]     = { look_round, 10, describe_round },
     [WAIT_THROTTLE]  = { look_throttle, 10, describe_throttle },
+    [WAIT_HELD]      = { look_held, 10, describe_held },
     [WAIT_RUNNING]   = { look_running, 100, describe_running },
     [WAIT_DIRTY_RATE] = { look_dirty_rate, 100, describe_dirty_rate },
     [WAIT_TICKS]     = { look_ticks, 5, describe_ticks },
@@ -440,7 +474,7 @@ read_wait(struct wait *w, const struct values *v, int kind, GError **error)
     w->seconds = WAIT_SECONDS_DEFAULT;
     if (kind == WAIT_MIGRATION)
         return read_migration(w, v, error);
-    if (kind == WAIT_RUNNING || kind == WAIT_DIRTY_RATE) {
+    if (kind == WAIT_RUNNING || kind == WAIT_HELD || kind == WAIT_DIRTY_RATE) {
         seconds = &v->at[RUNNING_SECONDS];
     } else {
         w->number = v->at[COUNT_NUMBER].number;

@@ -28,6 +28,8 @@ struct terminal {
     char *question;                 /* owned; NULL: the usual prompt */
     bool drawn;                     /* a line that call_redraw() replaces is on the screen */
     char *drawn_text;               /* owned */
+    GPtrArray *block;               /* char *: lines that stand above the prompt; owned; NULL: none */
+    GArray *block_widths;           /* unsigned: of those that are on the screen; owned */
     bool more;                      /* further lines were there with the one that runs: a paste */
     char *partial;                  /* pasted text without its newline, to be edited next; owned */
 };
@@ -93,6 +95,154 @@ terminal_redraw(struct input *in, const char *text)
     draw(t, text);
 }
 
+/* --- the block above the prompt ----------------------------------------------------------------------------------------- */
+
+static unsigned
+screen_columns(void)
+{
+    int rows, columns;
+
+    rl_reset_screen_size();
+    rl_get_screen_size(&rows, &columns);
+    return (unsigned)MAX(columns, 1);
+}
+
+static unsigned
+terminal_columns(struct input *in)
+{
+    return screen_columns();
+}
+
+static bool
+terminal_utf8(struct input *in)
+{
+    return g_get_charset(NULL);
+}
+
+static bool
+terminal_more(struct input *in)
+{
+    return the_terminal->more;
+}
+
+/* A row at least; more if the screen is narrower than it was. */
+static unsigned
+rows_of(unsigned width, unsigned columns)
+{
+    return MAX((width + columns - 1) / columns, 1);
+}
+
+static unsigned
+block_rows(const struct terminal *t)
+{
+    unsigned rows = 0, columns = screen_columns();
+
+    for (unsigned i = 0; i < t->block_widths->len; i++)
+        rows += rows_of(g_array_index(t->block_widths, unsigned, i), columns);
+    return rows;
+}
+
+/* The cursor is so many rows below the block's first, in the first column; from there on nothing stays. */
+static void
+erase_rows(struct terminal *t, unsigned rows)
+{
+    g_autofree char *up = rows ? g_strdup_printf("\r\033[%uA\033[J", rows) : g_strdup("\r\033[J");
+
+    put(t, up, strlen(up));
+    g_array_set_size(t->block_widths, 0);
+}
+
+/* In the first column of an empty line. */
+static void
+draw_block(struct terminal *t)
+{
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    for (unsigned i = 0; t->block && i < t->block->len; i++) {
+        unsigned width = (unsigned)g_utf8_strlen(t->block->pdata[i], -1);
+        g_string_append_printf(out, "%s\n", (char *)t->block->pdata[i]);
+        g_array_append_val(t->block_widths, width);
+    }
+    put(t, out->str, out->len);
+}
+
+/* Takes block and line off the screen; text may follow. */
+static void
+lift_line(struct terminal *t)
+{
+    rl_clear_visible_line();
+    fflush(rl_outstream);
+    if (t->block_widths->len)
+        erase_rows(t, block_rows(t));
+}
+
+static void
+lower_line(struct terminal *t)
+{
+    draw_block(t);
+    rl_on_new_line();
+    rl_redisplay();
+}
+
+/* Columns that readline shows a text in: a control character takes two. */
+static unsigned
+shown_width(const char *text)
+{
+    unsigned width = 0;
+
+    for (const char *p = text; *p; p = g_utf8_next_char(p)) {
+        gunichar c = g_utf8_get_char_validated(p, -1);
+        width += c < 0x20 || (c != (gunichar)-1 && c != (gunichar)-2 && g_unichar_iswide(c)) ? 2 : 1;
+    }
+    return width;
+}
+
+/* A line was entered below the block: it stays, with what it brings, and the block comes back below. */
+static void
+leave_block(struct terminal *t, const char *line)
+{
+    g_autofree char *typed = g_strconcat(rl_display_prompt ? rl_display_prompt : "", line ? line : "", NULL);
+    g_autofree char *shown = text_printable(typed);
+
+    if (t->block_widths->len == 0)
+        return;
+    erase_rows(t, block_rows(t) + rows_of(shown_width(typed), screen_columns()));
+    put(t, shown, strlen(shown));
+    put(t, "\n", 1);
+}
+
+/* What TAB lists stands where the block would be sought: that stays behind as text. */
+static void
+list_matches(char **matches, int count, int longest)
+{
+    g_array_set_size(the_terminal->block_widths, 0);
+    rl_display_match_list(matches, count, longest);
+    rl_forced_update_display();
+}
+
+static gpointer
+copy_line(gconstpointer line, gpointer unused)
+{
+    return g_strdup(line);
+}
+
+static void
+terminal_block(struct input *in, const GPtrArray *lines)
+{
+    struct terminal *t = the_terminal;
+
+    if (t->editing)
+        lift_line(t);
+    g_clear_pointer(&t->block, g_ptr_array_unref);
+    if (lines)
+        t->block = g_ptr_array_copy((GPtrArray *)lines, copy_line, NULL);
+    if (lines)
+        g_ptr_array_set_free_func(t->block, g_free);
+    rl_completion_display_matches_hook = lines ? list_matches : NULL;
+    if (t->editing)
+        lower_line(t);
+}
+
 /* The line being typed, or the one being redrawn, gives way and comes back below. */
 static void
 terminal_event(struct input *in, const char *text)
@@ -101,13 +251,14 @@ terminal_event(struct input *in, const char *text)
     bool redraw = t->drawn;
 
     if (t->editing)
-        rl_clear_visible_line();
+        lift_line(t);
     else if (redraw)
         put(t, "\r\033[K", 4);
     fflush(rl_outstream);
     put(t, text, strlen(text));
     put(t, "\n", 1);
     if (t->editing) {
+        draw_block(t);
         rl_on_new_line();
         rl_redisplay();
     } else if (redraw) {
@@ -171,6 +322,7 @@ line_entered(char *text)
     on_main_thread();
     free(text);
     t->more = input_waits();
+    leave_block(t, line);
     leave_editing(t);
     if (!line)
         put(t, "\n", 1);
@@ -206,6 +358,8 @@ terminal_prompt(struct input *in)
     end_drawn_line(t);
     t->asking = t->question != NULL;
     rl_reset_screen_size();
+    g_array_set_size(t->block_widths, 0);
+    draw_block(t);
     rl_callback_handler_install(t->question ? t->question : prompt, line_entered);
     g_clear_pointer(&t->question, g_free);
     t->editing = true;
@@ -236,6 +390,10 @@ terminal_interrupt(struct input *in)
     if (!t->editing)
         return;
     rl_callback_sigcleanup();
+    if (rl_end == 0 && live_stop(in->monitor))
+        return;
+    if (t->block)
+        lift_line(t);
     put(t, "^C\n", 3);
     leave_editing(t);
     rl_replace_line("", 0);
@@ -298,6 +456,7 @@ on_continued(int fd, GIOCondition condition, gpointer data)
 
     on_main_thread();
     if (read(fd, &info, sizeof info) == sizeof info && t->editing) {
+        g_array_set_size(t->block_widths, 0);
         rl_prep_terminal(1);
         rl_forced_update_display();
     }
@@ -329,12 +488,15 @@ terminal_release(struct input *in)
     close_fd(&t->continued_fd);
     g_free(t->question);
     g_free(t->drawn_text);
+    g_clear_pointer(&t->block, g_ptr_array_unref);
+    g_array_unref(t->block_widths);
     g_free(t->partial);
     the_terminal = NULL;
 }
 
 static const struct input_class terminal_class = {
     .interactive = true, .write = terminal_write, .event = terminal_event, .redraw = terminal_redraw,
+    .block = terminal_block, .columns = terminal_columns, .utf8 = terminal_utf8, .more = terminal_more,
     .ask = terminal_ask, .prompt = terminal_prompt, .drop_pasted = terminal_drop_pasted,
     .interrupt = terminal_interrupt, .release = terminal_release,
 };
@@ -366,6 +528,7 @@ terminal_new(struct monitor *m)
 
     g_assert(!the_terminal);
     the_terminal = t;
+    t->block_widths = g_array_new(FALSE, FALSE, sizeof(unsigned));
     input_init(&t->input, &terminal_class, m);
     set_up_readline();
     watch_continued(t);

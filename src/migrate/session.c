@@ -557,6 +557,10 @@ session_continue(struct session *s, enum migrate_state at, GError **error)
 
     if (!session_may_continue(s, at, error))
         return false;
+    /* From now on, not from when the worker wakes: who asks next asks for the next time. */
+    lock_take(&s->lock);
+    s->held = false;
+    lock_drop(&s->lock);
     write_all(s->proceed, &one, sizeof one);
     return true;
 }

@@ -73,7 +73,9 @@ static void
 print_guest(struct call *call, const struct section *s, uint64_t gpa)
 {
     const struct backend_options *o = &s->block->options;
-    const char *what = s->block->device ? "memory device" : "base memory";
+    uint64_t offset = s->offset + (gpa - s->gpa);
+    const char *what = !s->block->device ? "base memory" : offset < atomic_load(&s->block->used) ? "memory device"
+                                                         : "memory device, not plugged here";
     g_autofree char *nodes = list_format(o->host_nodes, HOST_NODES);
 
     call_print(call, "guest physical: 0x%" PRIx64 "\n", gpa);

@@ -109,7 +109,8 @@ resize_xsave(struct kvm_cpu *c, struct cpu_state *s)
     if (s->xsave_size == c->kvm->xsave_size)
         return 0;
     larger = g_malloc0(c->kvm->xsave_size);
-    memcpy(larger, s->xsave, MIN(s->xsave_size, c->kvm->xsave_size));
+    if (s->xsave)
+        memcpy(larger, s->xsave, MIN(s->xsave_size, c->kvm->xsave_size));
     g_free(s->xsave);
     s->xsave = larger;
     s->xsave_size = c->kvm->xsave_size;

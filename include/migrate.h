@@ -402,6 +402,55 @@ bool session_round_pages(struct session *s, uint64_t round, const struct block *
 /* Bytes of the difference of two pages, PAGE_SIZE if it would be larger, 0 if they are equal.  Pure. */
 size_t migrate_delta_size(const uint8_t *old, const uint8_t *now);
 
+/* --- what a migration would be like: pure ------------------------------------------------------------------------ */
+
+/* Memory by rising address: all pages; of these, not zero; of all, that the guest writes. */
+struct predict_piece { uint64_t pages; double filled, working; };
+struct predict_point { uint64_t us, pages; };   /* pages written until then, each counted once */
+struct predict_writes {
+    double rate, working;                       /* pages/s; pages among which they are */
+    bool sequential;                            /* one after the other; else at random */
+};
+/* What explains the points best, with at most 'most_working' pages. */
+void predict_fit(const struct predict_point *points, unsigned count, uint64_t most_working,
+                 struct predict_writes *ret);
+
+/* When writes are known: at once; when the log is read; the same, but what was written before a page was sent is not
+ * reported. */
+enum predict_log { LOG_AT_ONCE, LOG_KEPT, LOG_CLEARED };
+struct predict_input {
+    const struct predict_piece *pieces;
+    unsigned count;
+    double write_rate;                          /* pages/s */
+    bool sequential;
+    enum predict_log log;
+    double bandwidth, line;                     /* bytes/s: while the guest runs; at the switchover */
+    uint64_t switchover_bandwidth;              /* avail-switchover-bandwidth; 0: 'bandwidth' */
+    uint64_t downtime_limit_ms, fixed_us;       /* fixed: of the switchover, whatever remains to be sent */
+    bool eager;
+    uint64_t cache_pages;                       /* of xbzrle; 0: off */
+    double delta_bytes;                         /* of a page that is in it */
+    unsigned throttle_percent;                  /* taken from the guest all the time */
+    bool converges, converge_tailslow;          /* auto-converge, with its parameters */
+    unsigned converge_threshold, converge_initial, converge_increment, converge_most;
+};
+struct predict_round {
+    uint64_t duration_us, bytes, dirty_end, fresh_pages;        /* dirty_end: bytes */
+    unsigned throttle_percent;
+};
+struct predict_result {
+    bool converges;                             /* else total_us is when that was clear */
+    uint64_t total_us, downtime_us, bytes, last_remaining;      /* what remained after the last pass, bytes */
+    unsigned throttle_percent;
+    GArray *rounds;                             /* struct predict_round; the last is the switchover */
+};
+/* The same, and how a migration went whose settings are those of 'in': finds 'working' and, unless 'write_rate' is known
+ * (not 0), that too; pieces get 'working' alike.  'ends' of the rounds' dirty pages: fresh_pages and duration_us. */
+void predict_fit_rounds(struct predict_input *in, struct predict_piece *pieces, const struct predict_round *rounds,
+                        unsigned count, struct predict_writes *ret);
+void predict_run(const struct predict_input *in, struct predict_result *ret);
+void predict_result_release(struct predict_result *r);
+
 /* --- a stream in a file, explained ------------------------------------------------------------------------------ */
 
 /* The forms in which a page goes. */

@@ -459,6 +459,12 @@ static const struct command migration_commands[] = {
     { .name = "migrate_set_capability", .summary = "switch a migration capability on or off",
       .form = FORM_WORDS, .args = capability_args, .names = migrate_capability_properties, .when = WHEN_ALWAYS,
       .may = may_set_capability, .run = run_set_capability },
+    { .name = "migrate_predict", .summary = "rounds, time and downtime that a migration would have",
+      .details = "Looks for a second at what the guest writes, then reckons the rounds with the parameters and "
+                 "capabilities that are set, or others given. With -r it replays a migration that has ended, both side by "
+                 "side. `info prediction` shows the last prediction beside what came.",
+      .form = FORM_WORDS, .args = predict_args, .names = predict_settings, .when = WHEN_BUILT,
+      .run = predict_command, .detach = predict_detach },
     { .name = "explain", .summary = "what a stream in a file holds, and what is wrong",
       .details = "Sections, pages by kind with their bytes for each block and round, what must agree, faults with their "
                  "place in the file, and what would stop QEMU's stream analyser. The stream does not say where a round "

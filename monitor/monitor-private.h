@@ -131,7 +131,7 @@ struct info_item {
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
     info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_register_items[], info_stats_items[], info_peer_items[],
-    info_page_items[], info_dirty_items[], info_dirty_rate_items[];
+    info_page_items[], info_dirty_items[], info_dirty_rate_items[], info_predict_items[];
 /* Ends a call whose item has 'begin': prints the tree (taken if floating), or fails. */
 void info_finish(struct call *call, const struct info_item *item, GVariant *tree, const GError *error);
 const struct info_item *info_find(const char *name);
@@ -233,6 +233,8 @@ struct monitor {
     GHashTable *looks;                      /* what look_rate saw last, by name */
     unsigned cpu;                           /* that `cpu` chose; monitor_cpu() says which that means now */
     struct workload_sample sample;          /* what `info workload` reckons rates from (info-workload.c) */
+    GVariant *prediction;                   /* the last of migrate_predict, and the id of the migration before it */
+    uint64_t predicted_after;
     struct watcher *sampler;                /* refreshes it when the guest starts or stops (build.c) */
 };
 
@@ -392,6 +394,12 @@ void pmemsave_detach(struct call *call);
 extern const struct property explain_args[];
 enum outcome explain_command(struct call *call, GError **error);
 void explain_detach(struct call *call);
+
+/* --- migrate_predict (predict.c), which migration-commands.c lists ----------------------------------------------- */
+
+extern const struct property predict_args[], predict_settings[];
+enum outcome predict_command(struct call *call, GError **error);
+void predict_detach(struct call *call);
 
 /* --- undo and redo (undo.c), which machine-commands.c lists ----------------------------------------------------- */
 

@@ -139,6 +139,7 @@ monitor_free(struct monitor *m)
     free_watchers(m);
     mailbox_free(m->mailbox);
     g_ptr_array_free(m->history, TRUE);
+    g_clear_pointer(&m->prediction, g_variant_unref);
     g_hash_table_unref(m->looks);
     g_free(m->history_path);
     g_free(m->incoming);

@@ -9,13 +9,15 @@ libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h src/migrat
 	src/migrate/in.c src/migrate/ram-in.c src/migrate/join.c \
 	src/migrate/explain.h src/migrate/explain.c src/migrate/explain-head.c \
 	src/migrate/explain-ram.c src/migrate/explain-fields.c \
-	src/migrate/page-history.c src/migrate/explain-text.c
+	src/migrate/page-history.c src/migrate/explain-text.c src/migrate/predict.c
 
 unit_programs += testsuite/unit/test-wire testsuite/unit/test-scan testsuite/unit/test-pace \
 	testsuite/unit/test-converge \
 	testsuite/unit/test-migrate testsuite/unit/test-handoff testsuite/unit/test-engine \
 	testsuite/unit/test-xbzrle testsuite/unit/test-compress testsuite/unit/test-coding \
 	testsuite/unit/test-ram-out testsuite/unit/test-record
+unit_programs += testsuite/unit/test-predict
+testsuite_unit_test_predict_SOURCES = testsuite/unit/test-predict.c
 testsuite_unit_test_wire_SOURCES = testsuite/unit/test-wire.c
 testsuite_unit_test_scan_SOURCES = testsuite/unit/test-scan.c
 testsuite_unit_test_converge_SOURCES = testsuite/unit/test-converge.c

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The model of a migration against one that is played page by page with a guest of dice. */
+#include <math.h>
+
+#include "../../src/migrate/migrate-private.h"
+
+enum { PAGES = 32768, WORKING = 16384, PIECES = 64, SLICE_MS = 50 };
+
+/* --- played page by page ---------------------------------------------------------------------------------------- */
+
+struct played { double total_s, downtime_s, bytes; bool converges; };
+
+static void
+play_writes(GRand *dice, bool *dirty, double rate, double seconds, double *carry)
+{
+    *carry += rate * seconds;
+    for (; *carry >= 1; (*carry)--)
+        dirty[g_rand_int_range(dice, 0, WORKING)] = true;
+}
+
+static uint64_t
+count(const bool *dirty)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < PAGES; i++)
+        n += dirty[i];
+    return n;
+}
+
+static struct played
+play(uint32_t seed, double rate, double bandwidth, double line, double downtime_s)
+{
+    g_autofree bool *dirty = g_new(bool, PAGES);
+    GRand *dice = g_rand_new_with_seed(seed);
+    struct played p = { 0 };
+    double carry = 0;
+    unsigned at = 0;
+    bool swept = false;
+
+    for (unsigned i = 0; i < PAGES; i++)
+        dirty[i] = true;
+    while (p.total_s < 100) {
+        double budget = bandwidth * SLICE_MS / 1000, used = 0;
+
+        for (; at < PAGES && used + PAGE_SIZE + 8 <= budget; at++) {
+            used += dirty[at] ? PAGE_SIZE + 8 : 0;
+            dirty[at] = false;
+        }
+        play_writes(dice, dirty, rate, used / bandwidth, &carry);
+        p.total_s += used / bandwidth;
+        p.bytes += used;
+        swept = swept || at == PAGES;
+        if (swept && (double)count(dirty) * PAGE_SIZE <= bandwidth * downtime_s) {
+            p.downtime_s = (double)count(dirty) * (PAGE_SIZE + 8) / line;
+            p.total_s += p.downtime_s;
+            p.converges = true;
+            break;
+        }
+        if (at == PAGES)
+            at = 0;
+    }
+    g_rand_free(dice);
+    return p;
+}
+
+/* --- the model -------------------------------------------------------------------------------------------------- */
+
+static struct predict_piece pieces[PIECES];
+
+static struct predict_input
+input_of(double rate, double bandwidth, double line, uint64_t downtime_ms)
+{
+    for (unsigned i = 0; i < PIECES; i++)
+        pieces[i] = (struct predict_piece) { PAGES / PIECES, PAGES / PIECES, i < PIECES / 2 ? PAGES / PIECES : 0 };
+    return (struct predict_input) {
+        .pieces = pieces, .count = PIECES, .write_rate = rate, .bandwidth = bandwidth, .line = line,
+        .downtime_limit_ms = downtime_ms, .delta_bytes = 64,
+    };
+}
+
+static void
+assert_near(double found, double wanted, double share)
+{
+    if (fabs(found - wanted) > share * wanted)
+        g_error("%g is not within %g %% of %g", found, share * 100, wanted);
+}
+
+static void
+model_and_dice_agree(void)
+{
+    static const double rates[] = { 500, 2000, 5000, 8000 }, bandwidths[] = { 40e6, 125e6, 500e6 };
+
+    for (unsigned r = 0; r < G_N_ELEMENTS(rates); r++)
+        for (unsigned b = 0; b < G_N_ELEMENTS(bandwidths); b++) {
+            struct predict_input in = input_of(rates[r], bandwidths[b], 3e9, 100);
+            struct predict_result result;
+            struct played p = play(7 + r, rates[r], bandwidths[b], 3e9, 0.1);
+
+            predict_run(&in, &result);
+            g_test_message("%.0f pages/s at %.0f bytes/s: %.2f s, played %.2f s", rates[r], bandwidths[b],
+                           (double)result.total_us / 1e6, p.total_s);
+            g_assert_true(result.converges && p.converges);
+            assert_near((double)result.total_us / 1e6, p.total_s, 0.1);
+            assert_near((double)result.downtime_us / 1e6, p.downtime_s, 0.25);
+            assert_near((double)result.bytes, p.bytes + p.downtime_s * 3e9, 0.1);
+            predict_result_release(&result);
+        }
+}
+
+static void
+too_many_writes_never_converge(void)
+{
+    struct predict_input in = input_of(50000, 40e6, 3e9, 100);
+    struct predict_result result;
+
+    g_assert_false(play(1, 50000, 40e6, 3e9, 0.1).converges);
+    predict_run(&in, &result);
+    g_assert_false(result.converges);
+    g_assert_cmpuint(result.last_remaining, >, 4000000);
+    predict_result_release(&result);
+}
+
+/* Each of these brings the same guest to the end. */
+static void
+what_helps_is_seen_to_help(void)
+{
+    struct predict_input in = input_of(50000, 40e6, 3e9, 100);
+    struct predict_result result;
+
+    in.throttle_percent = 95;
+    predict_run(&in, &result);
+    g_assert_true(result.converges);
+    predict_result_release(&result);
+    in.throttle_percent = 0;
+    in.cache_pages = WORKING;
+    predict_run(&in, &result);
+    g_assert_true(result.converges);
+    predict_result_release(&result);
+    in.cache_pages = 16;
+    predict_run(&in, &result);
+    g_assert_false(result.converges);
+    predict_result_release(&result);
+    in.cache_pages = 0;
+    in.converges = true;
+    in.converge_threshold = 50;
+    in.converge_initial = 20;
+    in.converge_increment = 10;
+    in.converge_most = 99;
+    predict_run(&in, &result);
+    g_assert_true(result.converges && result.throttle_percent >= 50);
+    predict_result_release(&result);
+}
+
+static void
+zero_pages_cost_next_to_nothing(void)
+{
+    struct predict_input in = input_of(0, 40e6, 3e9, 100);
+    struct predict_result result;
+
+    for (unsigned i = 0; i < PIECES; i++)
+        pieces[i] = (struct predict_piece) { PAGES / PIECES, 0, 0 };
+    predict_run(&in, &result);
+    g_assert_true(result.converges);
+    g_assert_cmpuint(result.bytes, ==, PAGES * 9);
+    predict_result_release(&result);
+}
+
+/* A log that is not cleared tells of pages too that were written before they were sent. */
+static void
+a_log_that_is_kept_tells_more(void)
+{
+    struct predict_input in = input_of(3000, 40e6, 3e9, 100);
+    struct predict_result kept, cleared;
+
+    in.log = LOG_KEPT;
+    predict_run(&in, &kept);
+    in.log = LOG_CLEARED;
+    predict_run(&in, &cleared);
+    g_assert_cmpuint(g_array_index(kept.rounds, struct predict_round, 0).dirty_end, >,
+                     g_array_index(cleared.rounds, struct predict_round, 0).dirty_end);
+    predict_result_release(&kept);
+    predict_result_release(&cleared);
+}
+
+static void
+rate_and_working_set_are_found(void)
+{
+    static const uint64_t us[] = { 50000, 100000, 200000, 300000, 450000, 600000, 800000, 1000000 };
+    struct predict_point points[G_N_ELEMENTS(us)];
+    struct predict_writes w;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(us); i++)
+        points[i] = (struct predict_point) { us[i], (uint64_t)(2000 * (1 - exp(-20000 * (double)us[i] / 1e6 / 2000))) };
+    predict_fit(points, G_N_ELEMENTS(us), 65536, &w);
+    assert_near(w.working, 2000, 0.1);
+    assert_near(w.rate, 20000, 0.2);
+    for (unsigned i = 0; i < G_N_ELEMENTS(us); i++)
+        points[i].pages = (uint64_t)(65536 * (1 - exp(-5000 * (double)us[i] / 1e6 / 65536)));
+    predict_fit(points, G_N_ELEMENTS(us), 65536, &w);
+    assert_near(w.working, 65536, 0.01);
+    assert_near(w.rate, 5000, 0.1);
+    for (unsigned i = 0; i < G_N_ELEMENTS(us); i++)
+        points[i].pages = 0;
+    predict_fit(points, G_N_ELEMENTS(us), 65536, &w);
+    g_assert_true(w.rate == 0 && w.working == 0);
+}
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/predict/model-and-dice-agree", model_and_dice_agree);
+    g_test_add_func("/predict/too-many-writes-never-converge", too_many_writes_never_converge);
+    g_test_add_func("/predict/what-helps-is-seen-to-help", what_helps_is_seen_to_help);
+    g_test_add_func("/predict/zero-pages-cost-next-to-nothing", zero_pages_cost_next_to_nothing);
+    g_test_add_func("/predict/a-log-that-is-kept-tells-more", a_log_that_is_kept_tells_more);
+    g_test_add_func("/predict/rate-and-working-set-are-found", rate_and_working_set_are_found);
+    return g_test_run();
+}

@@ -194,8 +194,8 @@ can_measure(struct machine *m, struct workload_status *ret, GError **error)
     if (machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot measure: the guest has not arrived yet");
     if (!machine_running(m))
-        return fail(error, NUMON_ERROR_STATE, "cannot measure: the guest does it itself, and its status is '%s' (`cont` "
-                    "lets it run)", machine_status(m));
+        return fail(error, NUMON_ERROR_STATE, "cannot measure: the guest does it itself, and its status is '%s'%s",
+                    machine_status(m), run_reasons(m->parts->run) == STOP_USER ? " (`cont` lets it run)" : "");
     if (!workload_present(m->parts->map))
         return fail(error, NUMON_ERROR_STATE, "cannot measure: there is no workload guest in memory, and no other measures "
                     "(`kernel " BUILTIN_WORKLOAD "`)");

@@ -146,7 +146,7 @@ struct input_class {
     void (*event)(struct input *in, const char *text);      /* one line without its newline */
     void (*redraw)(struct input *in, const char *text);     /* NULL: cannot */
     /* Lines (char *, copied) that stay above the prompt while it is there, until others come or NULL takes them away; how
-     * wide they may be, and what they may hold.  NULL: cannot. */
+     * wide they may be (0: this screen cannot), and what they may hold.  NULL: cannot. */
     void (*block)(struct input *in, const GPtrArray *lines);
     unsigned (*columns)(struct input *in);
     bool (*utf8)(struct input *in);

@@ -110,7 +110,9 @@ screen_columns(void)
 static unsigned
 terminal_columns(struct input *in)
 {
-    return screen_columns();
+    const char *kind = g_getenv("TERM");
+
+    return kind && *kind && !g_str_equal(kind, "dumb") ? screen_columns() : 0;
 }
 
 static bool

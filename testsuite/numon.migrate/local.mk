@@ -19,6 +19,8 @@ EXTRA_DIST += testsuite/numon.migrate/stream.exp
 EXTRA_DIST += testsuite/numon.migrate/time.exp
 EXTRA_DIST += testsuite/numon.migrate/trace.exp
 EXTRA_DIST += testsuite/numon.migrate/typed.exp
+EXTRA_DIST += testsuite/numon.migrate/views.exp
+EXTRA_DIST += testsuite/numon.migrate/live.exp
 EXTRA_DIST += testsuite/numon.migrate/xbzrle.exp
 
 # The fault campaign alone, 6 kinds of faults: a short one; and a long one, 1000 runs on synthetic and 100 on KVM.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Any bytes as a migration stream: the loader takes them or says why not, and writes nowhere but into guest memory.
- * The guest has two blocks of four pages and one device; what was refused leaves its memory empty. */
+ * The guest has two blocks of four pages, of which one may be shorter, and one device; one block more may come, of
+ * whatever length its text begins with.  What was refused leaves its memory empty. */
 #define _GNU_SOURCE
 #include <string.h>
 #include <sys/mman.h>
@@ -26,6 +27,7 @@ struct guest {
     struct device device;
     struct state_section section;
     const struct state_section *sections[1];
+    struct block *coming;                   /* in the map, or NULL */
     bool started, reset;
 };
 
@@ -70,8 +72,35 @@ guest_reset(void *self)
     struct guest *g = self;
 
     g->reset = true;
-    for (unsigned i = 0; i < BLOCKS; i++)
+    for (unsigned i = 0; i < g->map->blocks->len; i++)
         g_assert_true(block_discard(g->map->blocks->pdata[i], NULL));
+}
+
+static bool
+put_into_map(void *self, GError **error)
+{
+    struct guest *g = self;
+
+    guest_map_take_block(g->map, g->coming);
+    return true;
+}
+
+static void
+guest_arrive(void *self, const char *text, struct migrate_arrival *a)
+{
+    struct guest *g = self;
+    g_autoptr(GError) error = NULL;
+    struct backend_options options;
+
+    if (g->coming || !migrate_arrival_wanted(a)) {
+        fail(&error, NUMON_ERROR_STATE, "no more");
+    } else {
+        backend_options_init_default(&options, "m2", BLOCK_PAGES * PAGE_SIZE);
+        g->coming = block_new(&options, NULL);
+        g->coming->resizable = *text == 'r';
+        g_assert_true(hub_add_block(g->hub, g->coming, put_into_map, g, NULL));
+    }
+    migrate_arrival_done(a, error);
 }
 
 static void
@@ -83,6 +112,7 @@ guest_init(struct guest *g)
         backend_options_init_default(&options, i ? "m1" : "m0", BLOCK_PAGES * PAGE_SIZE);
         guest_map_take_block(g->map, block_new(&options, NULL));
     }
+    ((struct block *)g->map->blocks->pdata[1])->resizable = true;
     g->hub = hub_new(g->map, (struct dirty_source) { 0 });
     g->section = (struct state_section) { .name = "device", .version = 1, .fields = device_fields,
                                           .object = &g->device };
@@ -105,7 +135,7 @@ guest_session(struct guest *g, enum migrate_direction direction, struct migrate_
         .self = g, .map = g->map, .hub = g->hub, .sections = g->sections, .section_count = 1,
         .machine_type = "numon-0.1", .describe = guest_describe, .agree = guest_agree, .stop = guest_nothing,
         .go_on = guest_nothing, .user_paused = guest_user_paused, .make_room = guest_make_room,
-        .start = guest_start, .reset = guest_reset,
+        .start = guest_start, .reset = guest_reset, .arrive = guest_arrive,
     };
 
     return session_new(direction, &guest, parameters, capabilities, mailbox, NULL);
@@ -164,11 +194,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     g_autofree char *uri = g_strdup_printf("fd:%d", file_of(data, size));
     struct session *s = guest_session(&g, MIGRATE_IN, &parameters, &capabilities, mailbox);
     g_assert_true(session_start(s, uri, NULL));
+    for (session_info(s, &info); !migrate_state_ended(info.state); session_info(s, &info)) {
+        migrate_info_release(&info);
+        if (!g_main_context_iteration(NULL, FALSE))
+            g_usleep(50);
+    }
     thread_join(&s->worker);
-    session_info(s, &info);
     g_assert_true(info.state == MIGRATE_COMPLETED ? g.started && !info.error
                   : info.state == MIGRATE_FAILED && !g.started && info.error);
-    for (unsigned i = 0; g.reset && i < BLOCKS * BLOCK_PAGES; i++)
+    for (unsigned i = 0; g.reset && i < g.map->blocks->len * BLOCK_PAGES; i++)
         g_assert_true(page_is_zero(((struct block *)g.map->blocks->pdata[i / BLOCK_PAGES])->host
                                    + i % BLOCK_PAGES * PAGE_SIZE));
     migrate_info_release(&info);

@@ -38,5 +38,6 @@ fuzz-run: $(fuzz_programs)
 EXTRA_DIST += testsuite/fuzz/fuzz-xbzrle.seeds/first-byte testsuite/fuzz/fuzz-xbzrle.seeds/last-byte \
 	testsuite/fuzz/fuzz-xbzrle.seeds/short-page testsuite/fuzz/fuzz-xbzrle.seeds/two-runs
 EXTRA_DIST += testsuite/fuzz/fuzz-stream.seeds/checksum testsuite/fuzz/fuzz-stream.seeds/compress \
-	testsuite/fuzz/fuzz-stream.seeds/plain testsuite/fuzz/fuzz-stream.seeds/xbzrle \
+	testsuite/fuzz/fuzz-stream.seeds/grow testsuite/fuzz/fuzz-stream.seeds/join \
+	testsuite/fuzz/fuzz-stream.seeds/join-grow testsuite/fuzz/fuzz-stream.seeds/plain testsuite/fuzz/fuzz-stream.seeds/xbzrle \
 	testsuite/fuzz/fuzz-configuration.seeds/same testsuite/fuzz/fuzz-configuration.seeds/other

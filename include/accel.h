@@ -77,6 +77,11 @@ struct accel_class {
     struct dirty_source (*dirty_source)(struct accel *a);
     /* Which log is in use, and why; NULL: it marks every page it writes. */
     const char *(*dirty_log)(struct accel *a);
+    /* How many pages a vCPU may make dirty before it has to stop for a moment; 0, or NULL: that is not so.  Any
+     * thread. */
+    uint64_t (*ring_pages)(struct accel *a);
+    /* How long the vCPU sleeps then from now on; 0: not at all.  A stop cuts that short.  Any thread. */
+    void (*ring_nap)(struct accel *a, unsigned cpu, uint64_t us);
     /* Guest memory that comes and goes, while vCPUs are parked and nobody collects; NULL: nothing is to be done, there
      * is always room.  'changed' is told what the guest finds from now on (guest_map_view); it follows, with what was
      * written so far kept for the next collection, or all stays as it was. */
@@ -191,5 +196,26 @@ bool run_pinned(struct run *r, unsigned cpu, uint64_t *ret_host_cpus);
 /* From a device on a vCPU's thread, without the device's lock: the guest asks for a reset or ends itself.  Stops all,
  * tells main; no waiting. */
 void run_request(struct run *r, enum vcpu_exit what);
+
+/* --- limits of the dirty rate (dirty-limit.c) -------------------------------------------------------------------- */
+
+struct dirty_limit;
+/* All but 'class' and 'cpu_slots' borrowed. */
+struct dirty_limit *dirty_limit_new(const struct accel_class *class, struct accel *a, struct hub *hub,
+                                    const struct guest_map *map, unsigned cpu_slots);
+void dirty_limit_free(struct dirty_limit *l);           /* before accelerator and hub; NULL is fine */
+/* Error STATE: the log has no rings. */
+bool dirty_limit_possible(const struct dirty_limit *l, GError **error);
+/* Limits a vCPU (-1: all) to so many bytes a second, or (0) lets it go.  'period_ms' 0: leaves the time between two
+ * looks.  Error: STATE, HOST.  Any thread but a vCPU's. */
+bool dirty_limit_set(struct dirty_limit *l, int cpu, uint64_t quota, unsigned period_ms, GError **error);
+struct dirty_limit_info {
+    uint64_t quota, rate;           /* bytes a second; the rate of the last period */
+    uint64_t nap_us, full_us;       /* its sleep for each full ring; the time that one took to fill at its fastest */
+};
+/* False if it is not limited.  Any thread. */
+bool dirty_limit_get(struct dirty_limit *l, unsigned cpu, struct dirty_limit_info *ret);
+/* The rule: the sleep for the next period, from the last one's, quota and rate in bytes a second. */
+uint64_t dirty_limit_nap(uint64_t nap_us, uint64_t quota, uint64_t rate, uint64_t full_us);
 
 #endif

@@ -425,6 +425,13 @@ run_set_capability(struct call *call, GError **error)
 /* --- the group ----------------------------------------------------------------------------------------------------------------- */
 
 static const struct command migration_commands[] = {
+    { .name = "set_vcpu_dirty_limit", .summary = "limit how fast vCPUs dirty memory",
+      .details = "A vCPU that has made as many pages dirty as its ring holds sleeps until its rate is what it may be; "
+                 "one that writes less is not kept waiting. Needs `accel kvm,dirty-log=ring`, best with a "
+                 "dirty-ring-size of 1024 to 4096, or accel synthetic.",
+      .form = FORM_WORDS, .args = dirty_limit_args, .when = WHEN_BUILT, .run = dirty_limit_run },
+    { .name = "cancel_vcpu_dirty_limit", .summary = "let vCPUs dirty memory as fast as they can",
+      .form = FORM_WORDS, .args = dirty_unlimit_args, .when = WHEN_BUILT, .run = dirty_unlimit_run },
     { .name = "calc_dirty_rate", .summary = "measure how fast the guest dirties its memory",
       .details = "Returns at once; `info dirty_rate` shows what came of it, and `wait dirty_rate` waits for that. "
                  "Without -r and -b pages are compared by samples, which costs the guest nothing.",

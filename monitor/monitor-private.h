@@ -131,7 +131,8 @@ struct info_item {
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
     info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_register_items[], info_stats_items[], info_peer_items[],
-    info_page_items[], info_dirty_items[], info_dirty_rate_items[], info_predict_items[];
+    info_page_items[], info_dirty_items[], info_dirty_rate_items[], info_dirty_limit_items[],
+    info_predict_items[];
 /* Ends a call whose item has 'begin': prints the tree (taken if floating), or fails. */
 void info_finish(struct call *call, const struct info_item *item, GVariant *tree, const GError *error);
 const struct info_item *info_find(const char *name);
@@ -350,6 +351,12 @@ void latency_print(GVariant *tree, GString *out);
 
 extern const struct property dirty_rate_args[];
 enum outcome dirty_rate_run(struct call *call, GError **error);
+
+/* --- limits of the dirty rate (dirty-limit.c), which migration-commands.c lists ---------------------------------- */
+
+extern const struct property dirty_limit_args[], dirty_unlimit_args[];
+enum outcome dirty_limit_run(struct call *call, GError **error);
+enum outcome dirty_unlimit_run(struct call *call, GError **error);
 
 /* --- preallocation (memory-commands.c) -------------------------------------------------------------------------- */
 

@@ -2,6 +2,9 @@
 libnumon_a_SOURCES += include/accel.h
 libnumon_a_SOURCES += src/accel/classes.c
 libnumon_a_SOURCES += src/accel/run.c
+libnumon_a_SOURCES += src/accel/dirty-limit.c
+unit_programs += testsuite/unit/test-dirty-limit
+testsuite_unit_test_dirty_limit_SOURCES = testsuite/unit/test-dirty-limit.c
 libnumon_a_SOURCES += src/accel/synthetic/print.c
 libnumon_a_SOURCES += src/accel/synthetic/probe.c
 libnumon_a_SOURCES += src/accel/synthetic/synthetic-private.h

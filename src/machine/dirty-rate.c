@@ -120,3 +120,25 @@ machine_forget_dirty_rate(struct machine *m)
     dirty_rate_result_release(&m->dirty_rate.result);
     m->dirty_rate = (struct dirty_rate_status) { 0 };
 }
+
+/* --- limits ----------------------------------------------------------------------------------------------------- */
+
+bool
+machine_limit_dirty(struct machine *m, int cpu, uint64_t quota, GError **error)
+{
+    struct parts *p = m->parts;
+
+    if (!p)
+        return fail(error, NUMON_ERROR_STATE, "cannot limit the dirty rate: there is no machine yet");
+    if (cpu >= 0 && ((unsigned)cpu >= p->cpu_slots || !bit_test(p->topology.present, (unsigned)cpu)))
+        return fail(error, NUMON_ERROR_ARGUMENT, "there is no vCPU %d", cpu);
+    if (!dirty_limit_possible(p->limit, error))
+        return false;
+    return dirty_limit_set(p->limit, cpu, quota, 0, error);
+}
+
+bool
+machine_dirty_limit(const struct machine *m, unsigned cpu, struct dirty_limit_info *ret)
+{
+    return m->parts && dirty_limit_get(m->parts->limit, cpu, ret);
+}

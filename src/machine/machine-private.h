@@ -27,6 +27,7 @@ struct parts {
     int cpu_nodes[TOPOLOGY_CPUS];
     struct cpu_start *starts;       /* filled by parts_load */
     struct run *run;
+    struct dirty_limit *limit;
     struct state_section own[3];    /* uart, rtc, machine */
     struct plugged *plugged;        /* one a virtio-mem, by rising address */
     struct state_section *plugged_sections;

@@ -58,6 +58,7 @@ make_accel(struct parts *p, struct machine *m, GError **error)
     if (p->class->set_hub)
         p->class->set_hub(p->accel, p->hub);
     p->run = run_new(p->class, p->accel, p->cpu_slots, p->topology.present, m->mailbox, machine_vcpu_event, m);
+    p->limit = dirty_limit_new(p->class, p->accel, p->hub, p->map, p->cpu_slots);
     machine_follow_map(m, p);
     return true;
 }
@@ -162,6 +163,7 @@ parts_free(struct parts *p)
     if (p->lost_id)
         g_source_remove(p->lost_id);
     run_free(p->run);
+    dirty_limit_free(p->limit);
     if (p->accel)
         p->class->destroy(p->accel);
     hub_free(p->hub);

@@ -9,13 +9,14 @@
  * Overflow.  KVM must stop a vCPU whose ring is nearly full, and does where each first write is an exit.  Where guest
  * code in kernel mode is emulated in batches it writes on, and entries that nobody has seen are written over.  Before a
  * VM is made, a guest of a few lines tries that without overflowing anything (dirty-trial.c).  Where it is so the
- * reaper looks each REAP_LEAKY_US and empties rings that are a quarter full; and everywhere an overflow is noticed for
- * certain.  An entry is written over only when all entries of the ring are in use, those included that were harvested
- * and not reset.  So at that moment either all hold pages, and the harvest and a look behind it count a full ring; or
- * some were harvested, and the reset stops at the one written over: it returns less than it should; or it happened to
- * the very entry that the reset was at, and then the ring is full up to that place, which the look right after the
- * reset counts too.  A vCPU that writes very much during a reset looks the same; to make that rare a quarter of a ring
- * is harvested at a time.
+ * reaper looks each REAP_LEAKY_US and empties rings that are a quarter full; and everywhere an overflow is noticed.
+ * An entry is written over only when all entries of the ring are in use, those included that were harvested and not
+ * reset.  So at that moment either all hold pages, and after the harvest, before the reset, a full ring is counted,
+ * which one that KVM stops in time never is.  Or some were harvested, and the reset stops at the one written over: it
+ * returns less than it should.  Or it happened to the very entry that the reset was at, whose page is then forgotten:
+ * the next one leaves a hole before it, which is seen as soon as there is a next one; until then the look right after
+ * the reset finds the ring written up to that place.  A vCPU that wrote very much meanwhile looks the same, so in this
+ * case, on a KVM where it can be, all pages are protected anew and reported as written.
  * From then on nothing is known for certain: collecting fails, so that a migration fails with the reason and the
  * guest goes on here; nothing is lost.  Logging is refused until the machine is made anew. */
 #include "kvm-private.h"
@@ -84,12 +85,46 @@ is_overfull(const struct kvm_ring *r)
     return true;
 }
 
+/* True if an entry is missing before one that is there: KVM fills them in order. */
+static bool
+has_hole(const struct kvm_ring *r)
+{
+    return !is_dirty(entry_at(r, r->fetch)) && is_dirty(entry_at(r, r->fetch + 1))
+        && !is_dirty(entry_at(r, r->fetch));
+}
+
 static void
 declare_broken(struct kvm *k, struct kvm_ring *r) REQUIRES(k->dirty.lock)
 {
     if (!k->dirty.broken)
         k->dirty.broken_cpu = r->cpu;
     k->dirty.broken = true;
+}
+
+static void
+look_for_overflow(struct kvm *k, unsigned first, unsigned count) REQUIRES(k->dirty.lock)
+{
+    for (unsigned i = first; i < first + count; i++) {
+        struct kvm_ring *r = &k->dirty.rings[i];
+
+        if (r->entries && (is_overfull(r) || has_hole(r)))
+            declare_broken(k, r);
+    }
+}
+
+/* Protects all pages, then has all reported. */
+static void
+log_anew(struct kvm *k) REQUIRES(k->dirty.lock)
+{
+    for (unsigned i = 0; k->dirty.reaping && i < k->slot_count; i++) {
+        struct kvm_slot *s = &k->slots[i];
+
+        if (!s->block || !s->log)
+            continue;
+        if (!slot_set(k, i, false) || !slot_set(k, i, true))
+            declare_broken(k, &k->dirty.rings[0]);
+        bits_set(s->log, 0, s->size / PAGE_SIZE);
+    }
 }
 
 /* Takes up to a quarter of each ring from 'first' on, 'count' of them, and protects its pages again.  '*ret_more' if
@@ -110,14 +145,15 @@ reap_some(struct kvm *k, unsigned first, unsigned count, bool *ret_more) REQUIRE
         total += r->harvested;
         *ret_more = *ret_more || r->harvested == k->dirty.size / 4;
     }
+    look_for_overflow(k, first, count);
     if (total == 0)
         return true;
     reset = kvm_ioctl_number(k->vm_fd, KVM_RESET_DIRTY_RINGS, 0);
-    for (unsigned i = first; i < first + count; i++)
-        if (k->dirty.rings[i].entries && is_overfull(&k->dirty.rings[i]))
-            declare_broken(k, &k->dirty.rings[i]);
     if (reset >= 0 && (uint32_t)reset != total)
         declare_broken(k, &k->dirty.rings[first]);
+    for (unsigned i = first; k->dirty.leaky && i < first + count; i++)
+        if (k->dirty.rings[i].entries && is_overfull(&k->dirty.rings[i]))
+            log_anew(k);
     return reset >= 0;
 }
 
@@ -180,6 +216,18 @@ ring_full(struct kvm_cpu *c)
     counter_add(&r->fulls, 1);
     if (nap_us)
         vcpu_nap(c, nap_us);
+}
+
+uint64_t
+kvm_ring_pages(struct accel *a)
+{
+    return ((struct kvm *)a)->dirty.size;
+}
+
+void
+kvm_ring_nap(struct accel *a, unsigned cpu, uint64_t us)
+{
+    atomic_store(&((struct kvm *)a)->dirty.rings[cpu].nap_us, us);
 }
 
 /* --- for the hub ------------------------------------------------------------------------------------------------ */

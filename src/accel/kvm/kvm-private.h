@@ -247,6 +247,9 @@ bool ring_map(struct kvm_cpu *c, GError **error);
 /* After KVM_EXIT_DIRTY_RING_FULL, on the vCPU's thread. */
 void ring_full(struct kvm_cpu *c);
 
+uint64_t kvm_ring_pages(struct accel *a);
+void kvm_ring_nap(struct accel *a, unsigned cpu, uint64_t us);
+
 /* dirty-trial.c: '*ret_leaky' if guest code in kernel mode is not stopped for a full ring.  Error: HOST. */
 bool ring_trial(int system_fd, bool *ret_leaky, GError **error);
 

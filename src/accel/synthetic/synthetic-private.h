@@ -43,10 +43,16 @@ struct cpu {
     uint64_t probe_request;         /* the measurement it is busy with, and which node comes next */
     unsigned probe_node;
 
+    uint64_t ring_used;             /* pages made dirty since its ring was full */
+    _Atomic uint64_t ring_nap_us;   /* sleep then */
+
     struct lock lock;               /* rank 12: the nap */
     struct condition wake;
     _Atomic bool kicked;            /* changed under the lock */
 };
+
+/* Pages that a vCPU may make dirty before it naps, if it is limited: 1 MiB. */
+enum { SYNTHETIC_RING = 256 };
 
 struct accel {
     struct accel_setup setup;

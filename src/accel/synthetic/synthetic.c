@@ -66,6 +66,18 @@ synthetic_dirty_source(struct accel *a)
     return (struct dirty_source) { .tells_cpus = true };
 }
 
+static uint64_t
+synthetic_ring_pages(struct accel *a)
+{
+    return SYNTHETIC_RING;
+}
+
+static void
+synthetic_ring_nap(struct accel *a, unsigned cpu, uint64_t us)
+{
+    atomic_store(&a->cpus[cpu].ring_nap_us, us);
+}
+
 static void
 synthetic_set_hub(struct accel *a, struct hub *hub)
 {
@@ -167,6 +179,8 @@ const struct accel_class accel_synthetic = {
     .destroy = synthetic_destroy,
     .dirty_source = synthetic_dirty_source,
     .set_hub = synthetic_set_hub,
+    .ring_pages = synthetic_ring_pages,
+    .ring_nap = synthetic_ring_nap,
     .vcpu_reset = synthetic_reset,
     .vcpu_add = synthetic_add,
     .vcpu_run = synthetic_vcpu_run,

@@ -256,11 +256,24 @@ write_pages(struct cpu *c, uint64_t count)
         synthetic_pay(c, c->delay_ns);
         if (!hub)
             continue;
-        hub_mark_by(hub, c->block, c->first_page + i, c->index);
-        hub_mark_by(hub, c->block, c->table_page + i * sizeof(uint64_t) / PAGE_SIZE, c->index);
+        c->ring_used += hub_mark_by(hub, c->block, c->first_page + i, c->index);
+        c->ring_used += hub_mark_by(hub, c->block, c->table_page + i * sizeof(uint64_t) / PAGE_SIZE, c->index);
     }
     word_set(&c->page->writing, word_get(&c->page->writing) + (synthetic_now_ns() - began));
     mark_own_page(c);
+}
+
+/* With a limited dirty rate: its ring is full. */
+static void
+nap_for_ring(struct cpu *c)
+{
+    uint64_t nap_us = counter_read(&c->ring_nap_us);
+
+    if (c->ring_used < SYNTHETIC_RING)
+        return;
+    c->ring_used = 0;
+    if (nap_us)
+        rest(c, nap_us);
 }
 
 /* Pages between two looks: where each costs much, fewer. */
@@ -327,10 +340,12 @@ work(struct cpu *c)
         return;
     }
     due = pages_due(c, &rest_us);
-    if (due)
+    if (due) {
         write_pages(c, due);
-    else
+        nap_for_ring(c);
+    } else {
         rest(c, rest_until_tick(c, rest_us));
+    }
 }
 
 /* Looks the control pages up.  False if guest memory has none for this CPU. */

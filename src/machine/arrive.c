@@ -141,7 +141,6 @@ machine_arrive(void *self, const char *text, struct migrate_arrival *a)
         d = NULL;
         return;
     }
-    g_prefix_error(&error, "the memory device that the source got cannot be had here: ");
     if (!error)
         fail(&error, NUMON_ERROR_STATE, "the migration has ended");
     migrate_arrival_done(a, error);

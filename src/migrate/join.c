@@ -280,6 +280,6 @@ in_join(struct session *s, const char *text, GError **error)
     if (!wanted)
         return session_alive(s, error);
     if (failure)
-        g_propagate_error(error, failure);
+        g_propagate_prefixed_error(error, failure, "the memory device that the source got cannot be had here: ");
     return failure == NULL;
 }

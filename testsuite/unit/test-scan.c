@@ -159,6 +159,41 @@ pages_never_there_are_known(void)
     presence_release(&p);
 }
 
+/* Reading one byte of a huge page that is not there takes it from the host, and there may be no other. */
+static void
+huge_pages_never_there_are_known(void)
+{
+    for (unsigned share = 0; share < 2; share++) {
+        struct backend_options options;
+        uint64_t absent[WORDS_FOR(1024)], pages;
+        g_autoptr(GError) error = NULL;
+        struct presence p;
+
+        backend_options_init_default(&options, "b", 4 * MIB);
+        options.kind = BACKEND_MEMFD;
+        options.share = share;
+        options.hugetlb = true;
+        options.hugetlbsize = 2 * MIB;
+        options.reserve = true;
+        g_autoptr(block) b = block_new(&options, &error);
+        if (!b) {
+            g_test_skip(error->message);
+            return;
+        }
+        pages = b->page_size / PAGE_SIZE;
+        presence_init(&p);
+        presence_absent(&p, b, 0, 2 * pages, absent);
+        g_assert_cmpuint(bits_count(absent, 2 * pages), ==, 2 * pages);
+        b->host[pages * PAGE_SIZE] = 1;
+        presence_absent(&p, b, 0, 2 * pages, absent);
+        g_assert_cmpuint(bits_count(absent, 2 * pages), ==, pages);
+        g_assert_true(bit_test(absent, pages - 1) && !bit_test(absent, pages));
+        presence_absent(&p, b, pages - 3, 10, absent);
+        g_assert_cmpuint(absent[0], ==, 7);
+        presence_release(&p);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -168,5 +203,6 @@ main(int argc, char **argv)
     g_test_add_func("/scan/full and empty words have their borders", full_and_empty_words_have_their_borders);
     g_test_add_func("/scan/sweep visits each dirty page once", sweep_visits_each_dirty_page_once);
     g_test_add_func("/scan/pages never there are known", pages_never_there_are_known);
+    g_test_add_func("/scan/huge pages never there are known", huge_pages_never_there_are_known);
     return g_test_run();
 }

@@ -46,7 +46,7 @@ download()
     own="-o Dir::State::lists=$work/apt/lists -o Dir::Cache=$work/apt/cache"
     if [ ! -d "$work/apt" ]; then
         mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
-        $get $own update >/dev/null 2>apt.log || return
+        $get $own -o APT::Update::Error-Mode=any update >/dev/null 2>apt.log || return
     fi
     $get $own download "$@" >/dev/null 2>apt.log
 }

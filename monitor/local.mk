@@ -8,6 +8,7 @@ numon_SOURCES += monitor/dump.c
 numon_SOURCES += monitor/edit.c
 numon_SOURCES += monitor/examine-commands.c
 numon_SOURCES += monitor/explain.c monitor/info-page.c monitor/info-dirty.c monitor/predict.c
+numon_SOURCES += monitor/report.h monitor/samples.c monitor/report.c monitor/report-charts.c
 numon_SOURCES += monitor/general-commands.c
 numon_SOURCES += monitor/general.h
 numon_SOURCES += monitor/guest-commands.c

@@ -466,6 +466,14 @@ static const struct command migration_commands[] = {
     { .name = "migrate_set_capability", .summary = "switch a migration capability on or off",
       .form = FORM_WORDS, .args = capability_args, .names = migrate_capability_properties, .when = WHEN_ALWAYS,
       .may = may_set_capability, .run = run_set_capability },
+    { .name = "migrate_record", .summary = "write ten samples a second of a migration to a file",
+      .details = "Of the one under way, or the next: the file is complete when that has ended, or with `migrate_record` "
+                 "alone. A line of names, then comma-separated values.",
+      .form = FORM_WORDS, .args = record_args, .when = WHEN_ALWAYS, .run = record_command },
+    { .name = "migrate_report", .summary = "write a page about the current or last migration",
+      .details = "One file of HTML that needs nothing else: bandwidth, dirty rate and what remains over time, rounds, parts "
+                 "of the downtime, a map of memory, the settings, and the numbers as JSON.",
+      .form = FORM_WORDS, .args = report_args, .when = WHEN_ALWAYS, .run = report_command, .detach = report_detach },
     { .name = "migrate_predict", .summary = "rounds, time and downtime that a migration would have",
       .details = "Looks for a second at what the guest writes, then reckons the rounds with the parameters and "
                  "capabilities that are set, or others given. With -r it replays a migration that has ended, both side by "

@@ -234,6 +234,7 @@ struct monitor {
     GHashTable *looks;                      /* what look_rate saw last, by name */
     unsigned cpu;                           /* that `cpu` chose; monitor_cpu() says which that means now */
     struct workload_sample sample;          /* what `info workload` reckons rates from (info-workload.c) */
+    struct samples *samples;                /* of the current or last migration */
     GVariant *prediction;                   /* the last of migrate_predict, and the id of the migration before it */
     uint64_t predicted_after;
     struct watcher *sampler;                /* refreshes it when the guest starts or stops (build.c) */
@@ -401,6 +402,16 @@ void pmemsave_detach(struct call *call);
 extern const struct property explain_args[];
 enum outcome explain_command(struct call *call, GError **error);
 void explain_detach(struct call *call);
+
+/* --- migrate_record (samples.c), migrate_report (report.c), which migration-commands.c lists --------------------- */
+
+struct samples;
+struct samples *samples_new(struct monitor *m);
+void samples_free(struct samples *s);       /* a recording under way is completed; NULL is fine */
+extern const struct property record_args[], report_args[];
+enum outcome record_command(struct call *call, GError **error);
+enum outcome report_command(struct call *call, GError **error);
+void report_detach(struct call *call);
 
 /* --- migrate_predict (predict.c), which migration-commands.c lists ----------------------------------------------- */
 

@@ -103,6 +103,7 @@ monitor_new(void)
     m->looks = looks_new();
     m->watchers = g_ptr_array_new();
     m->machine = machine_new(m->mailbox, m->jobs, &events);
+    m->samples = samples_new(m);
     return m;
 }
 
@@ -129,6 +130,7 @@ monitor_free(struct monitor *m)
         return;
     m->quitting = true;
     live_free(m->live);
+    samples_free(m->samples);
     g_ptr_array_free(m->inputs, TRUE);
     m->inputs = NULL;
     g_ptr_array_free(m->peers, TRUE);

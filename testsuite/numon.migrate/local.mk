@@ -15,6 +15,7 @@ EXTRA_DIST += testsuite/numon.migrate/planted.exp
 EXTRA_DIST += testsuite/numon.migrate/precopy.exp
 EXTRA_DIST += testsuite/numon.migrate/predict.exp
 EXTRA_DIST += testsuite/numon.migrate/refused.exp
+EXTRA_DIST += testsuite/numon.migrate/report.exp
 EXTRA_DIST += testsuite/numon.migrate/stream.exp
 EXTRA_DIST += testsuite/numon.migrate/time.exp
 EXTRA_DIST += testsuite/numon.migrate/trace.exp

@@ -6,7 +6,7 @@
 
 #include "../../src/migrate/migrate-private.h"
 
-enum { MIDDLE = 256 * PAGE_SIZE };
+enum { MIDDLE = 256 * PAGE_SIZE, SMALL = 64 * PAGE_SIZE };
 
 static void
 a_round_is_judged_by_what_remains(void)
@@ -177,7 +177,7 @@ move_and_check(void (*prepare)(struct pair *p))
                                          "destination load", "description", "answer" };
     struct pair p;
 
-    pair_init(&p, MIDDLE, 20);
+    pair_init(&p, SMALL, 100);
     fake_fill(&p.from.fake, 31);
     fake_run(&p.from.fake);
     prepare(&p);
@@ -211,12 +211,13 @@ move_and_check(void (*prepare)(struct pair *p))
     pair_release(&p);
 }
 
+/* What may remain is less than the page that is always dirty. */
 static void
 narrow(struct pair *p)
 {
     atomic_store(&p->from.fake.held, true);
     atomic_store(&p->parameters.downtime_limit, 1);
-    atomic_store(&p->parameters.max_bandwidth, 20 * MIB);
+    atomic_store(&p->parameters.max_bandwidth, 3 * MIB);
 }
 
 static void

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h src/migrate/record-private.h \
+	src/migrate/pure-private.h src/migrate/tell.c \
 	src/migrate/record.c src/migrate/pieces.c \
 	src/migrate/parameters.c src/migrate/wire.c src/migrate/scan.c src/migrate/presence.c src/migrate/pace.c \
 	src/migrate/converge.c src/migrate/xbzrle.c src/migrate/page-cache.c src/migrate/compress.c src/migrate/ram-out.c \

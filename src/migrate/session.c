@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A session: one guest that moves once, out or in.  Here is the state machine, its events, and what main may do.
+/* A session: one guest that moves once, out or in.  Here is the state machine, and what main may do.
  *
  * The worker (out.c, in.c) makes all transitions but two: main sets SETUP, and CANCELLING, upon which the worker is
  * woken, unwinds by itself and ends CANCELLED.  'committed' is the point of no return: of a source, the last byte of
@@ -43,129 +43,6 @@ migrate_state_may_follow(enum migrate_state from, enum migrate_state to)
     return next_states[from] & TO(to);
 }
 
-/* --- events on their way to main -------------------------------------------------------------------------------- */
-
-/* Outlives the session while letters are in the mailbox; a letter that arrives after session_free says nothing. */
-struct tell {
-    struct migrate_events events;
-    bool over;                      /* main only */
-    _Atomic unsigned references;
-};
-
-struct letter {
-    struct tell *tell;
-    void (*deliver)(void *data);
-    void *data;
-    GDestroyNotify release;
-    enum migrate_state state;
-    uint64_t count;
-    unsigned percent;
-};
-
-static void
-tell_drop(struct tell *t)
-{
-    if (atomic_fetch_sub(&t->references, 1) == 1)
-        g_free(t);
-}
-
-static void
-letter_free(void *data)
-{
-    struct letter *l = data;
-
-    if (l->release)
-        l->release(l->data);
-    tell_drop(l->tell);
-    g_free(l);
-}
-
-static void
-deliver_state(void *data)
-{
-    struct letter *l = data;
-
-    if (!l->tell->over && l->tell->events.state)
-        l->tell->events.state(l->tell->events.self, l->state);
-}
-
-static void
-deliver_pass(void *data)
-{
-    struct letter *l = data;
-
-    if (!l->tell->over && l->tell->events.pass)
-        l->tell->events.pass(l->tell->events.self, l->count);
-}
-
-static void
-deliver_throttle(void *data)
-{
-    struct letter *l = data;
-
-    if (!l->tell->over && l->tell->events.throttle)
-        l->tell->events.throttle(l->tell->events.self, l->count, l->percent);
-}
-
-static void
-deliver_other(void *data)
-{
-    struct letter *l = data;
-
-    if (!l->tell->over)
-        l->deliver(l->data);
-}
-
-static struct letter *
-letter_new(struct session *s)
-{
-    struct letter *l = g_new0(struct letter, 1);
-
-    l->tell = s->tell;
-    atomic_fetch_add(&s->tell->references, 1);
-    return l;
-}
-
-static void
-tell_state(struct session *s, enum migrate_state state)
-{
-    struct letter *l = letter_new(s);
-
-    l->state = state;
-    mailbox_post(s->mailbox, deliver_state, l, letter_free);
-}
-
-void
-session_pass(struct session *s, uint64_t count)
-{
-    struct letter *l = letter_new(s);
-
-    l->count = count;
-    mailbox_post(s->mailbox, deliver_pass, l, letter_free);
-}
-
-void
-session_throttle(struct session *s, unsigned percent)
-{
-    struct letter *l = letter_new(s);
-
-    atomic_store(&s->throttle_percent, percent);
-    l->count = counter_read(&s->counters.throttle_strikes);
-    l->percent = percent;
-    mailbox_post(s->mailbox, deliver_throttle, l, letter_free);
-}
-
-void
-session_post(struct session *s, void (*deliver)(void *data), void *data, GDestroyNotify release)
-{
-    struct letter *l = letter_new(s);
-
-    l->deliver = deliver;
-    l->data = data;
-    l->release = release;
-    mailbox_post(s->mailbox, deliver_other, l, letter_free);
-}
-
 /* --- transitions ------------------------------------------------------------------------------------------------ */
 
 /* The one place where the state changes.  Posting under the lock keeps the events in the order of the changes. */
@@ -185,7 +62,7 @@ change_state(struct session *s, enum migrate_state next) REQUIRES(s->lock)
     record_step(s, next, now);
     if (migrate_state_ended(next))
         record_end(s);
-    tell_state(s, next);
+    session_tell_state(s, next);
     condition_broadcast(&s->changed);
 }
 
@@ -274,10 +151,7 @@ session_new(enum migrate_direction direction, const struct migrate_guest *guest,
     s->parameters = parameters;
     s->capabilities = capabilities;
     s->mailbox = mailbox;
-    s->tell = g_new0(struct tell, 1);
-    if (events)
-        s->tell->events = *events;
-    atomic_init(&s->tell->references, 1);
+    s->tell = tell_new(events);
     s->listener.fd = -1;
     s->wake = s->quit = s->proceed = -1;
     lock_init(&s->lock, 30, "migration session");
@@ -297,7 +171,7 @@ session_free(struct session *s)
 
     if (!s)
         return;
-    s->tell->over = true;
+    tell_end(s->tell);
     lock_take(&s->lock);
     s->closing = true;
     condition_broadcast(&s->changed);
@@ -316,7 +190,7 @@ session_free(struct session *s)
     close_fd(&s->wake);
     close_fd(&s->quit);
     close_fd(&s->proceed);
-    tell_drop(s->tell);
+    tell_free(s->tell);
     lock_take(&s->lock);
     record_release(&s->record);
     history_release(&s->history);
@@ -575,7 +449,7 @@ session_hold(struct session *s, bool held)
         count = 0;
     lock_take(&s->lock);
     s->held = held;
-    tell_state(s, s->state);
+    session_tell_state(s, s->state);
     lock_drop(&s->lock);
 }
 

@@ -191,7 +191,7 @@ struct migrate_guest {
     /* Migration thread, auto-converge: takes so many percent of their time from the vCPUs; 0 ends it.  Error: HOST.
      * NULL if they cannot be throttled. */
     bool (*throttle)(void *self, unsigned percent, GError **error);
-    /* Migration thread, for the account of rounds; NULL: not known.  Appends a struct migrate_cpu a vCPU. */
+    /* Migration thread, for the account of rounds; NULL: not known.  Appends a struct migrate_cpu a CPU slot. */
     void (*progress)(void *self, GArray *cpus);
     /* Migration thread, at the start and when blocks came: appends a struct migrate_range for each part of guest memory
      * that has a node or a vCPU, none overlapping.  NULL: nothing has. */

@@ -16,6 +16,7 @@ enum {
     /* Those of KVM itself (Documentation/virt/kvm/x86/msr.rst): clocks, and places in memory that KVM writes. */
     MSR_KVM_WALL_CLOCK    = 0x11, MSR_KVM_SYSTEM_TIME = 0x12,
     MSR_KVM_FIRST         = 0x4b564d00, MSR_KVM_LAST = 0x4b564dff,
+    MSR_HV_FIRST          = 0x40000000, MSR_HV_LAST = 0x400001ff,      /* the same of the Hyper-V interface */
     MSR_ARCH_CAPABILITIES = 0x10a,  /* the host's: some KVM refuse their own value (QEMU fails on it) */
 };
 
@@ -230,7 +231,8 @@ static bool
 is_of_time(uint32_t index)
 {
     return index == MSR_TSC || index == MSR_TSC_ADJUST || index == MSR_TSC_DEADLINE || index == MSR_KVM_WALL_CLOCK ||
-           index == MSR_KVM_SYSTEM_TIME || (index >= MSR_KVM_FIRST && index <= MSR_KVM_LAST);
+           index == MSR_KVM_SYSTEM_TIME ||
+           (index >= MSR_HV_FIRST && index <= MSR_HV_LAST) || (index >= MSR_KVM_FIRST && index <= MSR_KVM_LAST);
 }
 
 static unsigned

@@ -118,7 +118,9 @@ print_facts(GVariant *tree, GString *out)
 
     g_variant_iter_init(&entries, tree);
     while (g_variant_iter_next(&entries, "{&sv}", &name, &value)) {
-        g_autofree char *text = g_variant_is_container(value) ? NULL : g_variant_print(value, FALSE);
+        g_autofree char *text = g_variant_is_container(value) ? NULL
+                                : g_variant_is_of_type(value, G_VARIANT_TYPE_STRING) ? g_variant_dup_string(value, NULL)
+                                : g_variant_print(value, FALSE);
 
         if (text && strcmp(name, "enabled") != 0 && strcmp(name, "default") != 0
             && strcmp(name, "dirty-log") != 0)

@@ -303,6 +303,8 @@ void msr_record_set(struct cpu_state *s, uint32_t index, uint64_t value);
 
 /* time.c */
 void time_learn(struct kvm *k);
+/* How a counter can be set here, in a word or two. */
+const char *time_setting_text(const struct kvm *k);
 /* A vCPU that comes later and was reset counts as vCPU 0 does. */
 void time_join(struct kvm_cpu *c);
 bool time_takes_khz(struct kvm *k, uint64_t khz);

@@ -329,6 +329,8 @@ kvm_inform(struct accel *a, GVariantBuilder *dict)
     g_variant_builder_add(dict, "{sv}", "xsave-size", g_variant_new_uint32(k->xsave_size));
     g_variant_builder_add(dict, "{sv}", "tsc-khz", g_variant_new_uint64(k->tsc_khz));
     g_variant_builder_add(dict, "{sv}", "tsc-scaling", g_variant_new_boolean(kvm_capability(k, KVM_CAP_TSC_CONTROL)));
+    g_variant_builder_add(dict, "{sv}", "tsc-set", g_variant_new_string(time_setting_text(k)));
+    g_variant_builder_add(dict, "{sv}", "machine-checks", g_variant_new_boolean(k->recovers));
 }
 
 const struct accel_class accel_kvm = {

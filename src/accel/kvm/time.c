@@ -92,6 +92,20 @@ time_learn(struct kvm *k)
     k->tsc_setting = offset_moves_it(first) ? TSC_BY_OFFSET : value_moves_it(first) ? TSC_BY_VALUE : TSC_FIXED;
 }
 
+const char *
+time_setting_text(const struct kvm *k)
+{
+    switch (k->tsc_setting) {
+    case TSC_BY_OFFSET:
+        return "by its offset";
+    case TSC_BY_VALUE:
+        return "by its value";
+    case TSC_FIXED:
+        break;
+    }
+    return "not at all: guests see the host's";
+}
+
 /* Two hosts of one kind measure a few kHz apart, and KVM takes 250 ppm for the same. */
 bool
 time_near_khz(const struct kvm *k, uint64_t khz)

@@ -394,6 +394,10 @@ struct migrate_page_round { uint64_t round; enum page_fate fate; };
 /* For each round that is remembered (the first, and as many of the last as a thousandth of guest memory has room for)
  * what became of the page: struct migrate_page_round.  Caller unrefs.  Any thread while the block is there. */
 GArray *session_page_history(struct session *s, const struct block *b, uint64_t page);
+/* The vCPU that made the page dirty last while the migration was under way; -1: none did, or it is not known. */
+int session_page_writer(struct session *s, const struct block *b, uint64_t page);
+/* True if that is known for some pages: the dirty log tells vCPUs apart. */
+bool session_knows_writers(struct session *s);
 /* How many of these pages were sent, or found to be the same, in a round: they were dirty when it began.  False if the
  * round is not remembered. */
 bool session_round_pages(struct session *s, uint64_t round, const struct block *b, uint64_t first, uint64_t count,

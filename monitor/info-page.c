@@ -66,6 +66,8 @@ page_get(struct monitor *m, const struct values *args, GError **error)
     g_variant_dict_insert(&dict, "offset", "t", page * PAGE_SIZE);
     g_variant_dict_insert(&dict, "physical", "t", gpa / PAGE_SIZE * PAGE_SIZE);
     g_variant_dict_insert(&dict, "node", "i", (gint32)s->node);
+    if (session_knows_writers(session))
+        g_variant_dict_insert(&dict, "writer", "i", (gint32)session_page_writer(session, s->block, page));
     g_variant_dict_insert_value(&dict, "rounds", rounds_tree(history));
     return g_variant_dict_end(&dict);
 }
@@ -94,6 +96,12 @@ page_print(GVariant *tree, GString *out)
         g_string_append_printf(out, "round %" PRIu64 ": %s\n", number, words);
         last = number;
     }
+    if (!g_variant_lookup(tree, "writer", "i", &node))
+        return;
+    if (node < 0)
+        g_string_append(out, "no vCPU wrote it since the migration began\n");
+    else
+        g_string_append_printf(out, "written last by vCPU %d\n", node);
 }
 
 const struct info_item info_page_items[] = {

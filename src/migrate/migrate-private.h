@@ -169,11 +169,17 @@ enum outcome {
 struct page_history {
     GPtrArray *rounds;              /* struct history_round *, by rising number; owned; NULL: none are kept */
     uint64_t bytes, most;           /* of maps, and what they may come to */
+    const char *names[BLOCKS_MAX];  /* of blocks, by their index while it was under way; interned; NULL: none */
+    struct subscriber *subscriber;  /* that knows who writes, while there is one; else NULL */
+    uint8_t *writers[BLOCKS_MAX];   /* after it: by block, a byte a page, the vCPU + 1; owned */
 };
 void history_init(struct page_history *h, uint64_t total_bytes);
 void history_release(struct page_history *h);
 /* A round begins; under the session's lock. */
 void history_begin(struct page_history *h, uint64_t number);
+/* Who writes is known to the subscriber from now on, if its log tells; and is remembered when that is about to go. */
+void history_watch(struct session *s, struct subscriber *subscriber);
+void history_end(struct session *s);
 /* What became of a run of pages in this round: enum page_fate, a byte each. */
 void history_note(struct session *s, const struct block *b, uint64_t first, uint64_t count, const uint8_t *fates);
 

@@ -390,6 +390,7 @@ begin_passes(struct out *o, GError **error)
     o->subscriber = hub_subscribe_full(s->guest.hub, "migration", error);
     if (!o->subscriber)
         return false;
+    history_watch(s, o->subscriber);
     o->ram.list.subscriber = o->subscriber;
     sweep_fill(&o->ram.list);
     sweep_begin(&o->sweep, &o->ram.list);
@@ -490,6 +491,7 @@ out_main(void *session)
     }
     if (!done)
         improve_error(o, &error);
+    history_end(s);
     hub_unsubscribe(s->guest.hub, o->subscriber);
     session_end(s, owner, error);
     if (done && o->back)

@@ -6,6 +6,8 @@
  * The migration thread writes without a lock, bytes that others only read; maps come and go under the session's. */
 #include "migrate-private.h"
 
+#include <string.h>
+
 enum { HISTORY_LEAST = 16 << 20, HISTORY_PART = 1000, HISTORY_ROUNDS = 64 };
 
 struct history_map {
@@ -45,7 +47,61 @@ void
 history_release(struct page_history *h)
 {
     g_clear_pointer(&h->rounds, g_ptr_array_unref);
+    for (unsigned i = 0; i < BLOCKS_MAX; i++)
+        g_clear_pointer(&h->writers[i], g_free);
 }
+
+/* --- who wrote -------------------------------------------------------------------------------------------------- */
+
+void
+history_watch(struct session *s, struct subscriber *subscriber)
+{
+    struct hub *hub = s->guest.hub;
+
+    if (!hub_tells_cpus(hub) || !subscriber_watch_writers(hub, subscriber, NULL))
+        return;
+    lock_take(&s->lock);
+    s->history.subscriber = subscriber;
+    lock_drop(&s->lock);
+}
+
+static uint8_t *
+copy_writers(const struct subscriber *subscriber, const struct block *b)
+{
+    uint8_t *copy = g_try_malloc(b->page_count);
+
+    for (uint64_t page = 0; copy && page < b->page_count; page++)
+        copy[page] = (uint8_t)(subscriber_writer(subscriber, b, page) + 1);
+    return copy;
+}
+
+void
+history_end(struct session *s)
+{
+    struct page_history *h = &s->history;
+    const GPtrArray *blocks = s->guest.map->blocks;
+    uint8_t *copies[BLOCKS_MAX] = { NULL };
+
+    if (!h->subscriber)
+        return;
+    for (unsigned i = 0; i < blocks->len; i++)
+        copies[i] = copy_writers(h->subscriber, blocks->pdata[i]);
+    lock_take(&s->lock);
+    memcpy(h->writers, copies, sizeof copies);
+    h->subscriber = NULL;
+    lock_drop(&s->lock);
+}
+
+bool
+session_knows_writers(struct session *s)
+{
+    lock_take(&s->lock);
+    bool knows = s->history.subscriber || s->history.writers[0];
+    lock_drop(&s->lock);
+    return knows;
+}
+
+/* --- rounds ----------------------------------------------------------------------------------------------------- */
 
 static struct history_round *
 last_round(const struct page_history *h)
@@ -91,6 +147,7 @@ open_map(struct session *s, const struct block *b)
     if (!map || map->forms)
         return map;
     lock_take(&s->lock);
+    h->names[b->index] = g_intern_string(b->name);
     while (h->bytes + map_bytes(b->page_count) > h->most && h->rounds->len > 2)
         drop_round(h);
     map->forms = g_try_malloc0(map_bytes(b->page_count));
@@ -129,14 +186,53 @@ history_note(struct session *s, const struct block *b, uint64_t first, uint64_t 
 
 /* --- reading ---------------------------------------------------------------------------------------------------- */
 
-static uint8_t
-form_of(const struct history_round *r, const struct block *b, uint64_t page)
+/* Its index then: later others may have gone.  -1: it was not there. */
+static int
+index_of(const struct page_history *h, const struct block *b)
 {
-    const struct history_map *map = &r->blocks[b->index];
+    const char *name = g_intern_string(b->name);
 
-    if (!map->forms || page >= map->pages)
+    for (int i = 0; i < BLOCKS_MAX; i++)
+        if (h->names[i] == name)
+            return i;
+    return -1;
+}
+
+static uint8_t
+form_of(const struct history_round *r, int index, uint64_t page)
+{
+    const struct history_map *map = index < 0 ? NULL : &r->blocks[index];
+
+    if (!map || !map->forms || page >= map->pages)
         return FATE_NONE;
     return atomic_load_explicit(&map->forms[page / 2], memory_order_relaxed) >> page % 2 * 4 & 0xf;
+}
+
+/* The pages of a block are as many as its maps have: those of all rounds have as many. */
+static uint64_t
+pages_of(const struct page_history *h, int index)
+{
+    uint64_t pages = 0;
+
+    for (unsigned i = 0; h->rounds && i < h->rounds->len; i++)
+        pages = MAX(pages, ((const struct history_round *)h->rounds->pdata[i])->blocks[index].pages);
+    return pages;
+}
+
+int
+session_page_writer(struct session *s, const struct block *b, uint64_t page)
+{
+    const struct page_history *h = &s->history;
+    int cpu = -1;
+
+    lock_take(&s->lock);
+    int index = index_of(h, b);
+    if (h->subscriber)
+        cpu = subscriber_writer(h->subscriber, b, page);
+    else if (index >= 0 && h->writers[index] && page < pages_of(h, index))
+        cpu = (int)h->writers[index][page] - 1;
+    lock_drop(&s->lock);
+    return cpu;
 }
 
 GArray *
@@ -145,9 +241,10 @@ session_page_history(struct session *s, const struct block *b, uint64_t page)
     GArray *list = g_array_new(FALSE, FALSE, sizeof(struct migrate_page_round));
 
     lock_take(&s->lock);
+    int index = index_of(&s->history, b);
     for (unsigned i = 0; s->history.rounds && i < s->history.rounds->len; i++) {
         const struct history_round *r = s->history.rounds->pdata[i];
-        struct migrate_page_round found = { .round = r->number, .fate = form_of(r, b, page) };
+        struct migrate_page_round found = { .round = r->number, .fate = form_of(r, index, page) };
 
         g_array_append_val(list, found);
     }
@@ -179,12 +276,13 @@ session_round_pages(struct session *s, uint64_t round, const struct block *b, ui
     bool found = false;
 
     lock_take(&s->lock);
+    int index = index_of(&s->history, b);
     for (unsigned i = 0; s->history.rounds && i < s->history.rounds->len && !found; i++) {
         const struct history_round *r = s->history.rounds->pdata[i];
 
         found = r->number == round;
         if (found)
-            *ret = count_sent(&r->blocks[b->index], first, count);
+            *ret = index < 0 ? 0 : count_sent(&r->blocks[index], first, count);
     }
     lock_drop(&s->lock);
     return found;

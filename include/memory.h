@@ -158,7 +158,7 @@ struct section {
  * nobody collects dirty pages (hub_add_block); at a removal in the opposite order.  Any function may be NULL. */
 struct block_follower {
     /* The block is in the map, with its sections.  False with an error keeps it out; those told before are told of its
-     * removal then. */
+     * removal then: who cannot always take it back must follow later than who may refuse. */
     bool (*added)(void *self, struct block *b, GError **error);
     /* It is still in the map.  False with an error keeps it there; those told before are told that it was added. */
     bool (*removed)(void *self, struct block *b, GError **error);

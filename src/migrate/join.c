@@ -60,11 +60,27 @@ block_added(void *self, struct block *b, GError **error)
     return true;
 }
 
-/* The worker may have it in its list. */
+static bool
+withdraw(struct session *s, const struct block *b)
+{
+    bool found = false;
+
+    lock_take(&s->lock);
+    for (unsigned i = 0; s->joining && i < s->joining->len && !found; i++) {
+        found = ((struct joining *)s->joining->pdata[i])->block == b;
+        if (found)
+            g_ptr_array_remove_index(s->joining, i);
+    }
+    lock_drop(&s->lock);
+    return found;
+}
+
+/* Another follower kept it out, if the worker has not taken it yet; what that has must stay. */
 static bool
 block_removed(void *self, struct block *b, GError **error)
 {
-    return !lives(self) || fail(error, NUMON_ERROR_STATE, "cannot take '%s' away while the guest moves", b->name);
+    return !lives(self) || withdraw(self, b)
+        || fail(error, NUMON_ERROR_STATE, "cannot take '%s' away while the guest moves", b->name);
 }
 
 static void

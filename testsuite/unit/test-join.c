@@ -258,6 +258,7 @@ none_goes_while_the_guest_moves(void)
 
     begin(&p, 5);
     g_assert_true(fake_add_block(&p.from.fake, "hot", SMALL, SMALL));
+    PAIR_WAIT(&p, p.to.fake.arrivals == 1);
     g_assert_false(guest_map_unplug(p.from.fake.map, last_block(p.from.fake.map), &error));
     g_assert_error(error, NUMON_ERROR, NUMON_ERROR_STATE);
     g_assert_nonnull(guest_map_find_block(p.from.fake.map, "hot"));

@@ -5,3 +5,11 @@ EXTRA_DIST += testsuite/bench/numa.sh
 bench-numa: numon$(EXEEXT)
 	$(srcdir)/testsuite/bench/numa.sh ./numon$(EXEEXT)
 .PHONY: bench-numa
+
+# What each way to log writes costs; the table is in the manual.
+EXTRA_PROGRAMS = testsuite/bench/bench-dirty
+testsuite_bench_bench_dirty_SOURCES = testsuite/bench/bench-dirty.c
+bench-dirty: testsuite/bench/bench-dirty$(EXEEXT)
+	testsuite/bench/bench-dirty$(EXEEXT) bench-dirty.json
+.PHONY: bench-dirty
+CLEANFILES += bench-dirty.json

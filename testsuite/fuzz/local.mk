@@ -3,7 +3,7 @@
 # FUZZ_SECONDS, with the files of PROGRAM.seeds to start from; what it finds of new ways stays in PROGRAM.new.
 fuzz_programs = testsuite/fuzz/fuzz-kernel testsuite/fuzz/fuzz-property testsuite/fuzz/fuzz-state \
 	testsuite/fuzz/fuzz-xbzrle testsuite/fuzz/fuzz-stream testsuite/fuzz/fuzz-configuration
-EXTRA_PROGRAMS = $(fuzz_programs)
+EXTRA_PROGRAMS += $(fuzz_programs)
 testsuite_fuzz_fuzz_kernel_SOURCES = testsuite/fuzz/fuzz-kernel.c
 testsuite_fuzz_fuzz_kernel_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 testsuite_fuzz_fuzz_property_SOURCES = testsuite/fuzz/fuzz-property.c

@@ -178,6 +178,8 @@ bool machine_calc_dirty_rate(struct machine *m, enum dirty_rate_mode mode, unsig
 const struct dirty_rate_status *machine_dirty_rate(const struct machine *m);
 /* Limits the dirty rate of a vCPU (-1: of all) to so many bytes a second; 0 ends that.  Error: ARGUMENT, STATE, HOST. */
 bool machine_limit_dirty(struct machine *m, int cpu, uint64_t quota, GError **error);
+/* Whether it could be, also before the machine is built.  Error STATE: there is or will be no ring. */
+bool machine_can_limit(const struct machine *m, GError **error);
 /* False if the vCPU is not limited. */
 bool machine_dirty_limit(const struct machine *m, unsigned cpu, struct dirty_limit_info *ret);
 

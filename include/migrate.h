@@ -44,6 +44,10 @@ extern const char *const migrate_switchover_words[];
       "longest stop of the guest at the switchover")                                                               \
     X(xbzrle_cache_size, "xbzrle-cache-size", PROPERTY_SIZE, 1, PAGE_SIZE, UINT64_C(1) << 63, "64M", "bytes", NULL, \
       "memory for copies of pages that xbzrle compares with, a power of two; a new size empties it")               \
+    X(dirty_limit_period, "x-vcpu-dirty-limit-period", PROPERTY_UINT, 1, 1, 1000, "1000", "ms", NULL,              \
+      "dirty-limit: time between two looks at the vCPUs' rates")                                                   \
+    X(vcpu_dirty_limit, "vcpu-dirty-limit", PROPERTY_UINT, 1, 1, 1048576, "1", "MB/s", NULL,                       \
+      "dirty-limit: what each vCPU may dirty in a second, in MiB")                                                 \
     X(switchover, "switchover", PROPERTY_CHOICE, 0, 0, 0, "patient", NULL, migrate_switchover_words,               \
       "patient finishes the first pass before it may stop the guest, eager may stop it at any time")               \
     X(switchover_timeout, "switchover-timeout", PROPERTY_UINT, 1, 100, 600000, "5000", "ms", NULL,                 \
@@ -82,6 +86,8 @@ char *migrate_parameter_text(const struct migrate_parameters *p, unsigned at);
     X(return_path, "return-path", "refuse a transport without a way back (where there is one it is always open)")  \
     X(pause_before_switchover, "pause-before-switchover",                                                          \
       "the guest being stopped, wait for `migrate_continue pre-switchover`")                                       \
+    X(dirty_limit, "dirty-limit",                                                                                  \
+      "hold each vCPU to vcpu-dirty-limit while the guest dirties memory faster than the line; needs a dirty ring") \
     X(checksum, "checksum", "sum every byte of the stream up; the destination compares before it answers")
 
 struct migrate_capabilities {
@@ -191,6 +197,11 @@ struct migrate_guest {
     /* Migration thread, auto-converge: takes so many percent of their time from the vCPUs; 0 ends it.  Error: HOST.
      * NULL if they cannot be throttled. */
     bool (*throttle)(void *self, unsigned percent, GError **error);
+    /* Migration thread, dirty-limit: lets each vCPU dirty so many bytes a second, looked at so often; 0 ends it.
+     * Error: STATE, HOST.  NULL if that cannot be. */
+    bool (*limit)(void *self, uint64_t quota, unsigned period_ms, GError **error);
+    /* The longest sleep of a vCPU whose ring is full, and the time that one takes to fill at its fastest. */
+    void (*limit_times)(void *self, uint64_t *ret_nap_us, uint64_t *ret_full_us);
     /* Migration thread, for the account of rounds; NULL: not known.  Appends a struct migrate_cpu a CPU slot. */
     void (*progress)(void *self, GArray *cpus);
     /* Migration thread, at the start and when blocks came: appends a struct migrate_range for each part of guest memory
@@ -284,6 +295,8 @@ struct migrate_info {
     MIGRATE_COUNTERS(X)
 #undef X
     unsigned throttle_percent;              /* auto-converge: of the vCPUs' time, now */
+    bool dirty_limit;                       /* the limit is in force: */
+    uint64_t limit_nap_us, limit_full_us;   /* see limit_times */
     uint64_t dirty_pages_rate;              /* pages per second over the last sync period */
     /* Zero without the capability.  Rates are of the last period. */
     bool xbzrle, compress;

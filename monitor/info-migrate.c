@@ -28,6 +28,8 @@ static const struct { const char *key, *label, *unit; } migrate_lines[] = {
     { "dirty-pages-rate", "dirty pages rate", " pages" },
     { "cpu-throttle-percentage", "cpu throttle percentage", "" },
     { "throttle-strikes", "throttle strikes", "" },
+    { "dirty-limit-throttle-time-per-round", "dirty-limit throttle time", " us" },
+    { "dirty-limit-ring-full-time", "dirty-limit ring full time", " us" },
     { "precopy-bytes", "precopy ram", " kbytes" },
     { "downtime-bytes", "downtime ram", " kbytes" },
     { "xbzrle-cache-size", "cache size", " bytes" },
@@ -82,6 +84,10 @@ put_ram(GVariantDict *dict, const struct migrate_info *i)
         put(dict, "dirty-pages-rate", i->dirty_pages_rate);
     if (i->throttle_percent)
         put(dict, "cpu-throttle-percentage", i->throttle_percent);
+    if (i->dirty_limit) {
+        put(dict, "dirty-limit-throttle-time-per-round", i->limit_nap_us);
+        put(dict, "dirty-limit-ring-full-time", i->limit_full_us);
+    }
     if (i->throttle_strikes)
         put(dict, "throttle-strikes", i->throttle_strikes);
     if (i->precopy_bytes)

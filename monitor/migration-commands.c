@@ -418,6 +418,8 @@ run_set_capability(struct call *call, GError **error)
         fail(error, NUMON_ERROR_STATE, "cannot set capability '%s': a migration is in progress", v[SET_A_NAME].word);
         return COMMAND_FAILED;
     }
+    if (name_equal(v[SET_A_NAME].word, "dirty-limit") && v[SET_A_VALUE].flag && !machine_can_limit(m->machine, error))
+        return COMMAND_FAILED;
     return migrate_capability_set(machine_capabilities(m->machine), v[SET_A_NAME].word, v[SET_A_VALUE].flag, error)
                ? COMMAND_DONE : COMMAND_FAILED;
 }

@@ -124,6 +124,24 @@ machine_forget_dirty_rate(struct machine *m)
 /* --- limits ----------------------------------------------------------------------------------------------------- */
 
 bool
+machine_can_limit(const struct machine *m, GError **error)
+{
+    const struct definition *d = m->definition;
+    g_autofree char *reason = NULL;
+    const struct accel_class *class;
+
+    if (m->parts)
+        return dirty_limit_possible(m->parts->limit, error);
+    class = parts_choose_accel(d, &reason, error);
+    if (!class)
+        return false;
+    if (class == &accel_kvm && d->dirty_log != DIRTY_LOG_RING)
+        return fail(error, NUMON_ERROR_STATE, "the dirty rate of vCPUs can be limited only with a dirty ring "
+                    "(`accel kvm,dirty-log=ring`, or accel synthetic)");
+    return true;
+}
+
+bool
 machine_limit_dirty(struct machine *m, int cpu, uint64_t quota, GError **error)
 {
     struct parts *p = m->parts;
@@ -134,6 +152,9 @@ machine_limit_dirty(struct machine *m, int cpu, uint64_t quota, GError **error)
         return fail(error, NUMON_ERROR_ARGUMENT, "there is no vCPU %d", cpu);
     if (!dirty_limit_possible(p->limit, error))
         return false;
+    if (machine_switching(m) && atomic_load(&m->capabilities.dirty_limit))
+        return fail(error, NUMON_ERROR_STATE, "cannot limit the dirty rate: a migration with the capability dirty-limit "
+                    "does");
     return dirty_limit_set(p->limit, cpu, quota, 0, error);
 }
 

@@ -48,6 +48,28 @@ out_throttle(void *self, unsigned percent, GError **error)
 }
 
 static bool
+out_limit(void *self, uint64_t quota, unsigned period_ms, GError **error)
+{
+    struct machine *m = self;
+
+    return dirty_limit_set(m->parts->limit, -1, quota, period_ms, error);
+}
+
+static void
+out_limit_times(void *self, uint64_t *ret_nap_us, uint64_t *ret_full_us)
+{
+    struct machine *m = self;
+
+    for (unsigned cpu = 0; cpu < m->parts->cpu_slots; cpu++) {
+        struct dirty_limit_info info;
+
+        dirty_limit_get(m->parts->limit, cpu, &info);
+        *ret_nap_us = MAX(*ret_nap_us, info.nap_us);
+        *ret_full_us = MAX(*ret_full_us, info.full_us);
+    }
+}
+
+static bool
 out_user_paused(void *self)
 {
     struct machine *m = self;
@@ -280,7 +302,8 @@ make_session(struct machine *m, enum migrate_direction direction)
         .sections = m->parts->sections,
         .section_count = m->parts->section_count, .machine_type = MACHINE_TYPE,
         .describe = machine_describe, .agree = machine_agree,
-        .stop = out_stop, .go_on = out_go_on, .throttle = out_throttle, .user_paused = out_user_paused,
+        .stop = out_stop, .go_on = out_go_on, .throttle = out_throttle, .limit = out_limit, .limit_times = out_limit_times,
+        .user_paused = out_user_paused,
         .announce = machine_announce, .arrive = machine_arrive,
         .make_room = in_make_room, .start = in_start, .reset = in_reset,
         .time_jump = in_time_jump,
@@ -360,6 +383,8 @@ machine_may_migrate(struct machine *m, GError **error)
                     "cannot migrate: there is no machine yet (`launch` builds and starts it)");
     if (machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot migrate: this machine waits for an incoming guest");
+    if (atomic_load(&m->capabilities.dirty_limit) && !machine_can_limit(m, error))
+        return false;
     if (machine_switching(m))
         return fail(error, NUMON_ERROR_STATE, "cannot migrate: a migration is in progress (`info migrate` shows it)");
     if (run_reasons(m->parts->run) & STOP_MIGRATE)

@@ -46,6 +46,9 @@ read_counters(struct session *s, struct migrate_info *ret)
     MIGRATE_COUNTERS(X)
 #undef X
     ret->throttle_percent = (unsigned)counter_read(&s->throttle_percent);
+    ret->dirty_limit = atomic_load(&s->dirty_limit);
+    ret->limit_nap_us = counter_read(&s->limit_nap_us);
+    ret->limit_full_us = counter_read(&s->limit_full_us);
     ret->remaining_bytes = counter_read(&s->remaining_bytes);
     ret->dirty_pages_rate = counter_read(&s->dirty_rate);
     ret->expected_downtime_ms = counter_read(&s->expected_downtime_ms);

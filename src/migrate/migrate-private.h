@@ -247,6 +247,8 @@ struct session {
     _Atomic uint64_t total_bytes;               /* of RAM: used lengths */
     _Atomic bool grown;                         /* main: some block got longer, the worker looks */
     _Atomic uint64_t throttle_percent;
+    _Atomic bool dirty_limit;       /* the vCPUs are limited */
+    _Atomic uint64_t limit_nap_us, limit_full_us;
     _Atomic uint64_t remaining_bytes, dirty_rate, expected_downtime_ms, pages_per_second, bytes_per_second;
     _Atomic uint64_t fits_bytes, switchover_bandwidth;
     _Atomic bool swept;

@@ -182,7 +182,44 @@ converges(const struct out *o)
     return s->capabilities && atomic_load(&s->capabilities->auto_converge) && s->guest.throttle;
 }
 
-/* Auto-converge: a guest that dirties too much gets less time. */
+static bool
+limits(const struct out *o)
+{
+    const struct session *s = o->session;
+
+    return s->capabilities && atomic_load(&s->capabilities->dirty_limit) && s->guest.limit;
+}
+
+/* Dirty-limit, after every second strike: each vCPU may dirty so much and no more. */
+static bool
+hold_limit(struct out *o, GError **error)
+{
+    struct session *s = o->session;
+    struct migrate_parameters *p = s->parameters;
+
+    o->converge.percent = 0;
+    if (o->converge.count == 0) {
+        if (!s->guest.limit(s->guest.self, parameter(&p->vcpu_dirty_limit) * MIB,
+                            (unsigned)parameter(&p->dirty_limit_period), error))
+            return false;
+        atomic_store(&s->dirty_limit, true);
+    }
+    return true;
+}
+
+static void
+show_limit(struct session *s)
+{
+    uint64_t nap_us = 0, full_us = 0;
+
+    if (!atomic_load(&s->dirty_limit))
+        return;
+    s->guest.limit_times(s->guest.self, &nap_us, &full_us);
+    atomic_store(&s->limit_nap_us, nap_us);
+    atomic_store(&s->limit_full_us, full_us);
+}
+
+/* Auto-converge: a guest that dirties too much gets less time; dirty-limit: it dirties less. */
 static bool
 slow_down(struct out *o, uint64_t fresh, GError **error)
 {
@@ -195,8 +232,9 @@ slow_down(struct out *o, uint64_t fresh, GError **error)
         .most = (unsigned)parameter(&p->max_cpu_throttle), .tailslow = parameter(&p->cpu_throttle_tailslow),
     };
 
-    if (!converges(o) || o->stopped)
+    if ((!converges(o) && !limits(o)) || o->stopped)
         return true;
+    show_limit(s);
     /* What the guest wrote while the line was not used says nothing of the two. */
     if (o->was_held)
         fresh = 0;
@@ -206,12 +244,14 @@ slow_down(struct out *o, uint64_t fresh, GError **error)
     case CONVERGE_NOTHING:
         return true;
     case CONVERGE_THROTTLE:
-        if (!s->guest.throttle(s->guest.self, o->converge.percent, error))
+        if (!limits(o) && !s->guest.throttle(s->guest.self, o->converge.percent, error))
             return false;
         break;
     case CONVERGE_STRIKE:
         break;
     }
+    if (limits(o) && !hold_limit(o, error))
+        return false;
     counter_add(&s->counters.throttle_strikes, 1);
     session_throttle(s, o->converge.percent);
     return true;
@@ -222,6 +262,8 @@ end_throttle(struct out *o)
 {
     struct session *s = o->session;
 
+    if (atomic_exchange(&s->dirty_limit, false))
+        s->guest.limit(s->guest.self, 0, 0, NULL);
     if (o->converge.percent == 0)
         return;
     o->converge.percent = 0;
@@ -297,7 +339,7 @@ look_ahead(struct out *o, bool end, bool *ret_fits, GError **error)
     *ret_fits = false;
     atomic_store(&s->swept, swept);
     bool may_stop = swept || parameter(&s->parameters->switchover) == SWITCHOVER_EAGER;
-    bool late = swept && converges(o) && g_get_monotonic_time() - o->sync_us >= CONVERGE_SYNC_US;
+    bool late = swept && (converges(o) || limits(o)) && g_get_monotonic_time() - o->sync_us >= CONVERGE_SYNC_US;
     atomic_store(&s->remaining_bytes, bytes);
     record_shares(s, &o->pieces);
     if (!end && !late && (!may_stop || bytes > threshold(o)))

@@ -117,12 +117,25 @@ static const struct { const char *name, *reason; } not_supported[] = {
     { "postcopy-blocktime", NULL }, { "late-block-activate", NULL }, { "x-ignore-shared", NULL },
     { "validate-uuid", NULL }, { "background-snapshot", NULL }, { "zero-copy-send", NULL },
     { "postcopy-preempt", NULL }, { "switchover-ack", NULL }, { "mapped-ram", NULL },
-    { "dirty-limit", "it needs KVM's dirty ring, and dirty pages are logged without one here" },
 };
+
+/* What cannot be on together. */
+static bool
+capabilities_agree(const struct migrate_capabilities *c, const char *name, GError **error)
+{
+    bool limits = name_equal(name, "dirty-limit"), converges = name_equal(name, "auto-converge");
+
+    if ((limits && atomic_load(&c->auto_converge)) || (converges && atomic_load(&c->dirty_limit)))
+        return fail(error, NUMON_ERROR_ARGUMENT, "capability '%s' does not go with '%s', which is on: both slow the guest "
+                    "down", name, limits ? "auto-converge" : "dirty-limit");
+    return true;
+}
 
 bool
 migrate_capability_set(struct migrate_capabilities *c, const char *name, bool on, GError **error)
 {
+    if (on && !capabilities_agree(c, name, error))
+        return false;
     for (const struct migrate_capability_info *i = migrate_capability_info; i->name; i++)
         if (name_equal(i->name, name)) {
             atomic_store((_Atomic bool *)((char *)c + i->offset), on);

@@ -39,7 +39,7 @@ static void
 capabilities_of_others_are_refused_by_name(void)
 {
     struct migrate_capabilities c = { 0 };
-    static const char *const names[] = { "postcopy-ram", "multifd", "x_colo", "dirty-limit", "mapped-ram" };
+    static const char *const names[] = { "postcopy-ram", "multifd", "x_colo", "release-ram", "mapped-ram" };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autoptr(GError) error = NULL;

@@ -359,6 +359,8 @@ struct migrate_step { enum migrate_state state; uint64_t at_us; };      /* since
 /* Of the time the guest stood still. */
 enum { MIGRATE_PART_NAME = 64, MIGRATE_PARTS = 1024 };
 struct migrate_part { char name[MIGRATE_PART_NAME]; uint64_t us; };
+/* The part that ends a switchover which came to nothing: what follows the last that was done. */
+#define MIGRATE_PART_FAILED "until it failed"
 
 /* Of guest memory: what belongs to one block, node and vCPU. */
 struct migrate_share {
@@ -373,7 +375,8 @@ struct migrate_record {
     struct migrate_info info;
     GArray *rounds;                         /* struct migrate_round */
     GArray *path;                           /* struct migrate_step: every state it was in */
-    GArray *parts;                          /* struct migrate_part, in their order; their sum is 'stopped_us' */
+    GArray *parts;                          /* struct migrate_part, in their order; their sum is 'stopped_us', to
+                                             * which the part under way is added */
     uint64_t stopped_us;
     GArray *there;                          /* outgoing: the same of the destination, since the last RAM began to come */
     uint64_t progress_us;                   /* from the guest's start until it did something; 0: not known */

@@ -65,8 +65,13 @@ why_of(struct machine *m, const struct migrate_record *r, struct why *ret)
         .throttle_percent = i->throttle_percent, .stopped_us = i->downtime_known ? i->downtime_us : r->stopped_us,
         .runs = machine_running(m),
     };
-    if (r->parts->len)
-        ret->part = g_array_index(r->parts, struct migrate_part, r->parts->len - 1).name;
+    for (unsigned n = 0; n < r->parts->len; n++) {
+        const char *name = g_array_index(r->parts, struct migrate_part, n).name;
+
+        if (g_str_equal(name, MIGRATE_PART_FAILED))
+            break;
+        ret->part = name;
+    }
 }
 
 GVariant *

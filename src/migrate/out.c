@@ -527,6 +527,8 @@ out_main(void *session)
     bool done = run_out(o, &error);
     enum migrate_owner owner = o->owner;
     end_throttle(o);
+    if (!done && o->stopped)
+        record_part(s, MIGRATE_PART_FAILED);
     if (o->stopped && owner == OWNER_HERE) {
         s->guest.go_on(s->guest.self);
         record_part(s, "guest goes on here");

@@ -408,6 +408,8 @@ session_record(struct session *s)
         round->dirty_end = copy->info.remaining_bytes;
     }
     subtract_cpus(copy->cpus, r->first_cpus);
+    if (r->mark_us && !migrate_state_ended(copy->info.state))
+        copy->stopped_us = (uint64_t)(g_get_monotonic_time() - r->mark_us);
     lock_drop(&s->lock);
     for (unsigned i = 0; i < copy->parts->len; i++)
         copy->stopped_us += g_array_index(copy->parts, struct migrate_part, i).us;

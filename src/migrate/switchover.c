@@ -161,7 +161,8 @@ ping_destination(struct out *o, GError **error)
             deadline = switchover_deadline(o);
         underway = now_underway;
     }
-    record_part(o->session, "destination load");
+    if (ponged)
+        record_part(o->session, "destination load");
     return ponged || fail(error, NUMON_ERROR_PEER, "the destination did not confirm the device state within %u ms "
                           "(switchover-timeout)",
                           (unsigned)parameter(&o->session->parameters->switchover_timeout));
@@ -279,7 +280,8 @@ hand_off(struct out *o, char last, GError **error)
         return false;
     }
     bool good = o->back ? await_answer(o, error) : await_command(o, error);
-    record_part(o->session, o->back ? "answer" : "end of the stream is taken");
+    if (good)
+        record_part(o->session, o->back ? "answer" : "end of the stream is taken");
     session_handed(o->session);
     if (o->back) {
         g_autoptr(GArray) parts = return_parts(o->back);

@@ -86,8 +86,9 @@ take_backend(struct definition *d, const char *text, bool *ret_new, GError **err
     *ret_new = !here;
     if (!here)
         return definition_add_backend(d, (enum backend_kind)kind, v, error);
-    return here->size == o.size || fail(error, NUMON_ERROR_PEER, "memory backend '%s' has %" G_GUINT64_FORMAT " bytes at "
-                                        "the source and %" G_GUINT64_FORMAT " here", o.id, o.size, here->size);
+    return here->size == o.size
+        || fail(error, NUMON_ERROR_PEER, "memory backend '%s' has %" G_GUINT64_FORMAT " bytes at the source and %"
+                G_GUINT64_FORMAT " here", o.id, o.size, here->size);
 }
 
 static bool

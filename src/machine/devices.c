@@ -134,7 +134,8 @@ tell_plugged(struct machine *m, const struct plug *plug)
     const struct device_place *p = &plug->place;
     g_autofree char *size = size_format(p->size);
     g_autofree char *text = g_strdup_printf("memory device '%s' %s: %s of %s at 0x%" G_GINT64_MODIFIER "x",
-                                            memory_device_label(p->device), plug->arrival ? "came with the guest" : "added",
+                                            memory_device_label(p->device),
+                                            plug->arrival ? "came with the guest" : "added",
                                             memory_device_names[p->device->kind], size, p->addr);
 
     machine_tell(m, text);

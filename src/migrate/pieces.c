@@ -159,8 +159,9 @@ pieces_remaining(struct pieces *p, struct subscriber *subscriber)
     for (unsigned i = 0; i < p->list->len; i++) {
         struct piece *piece = &g_array_index(p->list, struct piece, i);
         const struct migrate_range *r = &piece->range;
-        uint64_t pages = p->moving->at[r->block->index].pages, count = r->first < pages ? MIN(r->count, pages - r->first) : 0;
-        piece->remaining = count_range(subscriber_words(subscriber, r->block), r->first, count);
+        uint64_t pages = p->moving->at[r->block->index].pages, end = MIN(r->first + r->count, pages);
+        piece->remaining = r->first < end ? count_range(subscriber_words(subscriber, r->block), r->first,
+                                                        end - r->first) : 0;
         total += piece->remaining;
     }
     return total;

@@ -33,7 +33,8 @@ add_block(struct ram_in *r, const struct presence *p, struct block *b, GError **
     struct loading l = { .block = b, .seen = g_try_new0(uint64_t, WORDS_FOR(b->page_count)) };
 
     if (!l.seen)
-        return fail(error, NUMON_ERROR_HOST, "cannot keep account of the pages of '%s': %s", b->name, g_strerror(ENOMEM));
+        return fail(error, NUMON_ERROR_HOST, "cannot keep account of the pages of '%s': %s", b->name,
+                    g_strerror(ENOMEM));
     l.fresh = block_fresh(p, b);
     r->blocks[r->count++] = l;
     return true;
@@ -106,11 +107,12 @@ check_length(struct ram_in *r, const struct loading *l, uint64_t size, uint64_t 
         return input_fail(r->input, error, "RAM block '%s' has %" PRIu64 " bytes at the source and %" PRIu64 " here",
                           b->name, size, b->size);
     if (size > b->size || size % PAGE_SIZE || size == 0)
-        return input_fail(r->input, error, "RAM block '%s' has %" PRIu64 " bytes at the source, and here whole pages up to "
-                          "%" PRIu64 " bytes are allowed", b->name, size, b->size);
+        return input_fail(r->input, error, "RAM block '%s' has %" PRIu64 " bytes at the source, and here whole pages up "
+                          "to %" PRIu64 " bytes are allowed", b->name, size, b->size);
     if (size / PAGE_SIZE <= l->pages)
         return input_fail(r->input, error, "RAM block '%s' is listed twice, and not longer than before", b->name);
-    return size <= left || input_fail(r->input, error, "the sizes of the RAM blocks are more than the total of the list");
+    return size <= left
+        || input_fail(r->input, error, "the sizes of the RAM blocks are more than the total of the list");
 }
 
 static bool

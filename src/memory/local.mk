@@ -19,5 +19,7 @@ unit_programs += testsuite/unit/test-memory
 testsuite_unit_test_memory_SOURCES = testsuite/unit/test-memory.c
 unit_programs += testsuite/unit/test-hub
 testsuite_unit_test_hub_SOURCES = testsuite/unit/test-hub.c
+unit_programs += testsuite/unit/test-hub-late
+testsuite_unit_test_hub_late_SOURCES = testsuite/unit/test-hub-late.c
 unit_programs += testsuite/unit/test-place
 testsuite_unit_test_place_SOURCES = testsuite/unit/test-place.c

@@ -181,6 +181,7 @@ test_exits_are_counted(void)
     for (unsigned i = 0; i < 3 || (i < 100 && count_of(&b, "interrupted") == 0); i++) {
         go(&b);
         wait_value(&b.station, 0, value_now(&b.station, 0) + 1);
+        g_usleep(1000);             /* a moment, so that it is in the guest again */
         run_hold(b.run, STOP_USER);
     }
     g_assert_cmpuint(count_of(&b, "io"), ==, b.station.written[0]);

@@ -14,7 +14,8 @@ enum { SHADES = sizeof shades - 2 };
 enum { DIRTY_ROUND };
 static const struct property dirty_args[] = {
     [DIRTY_ROUND] = { "-r", PROPERTY_UINT, .min = 1, .max = UINT32_MAX,
-                      .help = "what this round of the last migration out sent, that is what was dirty when it began" },
+                      .help = "what this round of the last migration out sent, that is what was dirty when it "
+                              "began" },
     { 0 }
 };
 
@@ -133,7 +134,8 @@ look_back(struct monitor *m, uint64_t round, GArray *cells, GError **error)
         struct dirty_cell *c = &g_array_index(cells, struct dirty_cell, i);
 
         if (!s || !session_round_pages(s, round, c->block, c->first, c->pages, &c->dirty))
-            return fail(error, NUMON_ERROR_STATE, "round %" PRIu64 " is not remembered: there was none of that number in "
+            return fail(error, NUMON_ERROR_STATE, "round %" PRIu64 " is not remembered: there was none of that "
+                                                  "number in "
                         "a migration out, or others came since (`info migrate rounds` lists them)", round);
     }
     return true;

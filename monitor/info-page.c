@@ -40,7 +40,8 @@ check_session(struct session *s, GError **error)
     session_info(s, &info);
     out = info.direction == MIGRATE_OUT;
     migrate_info_release(&info);
-    return out || fail(error, NUMON_ERROR_STATE, "the last migration came in: where it came from it is known how pages "
+    return out || fail(error, NUMON_ERROR_STATE, "the last migration came in: where it came from it is known how "
+                                                 "pages "
                        "were sent");
 }
 

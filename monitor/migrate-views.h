@@ -17,6 +17,7 @@ GVariant *states_tree(struct monitor *m, const struct migrate_record *r);
 /* "nodes", "blocks" or "vcpus". */
 GVariant *shares_tree(const struct migrate_record *r, const char *by);
 
+void prediction_print(GVariant *tree, GString *out);     /* predict-print.c */
 void rounds_print(GVariant *tree, GString *out);
 void downtime_print(GVariant *tree, GString *out);
 void why_print(GVariant *tree, GString *out);

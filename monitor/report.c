@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* `migrate_report`: one page of HTML about the current or last migration that needs nothing but itself: drawings are in
- * it, and so are the numbers, as JSON, from the same trees that info shows. */
+/* `migrate_report`: one page of HTML about the current or last migration that needs nothing but itself: drawings
+ * are in it, and so are the numbers, as JSON, from the same trees that info shows. */
 #include "report.h"
 
 #include <inttypes.h>
@@ -14,19 +14,24 @@ static const char style[] =
     ":root{--ink:#1c2330;--soft:#5d6778;--line:#e3e7ee;--page:#f5f7fa;--card:#fff;--blue:#2563eb;--orange:#ea7317;"
     "--green:#12946a;--violet:#8b46d6;--red:#d43d51;--c0:#2563eb;--c1:#ea7317;--c2:#12946a;--c3:#8b46d6;--c4:#d43d51;"
     "--c5:#0e8fa8;--c6:#b98900;--c7:#7a8699}"
-    "@media (prefers-color-scheme:dark){:root{--ink:#e6eaf2;--soft:#98a3b6;--line:#2b3444;--page:#10151e;--card:#18202c;"
+    "@media (prefers-color-scheme:dark){:root{--ink:#e6eaf2;--soft:#98a3b6;--line:#2b3444;--page:#10151e;"
+    "--card:#18202c;"
     "--blue:#6ea0ff;--orange:#ff9d4d;--green:#3ccf9c;--violet:#bd8cff;--red:#ff7385;--c0:#6ea0ff;--c1:#ff9d4d;"
     "--c2:#3ccf9c;--c3:#bd8cff;--c4:#ff7385;--c5:#4cc9e0;--c6:#e3bd4a;--c7:#98a3b6}}"
     "*{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);"
     "font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}"
     "main{max-width:1140px;margin:0 auto;padding:32px 20px 64px}h1{font-size:26px;line-height:1.25;margin:0 0 4px;"
-    "letter-spacing:-.01em;overflow-wrap:anywhere}h2{font-size:17px;margin:0 0 14px}.sub{color:var(--soft);margin:0 0 24px}"
-    ".state{display:inline-block;padding:1px 10px;border-radius:99px;font-size:13px;font-weight:600;color:var(--card);"
+    "letter-spacing:-.01em;overflow-wrap:anywhere}h2{font-size:17px;margin:0 0 14px}.sub{color:var(--soft);margin:0 "
+    "0 24px}"
+    ".state{display:inline-block;padding:1px 10px;border-radius:99px;font-size:13px;font-weight:600;"
+    "color:var(--card);"
     "background:var(--green);vertical-align:4px;margin-left:10px}.state.bad{background:var(--red)}"
-    ".state.open{background:var(--blue)}.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(124px,1fr));"
+    ".state.open{background:var(--blue)}.figures{display:grid;"
+    "grid-template-columns:repeat(auto-fit,minmax(124px,1fr));"
     "gap:12px;margin:0 0 16px}.figures div,section{background:var(--card);border:1px solid var(--line);"
     "border-radius:12px}.figures div{padding:13px 14px}.figures span{display:block;color:var(--soft);font-size:13px}"
-    ".figures b{font-size:21px;font-weight:650;letter-spacing:-.01em;white-space:nowrap}.figures small{font-size:13px;"
+    ".figures b{font-size:21px;font-weight:650;letter-spacing:-.01em;white-space:nowrap}.figures small{"
+    "font-size:13px;"
     "color:var(--soft);font-weight:400;margin-left:4px}section{padding:20px;margin:0 0 16px}"
     "figure{margin:0 0 18px}figure:last-child{margin:0}figcaption{font-weight:600;font-size:14px;margin:0 0 4px}"
     ".unit{color:var(--soft);font-weight:400;margin-left:8px}.dot{display:inline-block;width:9px;height:9px;"
@@ -201,7 +206,8 @@ add_charts(const struct migrate_record *r, const GArray *samples, GString *out)
         c.steps = charts[i].steps;
         chart_draw(&c, out);
     }
-    g_string_append(out, "<p class=\"note\">Seconds since the migration began; dotted lines are the rounds.</p></section>\n");
+    g_string_append(out, "<p class=\"note\">Seconds since the migration began; dotted lines are the "
+                         "rounds.</p></section>\n");
     series_release(&s);
 }
 
@@ -239,8 +245,8 @@ add_round(const struct migrate_round *round, GString *out)
     g_string_append_printf(out, "</td><td>%s s</td>",
                            g_ascii_formatd(time, sizeof time, "%.3f", (double)round->duration_us / 1e6));
     add_kinds(round, out);
-    g_string_append_printf(out, "<td>%" PRIu64 "</td><td>%" PRIu64 "</td><td>%" PRIu64 "</td><td>%" PRIu64 "</td><td>%s</td>"
-                           "<td>%s</td><td>%s</td><td>%" PRIu64 "</td><td>%u %%</td><td>%s</td></tr>\n",
+    g_string_append_printf(out, "<td>%" PRIu64 "</td><td>%" PRIu64 "</td><td>%" PRIu64 "</td><td>%" PRIu64 "</td>"
+                           "<td>%s</td><td>%s</td><td>%s</td><td>%" PRIu64 "</td><td>%u %%</td><td>%s</td></tr>\n",
                            round->pages_zero, round->pages_normal, round->pages_delta, round->pages_compressed, sent,
                            round->bandwidth_window_us ? bandwidth : "&ndash;", end, round->dirty_rate,
                            round->throttle_percent, migrate_verdict_name(round->verdict));
@@ -252,7 +258,8 @@ add_rounds(const struct migrate_record *r, GString *out)
     if (r->rounds->len == 0)
         return;
     begin_section(out, "Rounds");
-    g_string_append(out, "<div class=\"scroll\"><table><tr><th>Round</th><th>Time</th><th>Pages by kind</th><th>Zero</th>"
+    g_string_append(out, "<div class=\"scroll\"><table><tr><th>Round</th><th>Time</th><th>Pages by "
+                         "kind</th><th>Zero</th>"
                     "<th>Whole</th><th>Delta</th><th>Compr.</th><th>Sent</th><th>Line/s</th><th>Left</th>"
                     "<th>Dirtied/s</th><th>Throttle</th><th>Verdict</th></tr>\n");
     for (unsigned i = 0; i < r->rounds->len; i++)
@@ -260,7 +267,8 @@ add_rounds(const struct migrate_record *r, GString *out)
             add_round(&g_array_index(r->rounds, struct migrate_round, i), out);
     g_string_append(out, "</table></div>");
     if (r->rounds->len > FEW_ROWS + 1)
-        g_string_append_printf(out, "<p class=\"note\">%u more rounds before the last are in the data of this page.</p>",
+        g_string_append_printf(out, "<p class=\"note\">%u more rounds before the last are in the data of this "
+                                    "page.</p>",
                                r->rounds->len - FEW_ROWS - 1);
     g_string_append(out, "</section>\n");
 }
@@ -271,7 +279,8 @@ add_downtime(const struct migrate_record *r, GString *out)
 {
     g_autoptr(GArray) parts = g_array_new(FALSE, TRUE, sizeof(struct bar_part));
     g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
-    g_autofree char *total = g_strdup_printf("%" PRIu64 ".%" PRIu64 " ms", r->stopped_us / 1000, r->stopped_us / 100 % 10);
+    uint64_t stopped = r->stopped_us / 100;
+    g_autofree char *total = g_strdup_printf("%" PRIu64 ".%" PRIu64 " ms", stopped / 10, stopped % 10);
 
     if (r->parts->len == 0)
         return;
@@ -327,7 +336,8 @@ add_shares(const struct migrate_record *r, GString *out)
 
     if (r->shares->len == 0)
         return;
-    g_string_append(out, "<div class=\"scroll\"><table><tr><th>Node</th><th>Pages</th><th>Sent, all rounds</th><th>Of these zero</th>"
+    g_string_append(out, "<div class=\"scroll\"><table><tr><th>Node</th><th>Pages</th><th>Sent, all "
+                         "rounds</th><th>Of these zero</th>"
                     "<th>Dirtied/s at last</th><th>Remaining</th></tr>\n");
     for (unsigned i = 0; i < r->shares->len; i++)
         last = MAX(last, g_array_index(r->shares, struct migrate_share, i).node);
@@ -342,7 +352,8 @@ add_shares(const struct migrate_record *r, GString *out)
         else
             g_string_append_printf(out, "%d", node);
         g_string_append_printf(out, "</td><td>%" PRIu64 "</td><td>%" PRIu64 "</td><td>%" PRIu64 " %%</td><td>%" PRIu64
-                               "</td><td>%" PRIu64 "</td></tr>\n", s.pages, s.sent, s.sent ? s.zero * 100 / s.sent : 0,
+                               "</td><td>%" PRIu64 "</td></tr>\n", s.pages, s.sent,
+                               s.sent ? s.zero * 100 / s.sent : 0,
                                r->share_period_us ? s.fresh_pages * 1000000 / r->share_period_us : 0, s.remaining);
     }
     g_string_append(out, "</table></div>\n");
@@ -393,7 +404,8 @@ add_memory(struct monitor *m, const struct migrate_record *r, GString *out)
     if (r->info.direction != MIGRATE_OUT || !map)
         return;
     begin_section(out, "Memory");
-    g_string_append(out, "<p class=\"note\" style=\"margin:-8px 0 14px\">The more often pages of a square were sent after the "
+    g_string_append(out, "<p class=\"note\" style=\"margin:-8px 0 14px\">The more often pages of a square were sent "
+                         "after the "
                     "first round, the stronger its color.</p><figure>");
     add_heat(machine_session(m->machine), map, r, out);
     g_string_append(out, "</figure>");
@@ -446,7 +458,8 @@ add_data(struct monitor *m, const struct migrate_record *r, GString *out)
 static char *
 make_page(struct monitor *m, const struct migrate_record *r)
 {
-    GString *out = g_string_new("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+    GString *out = g_string_new("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta "
+                                "name=\"viewport\" "
                                 "content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" "
                                 "content=\"light dark\"><title>Migration report</title><style>");
 

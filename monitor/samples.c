@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What a migration was like from moment to moment: ten samples a second, kept for `migrate_report`, and written to a
- * file for `migrate_record`.  A watcher looks after every event whether a migration is under way; while one is, a timer
- * takes samples.  In memory they are no more than SAMPLES_MOST: then every second one goes, and half as many are kept
- * from then on. */
+/* What a migration was like from moment to moment: ten samples a second, kept for `migrate_report`, and written to
+ * a file for `migrate_record`.  A watcher looks after every event whether a migration is under way; while one is,
+ * a timer takes samples.  In memory they are no more than SAMPLES_MOST: then every second one goes, and half as
+ * many are kept from then on. */
 #include "report.h"
 
 #include <inttypes.h>
@@ -100,11 +100,12 @@ record_line(struct recorder *r, const struct migrate_sample *p)
 {
     const struct migrate_info *i = &p->info;
 
-    g_string_append_printf(r->text, "%.3f,%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64, (double)p->us / 1e6,
-                           migrate_state_name(i->state), i->dirty_syncs, i->bytes, i->remaining_bytes, p->bandwidth,
+    g_string_append_printf(r->text, "%.3f,%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64,
+                           (double)p->us / 1e6, migrate_state_name(i->state), i->dirty_syncs, i->bytes,
+                           i->remaining_bytes, p->bandwidth,
                            i->dirty_pages_rate);
-    g_string_append_printf(r->text, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%u,%" PRIu64 "\n", i->pages_zero,
-                           i->pages_normal, i->xbzrle_pages, i->compress_pages, i->throttle_percent,
+    g_string_append_printf(r->text, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%u,%" PRIu64 "\n",
+                           i->pages_zero, i->pages_normal, i->xbzrle_pages, i->compress_pages, i->throttle_percent,
                            i->expected_downtime_ms);
     r->lines++;
     if (r->text->len >= FLUSH_BYTES)

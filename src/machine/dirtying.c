@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* How the guest dirties its memory: a subscriber of the dirty hub that clears nothing, whose bits a job counts again and
- * again while they grow, then by place; some pages are copied early and compared at the end.  The machine cannot be torn
- * down, nor its memory change, meanwhile. */
+/* How the guest dirties its memory: a subscriber of the dirty hub that clears nothing, whose bits a job counts
+ * again and again while they grow, then by place; some pages are copied early and compared at the end.  The
+ * machine cannot be torn down, nor its memory change, meanwhile. */
 #include "machine-private.h"
 
 #include <string.h>
@@ -231,7 +231,8 @@ machine_measure_dirty(struct machine *m, unsigned cells, unsigned ms,
     }
     q = g_new0(struct dirtying, 1);
     *q = (struct dirtying) {
-        .machine = m, .subscriber = s, .begun_us = g_get_monotonic_time(), .period_us = (uint64_t)ms * 1000, .done = done, .self = self,
+        .machine = m, .subscriber = s, .begun_us = g_get_monotonic_time(), .period_us = (uint64_t)ms * 1000,
+        .done = done, .self = self,
         .copies = g_malloc((size_t)COPIES * PAGE_SIZE),
         .result = { .cells = machine_dirty_cells(m->parts->map, cells),
                     .points = g_array_new(FALSE, TRUE, sizeof(struct dirty_point)) },

@@ -11,7 +11,7 @@ enum { DEPTH_MOST = 64 };           /* of the JSON text and of what it describes
 enum { HEADER_SIZE = 1 + 4 };       /* of the description's record */
 enum { NULL_POINTER = '0' };        /* QEMU's, in an array of pointers */
 
-/* --- members that may be missing or of another type -------------------------------------------------------------- */
+/* --- members that may be missing or of another type ------------------------------------------------------------- */
 
 static bool
 number_of(JsonObject *o, const char *name, int64_t *ret)
@@ -137,11 +137,20 @@ no_description(struct explain *e, const char *why)
     explain_fault(e, e->report.size, "%s", why);
 }
 
+static const uint8_t *
+last_nul(const uint8_t *bytes, size_t size)
+{
+    for (size_t i = size; i > 0; i--)
+        if (bytes[i - 1] == 0)
+            return &bytes[i - 1];
+    return NULL;
+}
+
 /* 'tail' is the end of the file. */
 static void
 look_for_description(struct explain *e, const uint8_t *tail, size_t size)
 {
-    const uint8_t *nul = memrchr(tail, 0, size), *from = nul ? nul : tail;
+    const uint8_t *nul = last_nul(tail, size), *from = nul ? nul : tail;
     const uint8_t *brace = memchr(from, '{', size - (size_t)(from - tail));
     struct cursor header;
     uint8_t record = 0;

@@ -41,8 +41,8 @@ explain_file_head(struct explain *e, GError **error)
     if (!input_take32(&e->input, &magic, error) || !input_take32(&e->input, &version, error))
         return false;
     if (magic != STREAM_MAGIC)
-        return input_fail(&e->input, error, "this is no migration stream: its first word is 0x%08x (0x%08x, \"QEVM\", "
-                          "is expected)", magic, STREAM_MAGIC);
+        return input_fail(&e->input, error, "this is no migration stream: its first word is 0x%08x (0x%08x, "
+                          "\"QEVM\", is expected)", magic, STREAM_MAGIC);
     if (version != STREAM_VERSION)
         return input_fail(&e->input, error, "the stream has version %u (%u is known)", version, STREAM_VERSION);
     explain_tell(e, &(struct explain_event) { .kind = EXPLAIN_HEAD, .bytes = 8, .version = version });
@@ -105,8 +105,8 @@ take_capabilities(struct explain *e, GError **error)
         g_string_append_printf(list, "%s%s", list->len ? " " : "", name);
         e->ignore_shared = e->ignore_shared || g_str_equal(name, "x-ignore-shared");
         if (g_str_equal(name, "mapped-ram"))
-            return input_fail(&e->input, error, "the stream has mapped-ram: its pages lie outside of the records, and "
-                              "are not read here");
+            return input_fail(&e->input, error, "the stream has mapped-ram: its pages lie outside of the records, "
+                              "and are not read here");
     }
     g_free(e->report.capabilities);
     e->report.capabilities = g_strdup(list->str);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The section "ram" of a stream in a file: what came of which page, and in which pass.
  *
- * The stream does not say where a pass over memory begins, but each goes from the first block's first page to the last
- * of the last, and ends with a part: so a part that begins at or below where the one before ended is of a new one, and
- * the section's END is one of its own.  Compressed pages may change places within a part: it is counted when it is
- * whole. */
+ * The stream does not say where a pass over memory begins, but each goes from the first block's first page to the
+ * last of the last, and ends with a part: so a part that begins at or below where the one before ended is of a new
+ * one, and the section's END is one of its own.  Compressed pages may change places within a part: it is counted when
+ * it is whole. */
 #include "explain.h"
 
 #include <inttypes.h>
@@ -373,8 +373,8 @@ explain_ram_end(struct explain *e)
     for (unsigned i = 0; i < e->report.blocks->len; i++) {
         const struct explain_block *b = block_at(e, i);
         if (b->counted && b->pages < b->size / PAGE_SIZE)
-            explain_fault(e, e->input.offset, "%" PRIu64 " of %" PRIu64 " pages of block '%s' never came, the first at "
-                          "0x%" PRIx64, b->size / PAGE_SIZE - b->pages, b->size / PAGE_SIZE, b->name,
+            explain_fault(e, e->input.offset, "%" PRIu64 " of %" PRIu64 " pages of block '%s' never came, the first "
+                          "at 0x%" PRIx64, b->size / PAGE_SIZE - b->pages, b->size / PAGE_SIZE, b->name,
                           bits_next_clear(account_at(e, i)->seen, b->size / PAGE_SIZE, 0) * PAGE_SIZE);
     }
 }

@@ -49,7 +49,8 @@ explain_append(GString *out, const struct explain_event *e)
         break;
     case EXPLAIN_PART:
     case EXPLAIN_END:
-        g_string_append_printf(out, "%s of section %s %u", e->kind == EXPLAIN_PART ? "part" : "last part", name, e->id);
+        g_string_append_printf(out, "%s of section %s %u", e->kind == EXPLAIN_PART ? "part" : "last part", name,
+                               e->id);
         break;
     case EXPLAIN_BLOCK:
         g_string_append_printf(out, "block %s of %" PRIu64 " bytes", name, e->number);

@@ -414,8 +414,8 @@ open_file(struct explain *e, const char *path, GError **error)
     if (fstat(e->channel.in, &file) < 0)
         return fail_host(error, errno, "cannot look at '%s'", path);
     if (!S_ISREG(file.st_mode))
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot explain '%s': it is no plain file, which can be read from its "
-                    "end", path);
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot explain '%s': it is no plain file, which can be read from "
+                    "its end", path);
     e->channel.wake = e->stop;
     e->report.size = (uint64_t)file.st_size;
     return true;

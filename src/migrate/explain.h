@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What the files that explain a stream share: explain reads records, explain-head those at the beginning, explain-ram
- * those of RAM, explain-fields what the description at the stream's end says of the rest.  All functions: the thread of
- * explain_run; false with an error where reading cannot go on: PEER is the stream's fault, all others ours. */
+/* What the files that explain a stream share: explain reads records, explain-head those at the beginning,
+ * explain-ram those of RAM, explain-fields what the description at the stream's end says of the rest.  All
+ * functions: the thread of explain_run; false with an error where reading cannot go on: PEER is the stream's
+ * fault, all others ours. */
 #ifndef EXPLAIN_H
 #define EXPLAIN_H
 

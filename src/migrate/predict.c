@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What a migration would be like.  Guest memory is a row of pieces, each with pages that are never written and pages
- * that are, of which some are clean, some known to be dirty, and some dirty in a log that was not read yet: counts, no
- * single pages.  The engine's own loop then runs over them, slice by slice of model time: a sweep in the order of
+ * that are, of which some are clean, some known to be dirty, and some dirty in a log that was not read yet: counts,
+ * no single pages.  The engine's own loop then runs over them, slice by slice of model time: a sweep in the order of
  * addresses, a look at the log at the end of each pass or when little remains, auto-converge, the switchover.
  *
- * The guest writes at random among its working pages, each equally often: in a time dt a clean one stays clean with the
- * probability exp(-rate * dt / working).  Or it goes through them one after the other, again and again. */
+ * The guest writes at random among its working pages, each equally often: in a time dt a clean one stays clean with
+ * the probability exp(-rate * dt / working).  Or it goes through them one after the other, again and again. */
 #include "migrate-private.h"
 
 #include <math.h>
@@ -246,7 +246,8 @@ read_log(struct model *m)
     if (m->in->converges)
         converge_sync(&m->converge, &(struct converge_rules) {
             .threshold = m->in->converge_threshold, .initial = m->in->converge_initial,
-            .increment = m->in->converge_increment, .most = m->in->converge_most, .tailslow = m->in->converge_tailslow,
+            .increment = m->in->converge_increment, .most = m->in->converge_most,
+            .tailslow = m->in->converge_tailslow,
         }, (uint64_t)(fresh * PAGE_SIZE), (uint64_t)m->sent, (int64_t)(m->now_s * 1e6));
     record(m, remaining, fresh);
     return remaining;
@@ -458,7 +459,10 @@ rounds_misfit(const struct predict_input *in, const struct predict_round *rounds
 
     predict_run(in, &r);
     for (unsigned i = 0; i < count; i++) {
-        const struct predict_round *found = i < r.rounds->len ? &g_array_index(r.rounds, struct predict_round, i) : NULL;
+        const struct predict_round *found = NULL;
+
+        if (i < r.rounds->len)
+            found = &g_array_index(r.rounds, struct predict_round, i);
         double off = log(((double)(found ? found->fresh_pages : 0) + 100) / ((double)rounds[i].fresh_pages + 100));
         double longer = log(((double)(found ? found->duration_us : 0) + 1e4) / ((double)rounds[i].duration_us + 1e4));
         sum += off * off + longer * longer;
@@ -488,7 +492,8 @@ predict_fit_rounds(struct predict_input *in, struct predict_piece *pieces, const
         fresh = MAX(fresh, (double)rounds[i].fresh_pages);
         seconds += (double)rounds[i].duration_us / 1e6;
     }
-    double low = log(MIN(fresh, pages)), high = log(MAX(pages, fresh)), slow = log(fresh / seconds / 4), fast = slow + log(1000);
+    double low = log(MIN(fresh, pages)), high = log(MAX(pages, fresh));
+    double slow = log(fresh / seconds / 4), fast = slow + log(1000);
     in->pieces = pieces;
     for (unsigned zoom = 0; zoom < ZOOMS; zoom++) {
         double step = (high - low) / STEPS, rate_step = (fast - slow) / STEPS;

@@ -36,22 +36,37 @@ log_stop(void *self)
         rings_stop(k);
 }
 
+/* Room for what each slot will have; vCPUs that still empty their rings, and the reaper, look there. */
+static bool
+prepare_logs(struct kvm *k, GError **error)
+{
+    const struct kvm_slot *lacking = NULL;
+
+    lock_take(&k->dirty.lock);
+    for (unsigned i = 0; i < k->slot_count && !lacking; i++) {
+        struct kvm_slot *s = &k->slots[i];
+
+        if (s->block && !s->log)
+            s->log = g_try_new0(uint64_t, WORDS_FOR(s->size / PAGE_SIZE));
+        if (s->block && !s->log)
+            lacking = s;
+    }
+    lock_drop(&k->dirty.lock);
+    return !lacking || fail_host(error, ENOMEM, "cannot log writes to '%s' at 0x%" PRIx64, lacking->block->name,
+                                 lacking->gpa);
+}
+
 static bool
 log_start(void *self, GError **error)
 {
     struct kvm *k = self;
 
-    if (k->dirty.mode == DIRTY_LOG_RING && !rings_start(k, error))
+    if (!prepare_logs(k, error) || (k->dirty.mode == DIRTY_LOG_RING && !rings_start(k, error)))
         return false;
     for (unsigned i = 0; i < k->slot_count; i++) {
         struct kvm_slot *s = &k->slots[i];
-        uint64_t words = WORDS_FOR(s->size / PAGE_SIZE);
 
-        if (!s->block)
-            continue;
-        s->log = s->log ? s->log : g_try_new0(uint64_t, words);
-        errno = ENOMEM;
-        if (!s->log || !slot_set(k, i, true)) {
+        if (s->block && !slot_set(k, i, true)) {
             int host_errno = errno;
 
             log_stop(k);

@@ -6,6 +6,9 @@ EXTRA_DIST += testsuite/rig/guest-init
 EXTRA_DIST += testsuite/rig/init
 EXTRA_DIST += testsuite/rig/rig.sh
 
+check_PROGRAMS += testsuite/rig/tsc
+testsuite_rig_tsc_SOURCES = testsuite/rig/tsc.c
+
 # Those that say nothing elsewhere, and what CI has five minutes for: the same, what the host's KVM must do, and guests
 # that move.
 rig_suites = policy.exp

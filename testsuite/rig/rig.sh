@@ -297,8 +297,9 @@ run()
     fi
     [ "$mode" != script ] || exec </dev/null
     exec 3<&0
+    line="console=ttyS0 quiet panic=-1 nowatchdog mitigations=off"
     # Its clock is the TSC: all CPUs have the host's, and other clocks need a lock that they all share.
-    line="console=ttyS0 quiet panic=-1 tsc=reliable nowatchdog mitigations=off"
+    [ ! -x "$RIG_BUILD/testsuite/rig/tsc" ] || line="$line tsc=reliable tsc_early_khz=$("$RIG_BUILD/testsuite/rig/tsc")"
     setpriv --pdeathsig KILL timeout --foreground -s KILL "${RIG_LIMIT-14400}" \
         setpriv --pdeathsig KILL qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35 \
         -accel tcg,thread=multi -cpu EPYC,+svm,+npt -smp $cpus -m 4096M $options \

@@ -202,7 +202,7 @@ void run_request(struct run *r, enum vcpu_exit what);
 struct dirty_limit;
 /* All but 'class' and 'cpu_slots' borrowed. */
 struct dirty_limit *dirty_limit_new(const struct accel_class *class, struct accel *a, struct hub *hub,
-                                    const struct guest_map *map, unsigned cpu_slots);
+                                    unsigned cpu_slots);
 void dirty_limit_free(struct dirty_limit *l);           /* before accelerator and hub; NULL is fine */
 /* Error STATE: the log has no rings. */
 bool dirty_limit_possible(const struct dirty_limit *l, GError **error);

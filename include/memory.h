@@ -369,6 +369,9 @@ _Atomic uint64_t *subscriber_words(struct subscriber *s, const struct block *b);
  * bits of a subscriber. */
 bool hub_clear(struct hub *hub, struct subscriber *s, struct block *b, uint64_t first, uint64_t count,
                uint64_t *ret_set, GError **error);
+/* The same for all pages of all blocks, for who only counts them.  No block comes or goes meanwhile: from threads
+ * that have no list of their own.  Rank 20. */
+bool hub_clear_all(struct hub *hub, struct subscriber *s, GError **error);
 /* For a writer that no page protection sees: call AFTER writing.  Release order.  Any thread, no lock. */
 void hub_mark(struct hub *hub, const struct block *b, uint64_t first, uint64_t count);
 /* The same by guest physical address, over section borders; what is not RAM is passed over. */

@@ -27,7 +27,6 @@ struct dirty_limit {
     const struct accel_class *class;
     struct accel *accel;
     struct hub *hub;
-    const struct guest_map *map;
     unsigned cpu_slots;
 
     struct lock lock;               /* rank 18 */
@@ -56,15 +55,13 @@ dirty_limit_nap(uint64_t nap_us, uint64_t quota, uint64_t rate, uint64_t full_us
 }
 
 struct dirty_limit *
-dirty_limit_new(const struct accel_class *class, struct accel *a, struct hub *hub, const struct guest_map *map,
-                unsigned cpu_slots)
+dirty_limit_new(const struct accel_class *class, struct accel *a, struct hub *hub, unsigned cpu_slots)
 {
     struct dirty_limit *l = g_new0(struct dirty_limit, 1);
 
     l->class = class;
     l->accel = a;
     l->hub = hub;
-    l->map = map;
     l->cpu_slots = MIN(cpu_slots, HUB_CPUS);
     lock_init(&l->lock, 18, "dirty limit");
     condition_init(&l->wake);
@@ -104,19 +101,6 @@ is_limiting(const struct dirty_limit *l) REQUIRES(l->lock)
     return false;
 }
 
-/* Pages that are written again after this count again. */
-static void
-clear_all(struct dirty_limit *l, struct subscriber *s)
-{
-    uint64_t set;
-
-    for (unsigned i = 0; i < l->map->blocks->len; i++) {
-        struct block *b = l->map->blocks->pdata[i];
-
-        hub_clear(l->hub, s, b, 0, b->page_count, &set, NULL);
-    }
-}
-
 static void
 adjust(struct dirty_limit *l, unsigned cpu, uint64_t pages, uint64_t passed_us) REQUIRES(l->lock)
 {
@@ -139,9 +123,9 @@ look(struct dirty_limit *l, struct subscriber *s, int64_t *last_us) EXCLUDES(l->
 {
     int64_t now;
 
-    if (!hub_sync(l->hub, NULL))
+    /* Pages that are written again after this count again. */
+    if (!hub_sync(l->hub, NULL) || !hub_clear_all(l->hub, s, NULL))
         return false;
-    clear_all(l, s);
     now = g_get_monotonic_time();
     lock_take(&l->lock);
     for (unsigned cpu = 0; cpu < l->cpu_slots; cpu++)

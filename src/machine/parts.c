@@ -58,7 +58,7 @@ make_accel(struct parts *p, struct machine *m, GError **error)
     if (p->class->set_hub)
         p->class->set_hub(p->accel, p->hub);
     p->run = run_new(p->class, p->accel, p->cpu_slots, p->topology.present, m->mailbox, machine_vcpu_event, m);
-    p->limit = dirty_limit_new(p->class, p->accel, p->hub, p->map, p->cpu_slots);
+    p->limit = dirty_limit_new(p->class, p->accel, p->hub, p->cpu_slots);
     machine_follow_map(m, p);
     return true;
 }

@@ -539,3 +539,22 @@ hub_clear(struct hub *hub, struct subscriber *s, struct block *b, uint64_t first
     lock_drop(&hub->lock);
     return ok;
 }
+
+bool
+hub_clear_all(struct hub *hub, struct subscriber *s, GError **error)
+{
+    bool ok = true;
+
+    lock_take(&hub->lock);
+    for (unsigned i = 0; ok && i < hub->map->blocks->len; i++) {
+        struct block *b = block_at(hub, i);
+        uint64_t set;
+
+        if (hub->source.clear)
+            ok = clear_below(hub, s, b, 0, b->page_count, &set, error);
+        else
+            (void)bits_take_atomic(s->words[i], 0, b->page_count);
+    }
+    lock_drop(&hub->lock);
+    return ok;
+}

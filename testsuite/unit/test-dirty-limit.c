@@ -119,7 +119,7 @@ a_writer_is_slowed_to_its_quota(void)
     a.block = block_new(&options, NULL);
     guest_map_take_block(map, a.block);
     a.hub = hub_new(map, (struct dirty_source) { .tells_cpus = true });
-    l = dirty_limit_new(&with_rings, &a, a.hub, map, 2);
+    l = dirty_limit_new(&with_rings, &a, a.hub, 2);
     for (unsigned i = 0; i < 2; i++)
         g_assert_true(thread_start(&threads[i], "writer", write_on, &writers[i], NULL));
     g_assert_false(hub_active(a.hub));
@@ -152,13 +152,68 @@ without_a_ring_it_is_refused(void)
     struct accel a = { .done = false };
     struct guest_map *map = guest_map_new();
     struct hub *hub = hub_new(map, (struct dirty_source) { 0 });
-    struct dirty_limit *l = dirty_limit_new(&without_rings, &a, hub, map, 2);
+    struct dirty_limit *l = dirty_limit_new(&without_rings, &a, hub, 2);
     struct dirty_limit_info info;
     g_autoptr(GError) error = NULL;
 
     g_assert_false(dirty_limit_set(l, -1, MIB, 0, &error));
     g_assert_error(error, NUMON_ERROR, NUMON_ERROR_STATE);
     g_assert_false(dirty_limit_get(l, 0, &info));
+    dirty_limit_free(l);
+    hub_free(hub);
+    guest_map_free(map);
+}
+
+/* --- memory that comes and goes ----------------------------------------------------------------------------------- */
+
+struct change { struct guest_map *map; struct block *block; };
+
+static bool
+put_block(void *self, GError **error)
+{
+    struct change *c = self;
+
+    guest_map_take_block(c->map, c->block);
+    return true;
+}
+
+static bool
+take_block(void *self, GError **error)
+{
+    struct change *c = self;
+
+    block_free(guest_map_remove_block(c->map, c->block));
+    return true;
+}
+
+/* The thread looks each millisecond at what main changes at the same time. */
+static void
+blocks_come_and_go_meanwhile(void)
+{
+    struct accel a = { .done = false };
+    struct guest_map *map = guest_map_new();
+    struct hub *hub = hub_new(map, (struct dirty_source) { .tells_cpus = true });
+    struct dirty_limit *l = dirty_limit_new(&with_rings, &a, hub, 2);
+    struct backend_options options;
+    struct change c = { .map = map };
+
+    g_assert_true(dirty_limit_set(l, -1, MIB, 1, NULL));
+    while (!hub_active(hub))
+        g_usleep(1000);
+    for (int64_t until = g_get_monotonic_time() + G_USEC_PER_SEC; g_get_monotonic_time() < until;) {
+        for (unsigned i = 0; i < 24; i++) {
+            char id[8];
+
+            g_snprintf(id, sizeof id, "m%u", i);
+            backend_options_init_default(&options, id, 256 * MIB);
+            c.block = block_new(&options, NULL);
+            g_assert_true(hub_add_block(hub, c.block, put_block, &c, NULL));
+        }
+        while (map->blocks->len) {
+            c.block = map->blocks->pdata[0];
+            g_assert_true(hub_remove_block(hub, 0, take_block, &c, NULL));
+        }
+    }
     dirty_limit_free(l);
     hub_free(hub);
     guest_map_free(map);
@@ -173,5 +228,6 @@ main(int argc, char **argv)
     g_test_add_func("/dirty-limit/near-enough-is-left-alone", near_enough_is_left_alone);
     g_test_add_func("/dirty-limit/a-writer-is-slowed-to-its-quota", a_writer_is_slowed_to_its_quota);
     g_test_add_func("/dirty-limit/without-a-ring-it-is-refused", without_a_ring_it_is_refused);
+    g_test_add_func("/dirty-limit/blocks-come-and-go-meanwhile", blocks_come_and_go_meanwhile);
     return g_test_run();
 }

@@ -177,9 +177,10 @@ void history_init(struct page_history *h, uint64_t total_bytes);
 void history_release(struct page_history *h);
 /* A round begins; under the session's lock. */
 void history_begin(struct page_history *h, uint64_t number);
-/* Who writes is known to the subscriber from now on, if its log tells; and is remembered when that is about to go. */
+/* Who writes is known to the subscriber from now on, if its log tells; and is remembered when that is about to go, of
+ * the blocks that the worker has: main may be adding one to the map. */
 void history_watch(struct session *s, struct subscriber *subscriber);
-void history_end(struct session *s);
+void history_end(struct session *s, const struct moving_list *blocks);
 /* What became of a run of pages in this round: enum page_fate, a byte each. */
 void history_note(struct session *s, const struct block *b, uint64_t first, uint64_t count, const uint8_t *fates);
 

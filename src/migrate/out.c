@@ -535,7 +535,7 @@ out_main(void *session)
     }
     if (!done)
         improve_error(o, &error);
-    history_end(s);
+    history_end(s, &o->ram.list);
     hub_unsubscribe(s->guest.hub, o->subscriber);
     session_end(s, owner, error);
     if (done && o->back)

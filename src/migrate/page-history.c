@@ -76,16 +76,15 @@ copy_writers(const struct subscriber *subscriber, const struct block *b)
 }
 
 void
-history_end(struct session *s)
+history_end(struct session *s, const struct moving_list *blocks)
 {
     struct page_history *h = &s->history;
-    const GPtrArray *blocks = s->guest.map->blocks;
     uint8_t *copies[BLOCKS_MAX] = { NULL };
 
     if (!h->subscriber)
         return;
-    for (unsigned i = 0; i < blocks->len; i++)
-        copies[i] = copy_writers(h->subscriber, blocks->pdata[i]);
+    for (unsigned i = 0; i < blocks->count; i++)
+        copies[blocks->at[i].block->index] = copy_writers(h->subscriber, blocks->at[i].block);
     lock_take(&s->lock);
     memcpy(h->writers, copies, sizeof copies);
     h->subscriber = NULL;

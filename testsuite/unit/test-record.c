@@ -349,6 +349,40 @@ a_page_dirtied_again_counts_again(void)
     pair_release(&p);
 }
 
+/* Main may add a block to the map meanwhile: the worker goes by its own list. */
+static void
+writers_are_kept_of_the_blocks_that_moved(void)
+{
+    struct moving at[FAKE_BLOCKS];
+    struct moving_list moved;
+    struct session s = { .guest.self = NULL };
+    struct pair p;
+
+    pair_init(&p, MIDDLE, 0);
+    struct hub *hub = hub_new(p.from.fake.map, (struct dirty_source) { .tells_cpus = true });
+    struct subscriber *subscriber = hub_subscribe(hub, "test", NULL);
+    struct block *b = p.from.fake.map->blocks->pdata[0];
+    s.guest = (struct migrate_guest) { .hub = hub, .map = p.from.fake.map };
+    lock_init(&s.lock, 30, "migration session");
+    moved = list_moving(p.from.fake.map, at);
+    g_assert_cmpuint(moved.count, >, 1);
+    moved.count--;
+    history_watch(&s, subscriber);
+    hub_mark_by(hub, b, 3, 1);
+    history_end(&s, &moved);
+    lock_take(&s.lock);
+    g_assert_null(s.history.subscriber);
+    g_assert_cmpuint(s.history.writers[b->index][3], ==, 1 + 1);
+    g_assert_cmpuint(s.history.writers[b->index][4], ==, 0);
+    g_assert_null(s.history.writers[moved.count]);
+    history_release(&s.history);
+    lock_drop(&s.lock);
+    lock_release(&s.lock);
+    hub_unsubscribe(hub, subscriber);
+    hub_free(hub);
+    pair_release(&p);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -361,5 +395,6 @@ main(int argc, char **argv)
     g_test_add_func("/record/rounds-add-up-to-the-totals", rounds_add_up_to_the_totals);
     g_test_add_func("/record/differences-add-up-too", differences_add_up_too);
     g_test_add_func("/record/compressed-pages-add-up-too", compressed_pages_add_up_too);
+    g_test_add_func("/record/writers-are-kept-of-the-blocks-that-moved", writers_are_kept_of_the_blocks_that_moved);
     return g_test_run();
 }

@@ -161,5 +161,6 @@ machine_limit_dirty(struct machine *m, int cpu, uint64_t quota, GError **error)
 bool
 machine_dirty_limit(const struct machine *m, unsigned cpu, struct dirty_limit_info *ret)
 {
-    return m->parts && dirty_limit_get(m->parts->limit, cpu, ret);
+    /* A slot without a CPU has the limit of all, for the one that comes. */
+    return m->parts && topology_has_cpu(&m->parts->topology, cpu) && dirty_limit_get(m->parts->limit, cpu, ret);
 }

@@ -350,6 +350,60 @@ clock_page_that_kvm_writes_is_reported(gconstpointer mode)
     bench_release(&b);
 }
 
+/* --- looking ----------------------------------------------------------------------------------------------------- */
+
+static bool
+slots_log(struct bench *b)
+{
+    g_autoptr(GVariant) facts = NULL, slots = NULL, first = NULL;
+    gboolean logging = FALSE;
+    GVariantBuilder dict;
+
+    g_variant_builder_init(&dict, G_VARIANT_TYPE_VARDICT);
+    accel_kvm.inform(b->accel, &dict);
+    facts = g_variant_ref_sink(g_variant_builder_end(&dict));
+    slots = g_variant_lookup_value(facts, "slot-table", G_VARIANT_TYPE("aa{sv}"));
+    g_assert_cmpuint(g_variant_n_children(slots), >, 0);
+    first = g_variant_get_child_value(slots, 0);
+    g_assert_true(g_variant_lookup(first, "logging", "b", &logging));
+    return logging;
+}
+
+static void *
+subscribe_again_and_again(void *data)
+{
+    struct hub *hub = data;
+
+    for (unsigned i = 0; i < 100; i++)
+        hub_unsubscribe(hub, hub_subscribe(hub, "comes and goes", NULL));
+    return NULL;
+}
+
+/* A migration's thread begins and ends it while main lists the slots. */
+static void
+slots_tell_whether_they_log(void)
+{
+    struct thread other = { 0 };
+    struct subscriber *s;
+    struct bench b;
+    struct hub *hub;
+
+    if (!BENCH_WITH_LOG(&b, DIRTY_LOG_BITMAP, 1, guest_storm))
+        return;
+    hub = hub_new(b.map, accel_kvm.dirty_source(b.accel));
+    g_assert_true(thread_start(&other, "subscriber", subscribe_again_and_again, hub, NULL));
+    for (unsigned i = 0; i < 100; i++)
+        slots_log(&b);
+    thread_join(&other);
+    g_assert_false(slots_log(&b));
+    s = hub_subscribe(hub, "stays", NULL);
+    g_assert_true(slots_log(&b));
+    hub_unsubscribe(hub, s);
+    g_assert_false(slots_log(&b));
+    hub_free(hub);
+    bench_release(&b);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -369,5 +423,6 @@ main(int argc, char **argv)
             g_test_add_data_func(path, GUINT_TO_POINTER(mode), tests[i].test);
         }
     }
+    g_test_add_func("/kvm/dirty/slots-tell-whether-they-log", slots_tell_whether_they_log);
     return g_test_run();
 }

@@ -144,7 +144,7 @@ struct kvm {
     unsigned slot_count;            /* those without block are free */
     struct slot_rules slot_rules;   /* KVM's */
     GArray *kept;                   /* struct kvm_slot: logs of slots that have gone, not collected yet; hub's lock */
-    bool logging;                   /* slots log writes; under the hub's lock */
+    _Atomic bool logging;           /* slots log writes; changes under the hub's lock, who shows it has none */
     struct kvm_dirty dirty;
     struct kvm_cpu *cpus;           /* by slot; those never made are zeros */
     unsigned cpu_slots;

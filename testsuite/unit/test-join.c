@@ -6,9 +6,10 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
+#include "../../src/memory/memory-private.h"
 #include "../../src/migrate/migrate-private.h"
 
-enum { SMALL = 16 * PAGE_SIZE, MIDDLE = 256 * PAGE_SIZE, MOVES = 30 };
+enum { SMALL = 16 * PAGE_SIZE, MIDDLE = 256 * PAGE_SIZE, LARGE = 8192 * PAGE_SIZE, MOVES = 30 };
 
 static struct block *
 last_block(const struct guest_map *map)
@@ -171,6 +172,35 @@ moments_do_not_matter(void)
         PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
         pair_assert_moved(&p);
         g_assert_cmpuint(p.to.fake.arrivals, ==, let_in);
+        pair_release(&p);
+    }
+}
+
+/* What comes while the session ends is in the map and not in the worker's list; who wrote each page is asked then. */
+static void
+blocks_come_while_it_ends(void)
+{
+    for (unsigned move = 0; move < 5; move++) {
+        struct pair p;
+
+        pair_init(&p, LARGE, 0);
+        g_autofree char *uri = g_strdup_printf("unix:%s", p.path);
+        p.from.fake.hub->source.tells_cpus = true;
+        atomic_store(&p.parameters.downtime_limit, 0);
+        atomic_store(&p.from.fake.held, true);
+        fake_run(&p.from.fake);
+        pair_start(&p, uri, uri);
+        PAIR_WAIT(&p, p.from.passes >= 2);
+        g_assert_true(session_cancel(p.from.session, NULL));
+        for (unsigned i = 0; i < 20; i++) {
+            g_autofree char *name = g_strdup_printf("hot%u", i);
+
+            fake_add_block(&p.from.fake, name, SMALL, SMALL);
+            g_usleep(100 * (move + 1));
+        }
+        PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+        g_assert_cmpint(side_state(&p.from), ==, MIGRATE_CANCELLED);
+        g_assert_true(session_knows_writers(p.from.session));
         pair_release(&p);
     }
 }
@@ -499,6 +529,7 @@ main(int argc, char **argv)
     g_test_add_func("/join/a-block-grows-and-shrinks", a_block_grows_and_shrinks);
     g_test_add_func("/join/differences-of-such-a-block-are-right", differences_of_such_a_block_are_right);
     g_test_add_func("/join/moments-do-not-matter", moments_do_not_matter);
+    g_test_add_func("/join/blocks-come-while-it-ends", blocks_come_while_it_ends);
     g_test_add_func("/join/a-refusal-is-told-on-both-sides", a_refusal_is_told_on_both_sides);
     g_test_add_func("/join/a-device-may-outlive-the-wish-for-it", a_device_may_outlive_the_wish_for_it);
     g_test_add_func("/join/a-device-may-outlive-the-session", a_device_may_outlive_the_session);

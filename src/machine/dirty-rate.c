@@ -33,6 +33,7 @@ run_ended(struct job *job, void *data)
     s->result = q->result;
     g_clear_error(&q->error);
     g_free(q);
+    machine_settle_arrivals(m);
     machine_changed(m);
 }
 
@@ -83,6 +84,10 @@ machine_calc_dirty_rate(struct machine *m, enum dirty_rate_mode mode, unsigned s
 
     if (!m->parts)
         return fail(error, NUMON_ERROR_STATE, "cannot measure the dirty rate: there is no machine yet");
+    /* Memory devices may come with the guest, and go if it does not come. */
+    if (machine_awaits_incoming(m) && machine_arriving(m))
+        return fail(error, NUMON_ERROR_STATE, "cannot measure the dirty rate: this machine waits for an incoming guest");
+    machine_settle_arrivals(m);
     if (m->dirty_rate.measuring)
         return fail(error, NUMON_ERROR_STATE, "cannot measure the dirty rate: a measurement is under way "
                     "(`info dirty_rate` shows it)");

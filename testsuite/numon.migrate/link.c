@@ -9,7 +9,8 @@
  *     rule WHAT WAY AT [SINCE [NUMBER]]
  *                             for the next connection: once AT bytes were passed on the WAY (forth or back), counted
  *                             from when SINCE bytes had come back.  WHAT: cut, stall, delay (NUMBER ms), truncate
- *                             (that way ends, the other goes on) or kill (process NUMBER).
+ *                             (that way ends, the other goes on), corrupt (bits NUMBER of the next byte) or kill
+ *                             (process NUMBER).
  *     down | up               connections are broken off at once, new ones too | all is forwarded again, also what
  *                             stalled
  *     count                   "forth N back N since N fired N": bytes of the last connection with a rule (of the
@@ -42,6 +43,7 @@ struct way {
     int from, to;
     uint64_t passed;
     size_t begin, end;              /* of what is in 'bytes' */
+    uint8_t flip;                   /* bits of the next byte that is read */
     bool over;                      /* nothing more is read */
     bool ended;                     /* and 'to' was told */
     char bytes[BUFFER];
@@ -163,6 +165,8 @@ pair_fire(struct pair *p)
         p->hold_until_ms = now_ms() + p->rule.number;
     else if (strcmp(p->rule.what, "truncate") == 0)
         w->over = true;
+    else if (strcmp(p->rule.what, "corrupt") == 0)
+        w->flip = (uint8_t)p->rule.number;
     else if (strcmp(p->rule.what, "kill") == 0 && p->rule.number > 1)
         kill((pid_t)p->rule.number, SIGKILL);
 }
@@ -224,6 +228,10 @@ way_read(struct pair *p, struct way *w)
     w->over = got == 0;
     w->begin = 0;
     w->end = (size_t)got;
+    if (got > 0) {
+        w->bytes[0] ^= (char)w->flip;
+        w->flip = 0;
+    }
     return true;
 }
 

@@ -24,12 +24,12 @@ EXTRA_DIST += testsuite/numon.migrate/views.exp
 EXTRA_DIST += testsuite/numon.migrate/live.exp
 EXTRA_DIST += testsuite/numon.migrate/xbzrle.exp
 
-# The fault campaign alone, 6 kinds of faults: a short one; and a long one, 1000 runs on synthetic and 100 on KVM.
+# The fault campaign alone, 9 kinds of faults: a short one; and a long one, 1000 runs on synthetic and 100 on KVM.
 # FAULT_SEED=N strikes at other moments.
 FAULT_SEED = 1
 .PHONY: check-faults soak-migrate
 check-faults: $(bin_PROGRAMS) $(check_PROGRAMS)
 	$(MAKE) check-DEJAGNU RUNTESTFLAGS="faults.exp FAULT_SEED=$(FAULT_SEED)"
 soak-migrate: $(bin_PROGRAMS) $(check_PROGRAMS)
-	$(MAKE) check-DEJAGNU RUNTESTFLAGS="faults.exp FAULT_ACCELS=synthetic FAULT_RUNS=167 FAULT_SEED=$(FAULT_SEED)"
-	$(MAKE) check-DEJAGNU RUNTESTFLAGS="faults.exp FAULT_ACCELS=kvm FAULT_RUNS=17 FAULT_SEED=$(FAULT_SEED)"
+	$(MAKE) check-DEJAGNU RUNTESTFLAGS="faults.exp FAULT_ACCELS=synthetic FAULT_RUNS=112 FAULT_SEED=$(FAULT_SEED)"
+	$(MAKE) check-DEJAGNU RUNTESTFLAGS="faults.exp FAULT_ACCELS=kvm FAULT_RUNS=12 FAULT_SEED=$(FAULT_SEED)"

@@ -482,6 +482,8 @@ machine_may_receive(struct machine *m, GError **error)
     if (m->arrivals)
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: memory that came with the last one is being "
                     "preallocated");
+    if (m->populating)
+        return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: memory is being preallocated");
     if (guest_map_is_lost(m->parts->map))
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: a page of this machine's memory is lost "
                     "(`enter_preconfig` lets it go)");

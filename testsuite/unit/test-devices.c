@@ -225,6 +225,28 @@ assert_resized(struct machine *m, const char *name, uint64_t size)
     g_assert_false(pending);
 }
 
+/* What a growing device could not get whole is given back: that must be nobody's memory yet. */
+static void
+no_guest_is_awaited_while_memory_is_taken(void)
+{
+    g_autoptr(GError) error = NULL;
+    struct ended grown = { 0 };
+    bool pending = false;
+    struct world w;
+
+    world_init(&w);
+    w.b = machine_of(&w);
+    assert_added(&w, w.b, DEVICE_VIRTIO_MEM, "id=vm,size=64M", "id=v,memdev=vm,prealloc=on");
+    g_assert_true(machine_device_resize(w.b, "v", 64 * MIB, note_end, &grown, &pending, NULL));
+    g_assert_true(pending);
+    g_assert_false(machine_incoming(w.b, w.uri, false, &error));
+    g_assert_error(error, NUMON_ERROR, NUMON_ERROR_STATE);
+    loop_until(&w, grown.done);
+    g_assert_cmpstr(grown.error, ==, NULL);
+    g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
+    world_release(&w);
+}
+
 static void
 devices_join_a_move_and_the_next(void)
 {
@@ -411,6 +433,7 @@ main(int argc, char **argv)
     main_thread_claim();
     g_test_add_func("/devices/followers-are-told-in-turn-and-may-refuse", followers_are_told_in_turn_and_may_refuse);
     g_test_add_func("/devices/a-reset-meanwhile-is-done-once", a_reset_meanwhile_is_done_once);
+    g_test_add_func("/devices/no-guest-is-awaited-while-memory-is-taken", no_guest_is_awaited_while_memory_is_taken);
     g_test_add_func("/devices/devices-join-a-move-and-the-next", devices_join_a_move_and_the_next);
     g_test_add_func("/devices/a-cancelled-move-leaves-a-device-where-the-guest-is",
                     a_cancelled_move_leaves_a_device_where_the_guest_is);

@@ -327,6 +327,34 @@ hold(struct out *o, GError **error)
     return good || fail(error, NUMON_ERROR_STATE, "interrupted between two rounds");
 }
 
+/* Little enough is left for the switchover, and it may come now. */
+static bool
+rest_fits(struct out *o, bool may_stop, uint64_t bytes)
+{
+    return may_stop && bytes <= threshold(o) && !session_joins(o->session);
+}
+
+/* A round is over.  Where it was held and the rest did fit, the guest went on meanwhile: is that still so? */
+static bool
+end_round(struct out *o, bool may_stop, bool *fits, GError **error)
+{
+    struct session *s = o->session;
+    uint64_t bytes;
+
+    session_pass(s, counter_read(&s->counters.dirty_syncs));
+    if (!parameter_on(&s->parameters->step))
+        return true;
+    if (!hold(o, error))
+        return false;
+    if (!*fits)
+        return true;
+    if (!out_sync(o, &bytes, error))
+        return false;
+    session_pass(s, counter_read(&s->counters.dirty_syncs));
+    *fits = rest_fits(o, may_stop, bytes);
+    return true;
+}
+
 /* After a slice: does the rest fit the switchover?  At the end of a pass the log is read in any case, else only when
  * what is known to remain is little enough. */
 static bool
@@ -346,13 +374,12 @@ look_ahead(struct out *o, bool end, bool *ret_fits, GError **error)
         return true;
     if (!out_sync(o, &bytes, error))
         return false;
-    *ret_fits = may_stop && bytes <= threshold(o) && !session_joins(s);
-    if (*ret_fits)
+    *ret_fits = rest_fits(o, may_stop, bytes);
+    if (*ret_fits && !parameter_on(&s->parameters->step))
         return true;
     if (end)
         sweep_begin(&o->sweep, &o->ram.list);
-    session_pass(s, counter_read(&s->counters.dirty_syncs));
-    return !parameter_on(&s->parameters->step) || hold(o, error);
+    return end_round(o, may_stop, ret_fits, error);
 }
 
 /* The budget of this window is spent: the rest of it passes; cancel and the return path wake. */

@@ -390,9 +390,13 @@ decode_reason(const void *data, size_t size, struct return_message *ret, GError 
 static bool
 decode_progress(struct cursor *in, size_t size, struct return_message *ret, GError **error)
 {
-    if (size == 16 && cursor_take64(in, &ret->progress_us) && cursor_take64(in, &ret->gap_us))
-        return true;
-    return fail(error, NUMON_ERROR_PEER, "the destination told of its guest's progress in %zu bytes instead of 16", size);
+    if (size != 16 || !cursor_take64(in, &ret->progress_us) || !cursor_take64(in, &ret->gap_us))
+        return fail(error, NUMON_ERROR_PEER, "the destination told of its guest's progress in %zu bytes instead of 16",
+                    size);
+    /* It is added to what passed here. */
+    return (ret->progress_us <= UINT32_MAX && ret->gap_us <= INT64_MAX)
+        || fail(error, NUMON_ERROR_PEER, "the destination told of its guest's progress after %" PRIu64 " us and a gap of %"
+                PRIu64 " us, which cannot be", ret->progress_us, ret->gap_us);
 }
 
 bool

@@ -204,6 +204,30 @@ hostile_parts_are_refused(void)
     g_assert_false(wire_parts_decode(good, sizeof good, found, NULL));
 }
 
+/* It is added to what passed here, and the sum must be one. */
+static void
+hostile_progress_is_refused(void)
+{
+    static const struct { uint64_t progress_us, gap_us; bool good; } told[] = {
+        { 1962, 7077, true }, { UINT32_MAX, INT64_MAX, true }, { UINT64_MAX, 1, false }, { 1, UINT64_MAX, false },
+        { (uint64_t)UINT32_MAX + 1, 0, false },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(told); i++) {
+        g_autoptr(GByteArray) bytes = g_byte_array_new();
+        g_autoptr(GError) error = NULL;
+        struct return_message m;
+
+        wire_put_progress(bytes, told[i].progress_us, told[i].gap_us);
+        bool good = wire_return_decode(RETURN_PROGRESS, bytes->data + 4, bytes->len - 4, &m, &error);
+        g_assert_cmpint(good, ==, told[i].good);
+        if (good)
+            g_assert_cmpuint(m.progress_us, ==, told[i].progress_us);
+        else
+            g_assert_error(error, NUMON_ERROR, NUMON_ERROR_PEER);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -219,5 +243,6 @@ main(int argc, char **argv)
     g_test_add_func("/wire/cursor stops at its end", cursor_stops_at_its_end);
     g_test_add_func("/wire/parts-of-the-downtime-come-through", parts_of_the_downtime_come_through);
     g_test_add_func("/wire/hostile-parts-are-refused", hostile_parts_are_refused);
+    g_test_add_func("/wire/hostile progress is refused", hostile_progress_is_refused);
     return g_test_run();
 }

@@ -154,10 +154,23 @@ short_why(const struct why *w)
                            what ? what : "", what ? " ends it" : "");
 }
 
+/* An address or a failure may hold what the terminal would obey, or what would make two lines of one. */
+static char *
+one_line(const char *text)
+{
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+    GString *out = g_string_new(NULL);
+
+    for (const char *p = valid; *p; p = g_utf8_next_char(p))
+        g_string_append_unichar(out, g_unichar_iscntrl(g_utf8_get_char(p)) ? '?' : g_utf8_get_char(p));
+    return g_string_free(out, FALSE);
+}
+
 char *
 live_why(const struct why *w, unsigned width, bool utf8)
 {
-    g_autofree char *whole = why_sentence(w), *shorter = short_why(w), *change = why_change(w);
+    g_autofree char *sentence = why_sentence(w), *whole = one_line(sentence);
+    g_autofree char *shorter = short_why(w), *change = why_change(w);
     /* What to do is more than why. */
     g_autofree char *least = change ? g_strdup_printf("%s ends it", strchr(change, ' ') + 1) : NULL;
     const char *forms[] = { whole, shorter, least };

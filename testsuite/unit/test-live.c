@@ -97,6 +97,21 @@ the_change_outlives_the_cause(void)
     g_assert_cmpstr(cut, ==, "15.0 MiB …");
 }
 
+static void
+terminal_obeys_no_peer(void)
+{
+    struct live_facts f = facts(3);
+
+    f.why.state = MIGRATE_FAILED;
+    f.why.error = "RAM block 'a\033[2Jb\nc\td' was not listed";
+    for (unsigned width = 40; width <= 400; width += 40) {
+        g_autoptr(GPtrArray) lines = live_lines(&f, width, true);
+        for (unsigned i = 0; i < lines->len; i++)
+            for (const char *p = lines->pdata[i]; *p; p++)
+                g_assert_false(g_ascii_iscntrl(*p));
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -106,5 +121,6 @@ main(int argc, char **argv)
     g_test_add_func("/live/lines-say-what-is", lines_say_what_is);
     g_test_add_func("/live/sparklines-show-the-last-minute", sparklines_show_the_last_minute);
     g_test_add_func("/live/the-change-outlives-the-cause", the_change_outlives_the_cause);
+    g_test_add_func("/live/terminal obeys no peer", terminal_obeys_no_peer);
     return g_test_run();
 }

@@ -188,7 +188,8 @@ expect_msrs(const struct cpu_state *after, const struct cpu_state *before)
 
         memcpy(&index, before->msrs + at, 4);
         index = GUINT32_FROM_BE(index);
-        g_assert_true(msr_record_get(before, index, &was) && msr_record_get(after, index, &is));
+        g_assert_true(msr_record_get(before, index, &was));
+        g_assert_true(msr_record_get(after, index, &is));
         if (was != is)
             g_test_message("MSR 0x%x was 0x%" PRIx64 ", is 0x%" PRIx64, index, was, is);
         g_assert_true(is == was || index == MSR_HV_VP_RUNTIME || index == MSR_HV_TIME_REF_COUNT);

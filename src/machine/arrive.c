@@ -4,7 +4,7 @@
  * What travels are the two commands that give a machine the device, object_add and device_add, with slot and address.
  * A destination takes the backend that its user defined under that name, if it has the size; else it makes one of the
  * same kind, on whatever host nodes it likes.  Where the source's memory is a file, ordinary memory takes its place:
- * no peer names files here.  If the guest does not come after all, what came for it goes again. */
+ * no peer names files here, nor host nodes.  If the guest does not come after all, what came for it goes again. */
 #include "machine-private.h"
 
 #include <string.h>
@@ -82,6 +82,9 @@ take_backend(struct definition *d, const char *text, bool *ret_new, GError **err
     v = property_parse_options(backend_properties((enum backend_kind)kind), -1, options, error);
     if (!v || !backend_options_read((enum backend_kind)kind, v, &o, error))
         return false;
+    if (o.policy != HOST_POLICY_DEFAULT)
+        return fail(error, NUMON_ERROR_PEER, "the source announced memory backend '%s' with a place on its own host",
+                    o.id);
     here = definition_backend(d, o.id);
     *ret_new = !here;
     if (!here)

@@ -305,7 +305,8 @@ run_model(struct model *m)
         if (!end && !late && (!may_stop || remaining_bytes(m) > fits_bytes(m)))
             continue;
         remaining = read_log(m);
-        if (may_stop && remaining <= fits_bytes(m)) {
+        /* The guest has whole pages: what is expected to be less than half of one is none. */
+        if (may_stop && (remaining < PAGE_SIZE / 2 || remaining <= fits_bytes(m))) {
             switch_over(m);
             return;
         }

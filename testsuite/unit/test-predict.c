@@ -166,6 +166,23 @@ zero_pages_cost_next_to_nothing(void)
     predict_result_release(&result);
 }
 
+/* Part of a page never remains: a guest that hardly writes leaves none, which fits where no downtime is allowed. */
+static void
+nothing_fits_no_downtime(void)
+{
+    struct predict_input in = input_of(10, 3e9, 3e9, 0);
+    struct predict_result result;
+
+    predict_run(&in, &result);
+    g_assert_true(result.converges);
+    g_assert_cmpuint(result.rounds->len, <=, 3);
+    predict_result_release(&result);
+    in = input_of(50000, 40e6, 3e9, 0);
+    predict_run(&in, &result);
+    g_assert_false(result.converges);
+    predict_result_release(&result);
+}
+
 /* A log that is not cleared tells of pages too that were written before they were sent. */
 static void
 a_log_that_is_kept_tells_more(void)
@@ -214,6 +231,7 @@ main(int argc, char **argv)
     g_test_add_func("/predict/too-many-writes-never-converge", too_many_writes_never_converge);
     g_test_add_func("/predict/what-helps-is-seen-to-help", what_helps_is_seen_to_help);
     g_test_add_func("/predict/zero-pages-cost-next-to-nothing", zero_pages_cost_next_to_nothing);
+    g_test_add_func("/predict/nothing-fits-no-downtime", nothing_fits_no_downtime);
     g_test_add_func("/predict/a-log-that-is-kept-tells-more", a_log_that_is_kept_tells_more);
     g_test_add_func("/predict/rate-and-working-set-are-found", rate_and_working_set_are_found);
     return g_test_run();

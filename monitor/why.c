@@ -293,7 +293,7 @@ append_in(const struct why *w, GString *out)
         g_string_append(out, "being cancelled: the worker is on its way back");
         break;
     case MIGRATE_COMPLETED:
-        g_string_append(out, "all was loaded and the source knows: the guest is here");
+        g_string_append(out, "all was loaded: the guest is here");
         break;
     default:
         g_string_append(out, w->state == MIGRATE_CANCELLED ? "cancelled" : "failed");

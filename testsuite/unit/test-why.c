@@ -99,7 +99,7 @@ static const struct scenario scenarios[] = {
     { "arriving", { IN(ACTIVE), .came = 300 * MIB }, "300.0 MiB have come; nothing runs here before all is loaded" },
     { "arriving devices", { IN(DEVICE) },
       "the source has stopped its guest, whose last pages and devices are being loaded" },
-    { "arrived", { .direction = MIGRATE_IN, .state = MIGRATE_COMPLETED, .owner = OWNER_HERE }, "all was loaded and the source knows: the guest is here" },
+    { "arrived", { .direction = MIGRATE_IN, .state = MIGRATE_COMPLETED, .owner = OWNER_HERE }, "all was loaded: the guest is here" },
     { "not loaded", { IN(FAILED), .ended_in = MIGRATE_ACTIVE, .came = 300 * MIB, .error = "the source went away" },
       "failed while RAM was loaded, 300.0 MiB having come: the source went away; nothing of a guest is kept here, and "
       "the source, if there was one, still has its own" },

@@ -33,6 +33,19 @@ read_address(struct call *call, const char *text, uint64_t *ret, GError **error)
            register_value(&registers, text + 1, ret, error);
 }
 
+/* After a read: false if pages of that block are lost, as zeros are read in their place. */
+static bool
+is_whole(const struct guest_map *map, uint64_t gpa, GError **error)
+{
+    g_autofree char *lost = NULL;
+    uint64_t page;
+
+    if (!block_lost(guest_map_find(map, gpa)->block, &page))
+        return true;
+    lost = guest_map_lost(map);
+    return fail(error, NUMON_ERROR_HOST, "Cannot access memory: %s", lost ? lost : "a page of it is lost");
+}
+
 /* Reads as much as there is from 'address' on, up to 'size'; false with an error that says what is missing if that is
  * not all.  '*ret' is how much was read in any case. */
 static bool
@@ -54,6 +67,8 @@ read_memory(struct call *call, bool is_virtual, uint64_t address, uint8_t *to, u
         if (!guest_map_read(map, gpa, to + *ret, here))
             return fail(error, NUMON_ERROR_ARGUMENT, "Cannot access memory: guest physical 0x%" PRIx64 " is no RAM "
                         "(`info mtree` shows what is)", gpa);
+        if (!is_whole(map, gpa, error))
+            return false;
         *ret += here;
     }
     return true;

@@ -11,10 +11,10 @@ testsuite_rig_tsc_SOURCES = testsuite/rig/tsc.c
 
 # Those that say nothing elsewhere, and what CI has five minutes for: the same, what the host's KVM must do, and guests
 # that move.
-rig_suites = policy.exp
+rig_suites = policy.exp usage.exp latency.exp
 rig_units = testsuite/unit/test-kvm testsuite/unit/test-kvm-dirty testsuite/unit/test-kvm-exits \
 	testsuite/unit/test-kvm-move testsuite/unit/test-guest-kvm testsuite/unit/test-machine
-rig_smoke = $(rig_suites) unit.exp basic.exp host.exp usage.exp precopy.exp UNITS='$(rig_units)'
+rig_smoke = policy.exp unit.exp basic.exp host.exp usage.exp precopy.exp UNITS='$(rig_units)'
 
 check-rig:
 	$(MAKE) $(AM_MAKEFLAGS) check RUNTESTFLAGS="--target_board=rig $(rig_suites)"

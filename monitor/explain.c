@@ -187,15 +187,6 @@ explain_tree(const char *path, const struct explain_report *r)
 
 /* --- its layout ------------------------------------------------------------------------------------------------- */
 
-static guint64
-number_at(GVariant *row, const char *key)
-{
-    guint64 number = 0;
-
-    g_variant_lookup(row, key, "t", &number);
-    return number;
-}
-
 static guint32
 small_at(GVariant *row, const char *key)
 {
@@ -205,15 +196,6 @@ small_at(GVariant *row, const char *key)
     return number;
 }
 
-static const char *
-text_at(GVariant *row, const char *key)
-{
-    const char *text = "";
-
-    g_variant_lookup(row, key, "&s", &text);
-    return text;
-}
-
 static int
 name_width(GVariant *rows, const char *key)
 {
@@ -221,7 +203,7 @@ name_width(GVariant *rows, const char *key)
 
     for (size_t i = 0; i < g_variant_n_children(rows); i++) {
         g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
-        most = MAX(most, strlen(text_at(row, key)));
+        most = MAX(most, strlen(tree_text(row, key)));
     }
     return (int)most;
 }
@@ -232,9 +214,9 @@ print_head(GVariant *tree, GString *out)
     g_autoptr(GVariant) features = g_variant_lookup_value(tree, "features", G_VARIANT_TYPE("as"));
     const char *text;
 
-    g_string_append_printf(out, "stream: %" PRIu64 " bytes", number_at(tree, "size"));
-    if (number_at(tree, "read") < number_at(tree, "size"))
-        g_string_append_printf(out, ", the first %" PRIu64 " understood", number_at(tree, "read"));
+    g_string_append_printf(out, "stream: %" PRIu64 " bytes", tree_number(tree, "size"));
+    if (tree_number(tree, "read") < tree_number(tree, "size"))
+        g_string_append_printf(out, ", the first %" PRIu64 " understood", tree_number(tree, "read"));
     g_string_append_c(out, '\n');
     if (g_variant_lookup(tree, "machine", "&s", &text))
         g_string_append_printf(out, "machine: %s\n", text);
@@ -242,7 +224,7 @@ print_head(GVariant *tree, GString *out)
         g_string_append_printf(out, "capabilities: %s\n", text);
     if (!features)
         return;
-    g_string_append_printf(out, "migration id: %s\nfeatures:", text_at(tree, "id"));
+    g_string_append_printf(out, "migration id: %s\nfeatures:", tree_text(tree, "id"));
     for (size_t i = 0; i < g_variant_n_children(features); i++) {
         g_variant_get_child(features, i, "&s", &text);
         g_string_append_printf(out, " %s", text);
@@ -278,21 +260,21 @@ print_sections(GVariant *tree, GString *out)
         g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
 
         g_string_append_printf(out, "%-*s %5u %8u %7u %7" PRIu64 " %14" PRIu64 " %14" PRIu64 "\n", width,
-                               text_at(row, "name"), small_at(row, "id"), small_at(row, "instance"),
-                               small_at(row, "version"), number_at(row, "parts"), number_at(row, "place"),
-                               number_at(row, "bytes"));
+                               tree_text(row, "name"), small_at(row, "id"), small_at(row, "instance"),
+                               small_at(row, "version"), tree_number(row, "parts"), tree_number(row, "place"),
+                               tree_number(row, "bytes"));
     }
-    if (number_at(tree, "commands"))
-        g_string_append_printf(out, "%" PRIu64 " commands of %" PRIu64 " bytes\n", number_at(tree, "commands"),
-                               number_at(tree, "command-bytes"));
+    if (tree_number(tree, "commands"))
+        g_string_append_printf(out, "%" PRIu64 " commands of %" PRIu64 " bytes\n", tree_number(tree, "commands"),
+                               tree_number(tree, "command-bytes"));
 }
 
 static void
 print_forms(GVariant *row, GString *out)
 {
     for (unsigned form = 0; form < PAGE_FORMS; form++)
-        g_string_append_printf(out, " %10" PRIu64, number_at(row, page_form_names[form]));
-    g_string_append_printf(out, " %14" PRIu64 "\n", number_at(row, "bytes"));
+        g_string_append_printf(out, " %10" PRIu64, tree_number(row, page_form_names[form]));
+    g_string_append_printf(out, " %14" PRIu64 "\n", tree_number(row, "bytes"));
 }
 
 static void
@@ -316,8 +298,8 @@ print_blocks(GVariant *tree, GString *out)
     for (size_t i = 0; i < g_variant_n_children(rows); i++) {
         g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
 
-        g_string_append_printf(out, "%-*s %14" PRIu64 " %10" PRIu64, width, text_at(row, "name"),
-                               number_at(row, "size"), number_at(row, "pages"));
+        g_string_append_printf(out, "%-*s %14" PRIu64 " %10" PRIu64, width, tree_text(row, "name"),
+                               tree_number(row, "size"), tree_number(row, "pages"));
         print_forms(row, out);
     }
 }
@@ -337,7 +319,7 @@ print_rounds(GVariant *tree, GString *out)
     for (size_t i = 0; i < g_variant_n_children(rows); i++) {
         g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
 
-        g_string_append_printf(out, "%5u %-*s", small_at(row, "round"), width, text_at(row, "block"));
+        g_string_append_printf(out, "%5u %-*s", small_at(row, "round"), width, tree_text(row, "block"));
         print_forms(row, out);
     }
     if (folded)
@@ -352,9 +334,9 @@ print_notes(GVariant *tree, const char *key, GString *out)
     for (size_t i = 0; i < g_variant_n_children(rows); i++) {
         g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
 
-        g_string_append_printf(out, "  byte %" PRIu64 ": %s", number_at(row, "place"), text_at(row, "text"));
-        if (number_at(row, "count") > 1)
-            g_string_append_printf(out, " (the first of %" PRIu64 ")", number_at(row, "count"));
+        g_string_append_printf(out, "  byte %" PRIu64 ": %s", tree_number(row, "place"), tree_text(row, "text"));
+        if (tree_number(row, "count") > 1)
+            g_string_append_printf(out, " (the first of %" PRIu64 ")", tree_number(row, "count"));
         g_string_append_c(out, '\n');
     }
 }
@@ -377,8 +359,8 @@ print_explanation(GVariant *tree, GString *out)
     print_rounds(tree, out);
     g_string_append(out, has_notes(tree, "faults") ? "faults:\n" : "faults: none\n");
     print_notes(tree, "faults", out);
-    if (number_at(tree, "more-faults"))
-        g_string_append_printf(out, "  and %" PRIu64 " more\n", number_at(tree, "more-faults"));
+    if (tree_number(tree, "more-faults"))
+        g_string_append_printf(out, "  and %" PRIu64 " more\n", tree_number(tree, "more-faults"));
     g_string_append(out, has_notes(tree, "analyser") ? "QEMU's stream analyser would stop at:\n"
                                                      : "QEMU's stream analyser: would read all of it\n");
     print_notes(tree, "analyser", out);

@@ -167,20 +167,11 @@ shade_of(uint64_t dirty, uint64_t pages)
     return dirty == 0 || pages == 0 ? shades[0] : shades[MIN((dirty * SHADES + pages - 1) / pages, SHADES)];
 }
 
-static guint64
-number_at(GVariant *row, const char *key)
-{
-    guint64 number = 0;
-
-    g_variant_lookup(row, key, "t", &number);
-    return number;
-}
-
 static void
 print_piece(GVariant *piece, uint64_t cell_pages, GString *out)
 {
     g_autoptr(GVariant) counts = g_variant_lookup_value(piece, "cells", G_VARIANT_TYPE("at"));
-    uint64_t pages = number_at(piece, "pages"), dirty = number_at(piece, "dirty"), left = pages;
+    uint64_t pages = tree_number(piece, "pages"), dirty = tree_number(piece, "dirty"), left = pages;
     const char *block = "";
     gint32 node = -1;
     guint64 count;
@@ -194,7 +185,7 @@ print_piece(GVariant *piece, uint64_t cell_pages, GString *out)
     for (size_t i = 0; i < g_variant_n_children(counts); i++) {
         if (i % ROW_CELLS == 0)
             g_string_append_printf(out, "%s%12" PRIx64 " ", i ? "\n" : "",
-                                   number_at(piece, "physical") + i * cell_pages * PAGE_SIZE);
+                                   tree_number(piece, "physical") + i * cell_pages * PAGE_SIZE);
         g_variant_get_child(counts, i, "t", &count);
         g_string_append_c(out, shade_of(count, MIN(left, cell_pages)));
         left -= MIN(left, cell_pages);
@@ -206,13 +197,13 @@ static void
 dirty_print(GVariant *tree, GString *out)
 {
     g_autoptr(GVariant) pieces = g_variant_lookup_value(tree, "pieces", G_VARIANT_TYPE("aa{sv}"));
-    uint64_t cell_pages = number_at(tree, "cell-pages"), round = number_at(tree, "round");
+    uint64_t cell_pages = tree_number(tree, "cell-pages"), round = tree_number(tree, "round");
     g_autofree char *cell = size_format(cell_pages * PAGE_SIZE);
 
     if (round)
         g_string_append_printf(out, "dirty when round %" PRIu64 " began", round);
     else
-        g_string_append_printf(out, "written within %" PRIu64 " ms", number_at(tree, "period-us") / 1000);
+        g_string_append_printf(out, "written within %" PRIu64 " ms", tree_number(tree, "period-us") / 1000);
     g_string_append_printf(out, "; a sign is %s: '%c' nothing, '%c' to '%c' more and more of it\n", cell, shades[0],
                            shades[1], shades[SHADES]);
     for (size_t i = 0; i < g_variant_n_children(pieces); i++) {

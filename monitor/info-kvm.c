@@ -83,15 +83,6 @@ kvm_get(struct monitor *m, const struct values *args, GError **error)
     return g_variant_builder_end(&tree);
 }
 
-static uint64_t
-number(GVariant *dict, const char *name)
-{
-    guint64 n = 0;
-
-    g_variant_lookup(dict, name, "t", &n);
-    return n;
-}
-
 static void
 print_slot(GVariant *s, GString *out)
 {
@@ -104,8 +95,8 @@ print_slot(GVariant *s, GString *out)
     g_variant_lookup(s, "readonly", "b", &readonly);
     g_variant_lookup(s, "logging", "b", &logging);
     g_string_append_printf(out, "%4u  %016" PRIx64 "-%016" PRIx64 "  %s @%016" PRIx64 " at host 0x%" PRIx64 "%s%s\n", slot,
-                           number(s, "gpa"), number(s, "gpa") + number(s, "size") - 1, block, number(s, "offset"),
-                           number(s, "host"), readonly ? ", read-only" : "", logging ? ", logged" : "");
+                           tree_number(s, "gpa"), tree_number(s, "gpa") + tree_number(s, "size") - 1, block, tree_number(s, "offset"),
+                           tree_number(s, "host"), readonly ? ", read-only" : "", logging ? ", logged" : "");
 }
 
 /* Numbers and switches, one a line. */
@@ -253,10 +244,10 @@ print_region(GVariant *r, const char *indent, GString *out)
     g_variant_lookup(r, "kind", "&s", &kind);
     g_variant_lookup(r, "priority", "i", &priority);
     g_variant_lookup(r, "node", "i", &node);
-    g_string_append_printf(out, "%s%016" PRIx64 "-%016" PRIx64 " (prio %d, %s): %s", indent, number(r, "start"),
-                           number(r, "end"), priority, kind, name);
-    if (number(r, "offset"))
-        g_string_append_printf(out, " @%016" PRIx64, number(r, "offset"));
+    g_string_append_printf(out, "%s%016" PRIx64 "-%016" PRIx64 " (prio %d, %s): %s", indent, tree_number(r, "start"),
+                           tree_number(r, "end"), priority, kind, name);
+    if (tree_number(r, "offset"))
+        g_string_append_printf(out, " @%016" PRIx64, tree_number(r, "offset"));
     if (node >= 0)
         g_string_append_printf(out, " node %d", node);
     g_string_append_c(out, '\n');

@@ -260,15 +260,6 @@ print_line(GVariant *tree, const char *key, const char *label, const char *unit,
                                g_variant_get_uint64(v) / (strstr(unit, "kbytes") ? 1024 : 1), unit);
 }
 
-static uint64_t
-number_at(GVariant *tree, const char *key)
-{
-    uint64_t number = 0;
-
-    g_variant_lookup(tree, key, "t", &number);
-    return number;
-}
-
 /* "0: outgoing, completed: 3 rounds, 132 MiB, 40 normal and 32000 zero pages in 512 ms, guest: destination" */
 static void
 print_history(GVariant *rows, GString *out)
@@ -281,9 +272,9 @@ print_history(GVariant *rows, GString *out)
         g_variant_lookup(tree, "direction", "&s", &direction);
         g_string_append_printf(out, "%zu: %s, %s: %" G_GUINT64_FORMAT " rounds, %" G_GUINT64_FORMAT " kbytes, %"
                                G_GUINT64_FORMAT " normal and %" G_GUINT64_FORMAT " zero pages in %" G_GUINT64_FORMAT
-                               " ms", i, direction, status, number_at(tree, "dirty-sync-count"),
-                               number_at(tree, "transferred") / 1024, number_at(tree, "normal"),
-                               number_at(tree, "duplicate"), number_at(tree, "total-time"));
+                               " ms", i, direction, status, tree_number(tree, "dirty-sync-count"),
+                               tree_number(tree, "transferred") / 1024, tree_number(tree, "normal"),
+                               tree_number(tree, "duplicate"), tree_number(tree, "total-time"));
         if (g_variant_lookup(tree, "guest", "&s", &text))
             g_string_append_printf(out, ", guest: %s", text);
         if (g_variant_lookup(tree, "error-desc", "&s", &text))

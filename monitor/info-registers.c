@@ -145,22 +145,13 @@ registers_get(struct monitor *m, const struct values *args, GError **error)
 
 /* --- the layout --------------------------------------------------------------------------------------------------- */
 
-static uint64_t
-u64(GVariant *dict, const char *name)
-{
-    guint64 value = 0;
-
-    g_variant_lookup(dict, name, "t", &value);
-    return value;
-}
-
 static void
 print_general(GVariant *cpu, GString *out)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(general_names); i++) {
         g_autofree char *name = g_ascii_strup(general_names[i], -1);
 
-        g_string_append_printf(out, "%-3s=%016" PRIx64 "%c", name, u64(cpu, general_names[i]), i % 4 == 3 ? '\n' : ' ');
+        g_string_append_printf(out, "%-3s=%016" PRIx64 "%c", name, tree_number(cpu, general_names[i]), i % 4 == 3 ? '\n' : ' ');
     }
 }
 
@@ -171,13 +162,13 @@ print_flags(GVariant *cpu, GString *out)
         { FLAG_DF, 'D' }, { FLAG_OF, 'O' }, { FLAG_SF, 'S' }, { FLAG_ZF, 'Z' }, { FLAG_AF, 'A' }, { FLAG_PF, 'P' },
         { FLAG_CF, 'C' },
     };
-    uint64_t rflags = u64(cpu, "rflags");
+    uint64_t rflags = tree_number(cpu, "rflags");
     gboolean halted = FALSE;
     guint32 attributes = 0;
 
     g_variant_lookup(cpu, "halted", "b", &halted);
     g_variant_lookup(cpu, "ss", "(utuu)", NULL, NULL, NULL, &attributes);
-    g_string_append_printf(out, "RIP=%016" PRIx64 " RFL=%08" PRIx64 " [", u64(cpu, "rip"), rflags);
+    g_string_append_printf(out, "RIP=%016" PRIx64 " RFL=%08" PRIx64 " [", tree_number(cpu, "rip"), rflags);
     for (unsigned i = 0; i < G_N_ELEMENTS(flags); i++)
         g_string_append_c(out, rflags & flags[i].bit ? flags[i].letter : '-');
     g_string_append_printf(out, "] CPL=%u II=0 A20=1 SMM=0 HLT=%d\n", attributes >> 13 & 3, halted);
@@ -214,11 +205,11 @@ print_control(GVariant *cpu, GString *out)
     const guint64 *dr = g_variant_get_fixed_array(list, &count, sizeof *dr);
 
     g_string_append_printf(out, "CR0=%08" PRIx64 " CR2=%016" PRIx64 " CR3=%016" PRIx64 " CR4=%08" PRIx64 "\n",
-                           u64(cpu, "cr0"), u64(cpu, "cr2"), u64(cpu, "cr3"), u64(cpu, "cr4"));
+                           tree_number(cpu, "cr0"), tree_number(cpu, "cr2"), tree_number(cpu, "cr3"), tree_number(cpu, "cr4"));
     for (unsigned i = 0; i < 4; i++)
         g_string_append_printf(out, "DR%u=%016" PRIx64 "%c", i, (uint64_t)dr[i], i == 3 ? '\n' : ' ');
     g_string_append_printf(out, "DR6=%016" PRIx64 " DR7=%016" PRIx64 "\nEFER=%016" PRIx64 "\n", (uint64_t)dr[6],
-                           (uint64_t)dr[7], u64(cpu, "efer"));
+                           (uint64_t)dr[7], tree_number(cpu, "efer"));
 }
 
 static void

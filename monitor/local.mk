@@ -46,6 +46,7 @@ numon_SOURCES += monitor/show.c
 numon_SOURCES += monitor/stream.c
 numon_SOURCES += monitor/terminal.c
 numon_SOURCES += monitor/topology-svg.c
+numon_SOURCES += monitor/tree.c
 numon_SOURCES += monitor/undo.c
 numon_SOURCES += monitor/walk.c
 numon_SOURCES += monitor/watch.c

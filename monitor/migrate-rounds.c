@@ -10,15 +10,6 @@ put(GVariantDict *dict, const char *key, uint64_t number)
     g_variant_dict_insert(dict, key, "t", number);
 }
 
-static uint64_t
-number_at(GVariant *tree, const char *key)
-{
-    uint64_t number = 0;
-
-    g_variant_lookup(tree, key, "t", &number);
-    return number;
-}
-
 /* One key, under which the rows stand. */
 static GVariant *
 named(const char *name, GVariantBuilder *rows)
@@ -110,7 +101,7 @@ append_size(GString *out, unsigned width, uint64_t bytes)
 static double
 seconds_at(GVariant *row, const char *key)
 {
-    return (double)number_at(row, key) / 1e6;
+    return (double)tree_number(row, key) / 1e6;
 }
 
 /* Pages a second that the guest wrote, and what it lost: time asleep, and time that writing took longer than before. */
@@ -125,7 +116,7 @@ append_guest(GVariant *row, GString *out)
     else
         g_string_append_printf(out, " %8s", "-");
     g_variant_lookup(row, "slowed-us", "t", &slowed);
-    lost_ms = (double)(number_at(row, "throttled-us") + slowed) / 1000;
+    lost_ms = (double)(tree_number(row, "throttled-us") + slowed) / 1000;
     g_string_append_printf(out, " %7.1f", lost_ms);
 }
 
@@ -134,7 +125,7 @@ print_round(GVariant *row, GString *out)
 {
     const char *verdict = "";
     gboolean open = FALSE;
-    uint64_t number = number_at(row, "round"), last = number, bandwidth;
+    uint64_t number = tree_number(row, "round"), last = number, bandwidth;
     g_autofree char *name = NULL;
 
     if (g_variant_lookup(row, "to-round", "t", &last))
@@ -145,20 +136,20 @@ print_round(GVariant *row, GString *out)
     g_variant_lookup(row, "open", "b", &open);
     g_string_append_printf(out, "%5s %8.3f %8.3f", name, seconds_at(row, "start-us"), seconds_at(row, "duration-us"));
     g_string_append_printf(out, " %7" G_GUINT64_FORMAT " %7" G_GUINT64_FORMAT " %7" G_GUINT64_FORMAT " %6" G_GUINT64_FORMAT,
-                           number_at(row, "zero"), number_at(row, "normal"), number_at(row, "delta"),
-                           number_at(row, "compressed"));
-    append_size(out, 7, number_at(row, "bytes"));
+                           tree_number(row, "zero"), tree_number(row, "normal"), tree_number(row, "delta"),
+                           tree_number(row, "compressed"));
+    append_size(out, 7, tree_number(row, "bytes"));
     if (g_variant_lookup(row, "bandwidth", "t", &bandwidth)) {
         append_size(out, 7, bandwidth);
-        g_string_append_printf(out, " %5.0f", (double)number_at(row, "bandwidth-window-us") / 1000);
+        g_string_append_printf(out, " %5.0f", (double)tree_number(row, "bandwidth-window-us") / 1000);
     } else {
         g_string_append_printf(out, " %7s %5s", "-", "-");
     }
-    append_size(out, 7, number_at(row, "dirty-start-bytes"));
-    append_size(out, 7, number_at(row, "dirty-end-bytes"));
+    append_size(out, 7, tree_number(row, "dirty-start-bytes"));
+    append_size(out, 7, tree_number(row, "dirty-end-bytes"));
     g_string_append_printf(out, " %7" G_GUINT64_FORMAT " %3" G_GUINT64_FORMAT " %6" G_GUINT64_FORMAT,
-                           number_at(row, "dirty-rate"), number_at(row, "throttle"),
-                           number_at(row, "expected-downtime"));
+                           tree_number(row, "dirty-rate"), tree_number(row, "throttle"),
+                           tree_number(row, "expected-downtime"));
     append_guest(row, out);
     g_string_append_printf(out, " %s%s\n", verdict, open && !g_str_equal(verdict, "open") ? " (open)" : "");
 }
@@ -287,16 +278,16 @@ static void
 print_share(GVariant *row, GString *out)
 {
     g_autofree char *name = share_name(row);
-    uint64_t sent = number_at(row, "sent-pages"), rate, writes;
+    uint64_t sent = tree_number(row, "sent-pages"), rate, writes;
 
-    g_string_append_printf(out, "%-14s %10" G_GUINT64_FORMAT " %10" G_GUINT64_FORMAT, name, number_at(row, "pages"),
-                           number_at(row, "remaining-pages"));
+    g_string_append_printf(out, "%-14s %10" G_GUINT64_FORMAT " %10" G_GUINT64_FORMAT, name, tree_number(row, "pages"),
+                           tree_number(row, "remaining-pages"));
     if (g_variant_lookup(row, "dirty-rate", "t", &rate))
         g_string_append_printf(out, " %10" G_GUINT64_FORMAT, rate);
     else
         g_string_append_printf(out, " %10s", "-");
     g_string_append_printf(out, " %10" G_GUINT64_FORMAT " %6.1f%%", sent,
-                           sent ? (double)number_at(row, "zero-pages") * 100 / (double)sent : 0.0);
+                           sent ? (double)tree_number(row, "zero-pages") * 100 / (double)sent : 0.0);
     if (g_variant_lookup(row, "guest-writes", "t", &writes))
         g_string_append_printf(out, " %10" G_GUINT64_FORMAT, writes);
     if (g_variant_lookup(row, "throttled-us", "t", &writes))

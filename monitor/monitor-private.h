@@ -377,6 +377,13 @@ bool outfile_write(struct outfile *f, const void *data, size_t size, GError **er
 bool outfile_commit(struct outfile *f, GError **error);
 void outfile_abandon(struct outfile *f);            /* removes what was written and frees; NULL is fine */
 
+/* --- reading value trees (tree.c) ---------------------------------------------------------------------------------- */
+
+/* The number under a key of a vardict (NULL is fine): 0 if there is none.  The text under a key: "" if there is none;
+ * lives as long as the tree. */
+uint64_t tree_number(GVariant *dict, const char *key);
+const char *tree_text(GVariant *dict, const char *key);
+
 /* --- rates of counters (rates.c) ---------------------------------------------------------------------------------- */
 
 GHashTable *looks_new(void);

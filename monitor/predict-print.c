@@ -4,16 +4,6 @@
 
 #include <inttypes.h>
 
-static guint64
-number_at(GVariant *row, const char *key)
-{
-    guint64 number = 0;
-
-    if (row)
-        g_variant_lookup(row, key, "t", &number);
-    return number;
-}
-
 static bool
 flag_at(GVariant *row, const char *key)
 {
@@ -23,48 +13,39 @@ flag_at(GVariant *row, const char *key)
     return flag;
 }
 
-static const char *
-text_at(GVariant *row, const char *key)
-{
-    const char *text = "";
-
-    g_variant_lookup(row, key, "&s", &text);
-    return text;
-}
-
 static void
 print_basis(GVariant *tree, GString *out)
 {
-    g_autofree char *bandwidth = why_size(number_at(tree, "bandwidth")), *line = why_size(number_at(tree, "line"));
-    g_autofree char *cache = why_size(number_at(tree, "xbzrle-cache-pages") * PAGE_SIZE);
+    g_autofree char *bandwidth = why_size(tree_number(tree, "bandwidth")), *line = why_size(tree_number(tree, "line"));
+    g_autofree char *cache = why_size(tree_number(tree, "xbzrle-cache-pages") * PAGE_SIZE);
 
     g_string_append_printf(out, "guest: %" PRIu64 " of %" PRIu64 " pages hold something; ",
-                           number_at(tree, "filled-pages"), number_at(tree, "pages"));
-    if (number_at(tree, "write-rate"))
-        g_string_append_printf(out, "it writes %" PRIu64 " pages/s, %s %" PRIu64 "\n", number_at(tree, "write-rate"),
+                           tree_number(tree, "filled-pages"), tree_number(tree, "pages"));
+    if (tree_number(tree, "write-rate"))
+        g_string_append_printf(out, "it writes %" PRIu64 " pages/s, %s %" PRIu64 "\n", tree_number(tree, "write-rate"),
                                flag_at(tree, "sequential") ? "one after the other, of" : "at random among",
-                               number_at(tree, "working-pages"));
+                               tree_number(tree, "working-pages"));
     else
         g_string_append(out, "it writes nothing\n");
     g_string_append_printf(out, "line: %s/s (%s); at the switchover %s/s (%s)\n", bandwidth,
-                           text_at(tree, "bandwidth-from"), line, text_at(tree, "line-from"));
-    g_string_append_printf(out, "downtime-limit %" PRIu64 " ms, ", number_at(tree, "downtime-limit"));
-    if (number_at(tree, "xbzrle-cache-pages"))
+                           tree_text(tree, "bandwidth-from"), line, tree_text(tree, "line-from"));
+    g_string_append_printf(out, "downtime-limit %" PRIu64 " ms, ", tree_number(tree, "downtime-limit"));
+    if (tree_number(tree, "xbzrle-cache-pages"))
         g_string_append_printf(out, "xbzrle with a cache of %s (%" PRIu64 " bytes a delta), ", cache,
-                               number_at(tree, "delta-bytes"));
+                               tree_number(tree, "delta-bytes"));
     if (flag_at(tree, "auto-converge"))
         g_string_append(out, "auto-converge, ");
-    g_string_append_printf(out, "throttle %" PRIu64 " %%\n", number_at(tree, "throttle"));
+    g_string_append_printf(out, "throttle %" PRIu64 " %%\n", tree_number(tree, "throttle"));
 }
 
 static void
 print_round(GVariant *row, GString *out)
 {
-    g_autofree char *bytes = why_size(number_at(row, "bytes")), *left = why_size(number_at(row, "dirty-end-bytes"));
+    g_autofree char *bytes = why_size(tree_number(row, "bytes")), *left = why_size(tree_number(row, "dirty-end-bytes"));
 
     if (row)
-        g_string_append_printf(out, " %8.3f %10s %10s %4" PRIu64, (double)number_at(row, "duration-us") / 1e6, bytes,
-                               left, number_at(row, "throttle"));
+        g_string_append_printf(out, " %8.3f %10s %10s %4" PRIu64, (double)tree_number(row, "duration-us") / 1e6, bytes,
+                               left, tree_number(row, "throttle"));
     else
         g_string_append_printf(out, " %8s %10s %10s %4s", "", "", "", "");
 }
@@ -101,31 +82,31 @@ print_rounds(GVariant *tree, GString *out)
 static void
 print_verdict(GVariant *tree, GString *out)
 {
-    g_autofree char *sent = why_size(number_at(tree, "bytes")), *left = why_size(number_at(tree, "last-remaining"));
-    g_autofree char *fits = why_size(number_at(tree, "bandwidth") * number_at(tree, "downtime-limit") / 1000);
+    g_autofree char *sent = why_size(tree_number(tree, "bytes")), *left = why_size(tree_number(tree, "last-remaining"));
+    g_autofree char *fits = why_size(tree_number(tree, "bandwidth") * tree_number(tree, "downtime-limit") / 1000);
 
     if (flag_at(tree, "converges"))
         g_string_append_printf(out, "predicted: %.3f s, %s, downtime %.1f ms\n",
-                               (double)number_at(tree, "total-us") / 1e6, sent,
-                               (double)number_at(tree, "downtime-us") / 1e3);
+                               (double)tree_number(tree, "total-us") / 1e6, sent,
+                               (double)tree_number(tree, "downtime-us") / 1e3);
     else
         g_string_append_printf(out, "predicted: will not converge: after each pass %s remain, and %s would fit\n",
                                left,
                                fits);
-    if (!number_at(tree, "fact-total-us"))
+    if (!tree_number(tree, "fact-total-us"))
         return;
-    g_autofree char *came = why_size(number_at(tree, "fact-bytes"));
-    g_string_append_printf(out, "recorded: %s, %.3f s, %s", text_at(tree, "fact-state"),
-                           (double)number_at(tree, "fact-total-us") / 1e6, came);
-    if (number_at(tree, "fact-downtime-us"))
-        g_string_append_printf(out, ", downtime %.1f ms", (double)number_at(tree, "fact-downtime-us") / 1e3);
+    g_autofree char *came = why_size(tree_number(tree, "fact-bytes"));
+    g_string_append_printf(out, "recorded: %s, %.3f s, %s", tree_text(tree, "fact-state"),
+                           (double)tree_number(tree, "fact-total-us") / 1e6, came);
+    if (tree_number(tree, "fact-downtime-us"))
+        g_string_append_printf(out, ", downtime %.1f ms", (double)tree_number(tree, "fact-downtime-us") / 1e3);
     g_string_append_c(out, '\n');
 }
 
 void
 prediction_print(GVariant *tree, GString *out)
 {
-    if (!number_at(tree, "pages"))
+    if (!tree_number(tree, "pages"))
         return;
     print_basis(tree, out);
     print_rounds(tree, out);

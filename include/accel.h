@@ -104,6 +104,9 @@ struct accel_class {
     void (*vcpu_kick)(struct accel *a, unsigned cpu);
     /* Before a vCPU that was kicked runs again. */
     void (*vcpu_unkick)(struct accel *a, unsigned cpu);
+    /* The level of an input of the interrupt controllers (an I/O APIC's, below IRQ_LINES).  Any thread, in the order in
+     * which the line turns (irqs_connect); does not wait.  NULL: there are no controllers. */
+    void (*irq_line)(struct accel *a, unsigned gsi, bool level);
     /* The workload's witness: the vCPU's total of page writes, from its register. */
     bool (*vcpu_witness)(struct accel *a, unsigned cpu, uint64_t *ret, GError **error);
     /* Sections of the vCPUs there are and of in-kernel devices, in the order of the stream; borrowed, valid until

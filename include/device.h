@@ -28,6 +28,22 @@ void bus_each(const struct bus *bus, enum bus_space space,
 uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t address, unsigned size);
 void bus_write(struct bus *bus, enum bus_space space, uint64_t address, unsigned size, uint64_t value);
 
+/* --- interrupt lines: devices raise and lower them, the accelerator's controllers take them -------------------- */
+
+enum { IRQ_LINES = 24 };                /* inputs of the I/O APIC; the first 16 are the PICs' too */
+
+struct irqs;
+struct irqs *irqs_new(void);            /* all low */
+void irqs_free(struct irqs *i);         /* NULL is fine */
+/* Where levels go; NULL: nowhere.  'tell' must not wait nor take a lock of ours.  Main, while vCPUs are parked. */
+void irqs_connect(struct irqs *i, void (*tell)(void *self, unsigned gsi, bool level), void *self);
+/* The line's level from now on; nothing is told if it is so already.  A line belongs to one device.  Any thread,
+ * under the device's lock. */
+void irqs_set(struct irqs *i, unsigned gsi, bool level);
+/* Tells every level anew: the controllers were reset, or arrived.  vCPUs parked. */
+void irqs_tell(struct irqs *i);
+uint32_t irqs_levels(struct irqs *i);   /* a bit a line.  Any thread */
+
 /* --- serial output: a ring of the last 64 KiB, and where it goes besides -------------------------------------- */
 
 enum { SERIAL_RING_SIZE = 64 * 1024 };

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-libnumon_a_SOURCES += include/device.h src/device/device-private.h src/device/bus.c src/device/outlet.c \
+libnumon_a_SOURCES += include/device.h src/device/device-private.h src/device/bus.c src/device/irq.c src/device/outlet.c \
 	src/device/power.c src/device/rtc.c src/device/serial.c src/device/uart.c
 
 unit_programs += testsuite/unit/test-device

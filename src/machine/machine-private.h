@@ -13,6 +13,7 @@ struct parts {
     guint lost_id;                  /* watches the map for lost pages */
     struct hub *hub;
     struct bus *bus;
+    struct irqs *irqs;
     struct serial *serial;
     struct uart *uart;
     struct rtc *rtc;

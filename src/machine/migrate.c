@@ -154,6 +154,7 @@ in_start(void *self, bool paused)
     if (!paused && !atomic_load(&m->arrive_paused))
         reasons |= STOP_USER;
     machine_freeze(m, false);
+    irqs_tell(m->parts->irqs);
     in_time(m);
     machine_watch_progress(m);
     /* A reset that the guest wanted while it was handed over is done by main, before it runs. */

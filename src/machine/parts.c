@@ -32,6 +32,14 @@ parts_choose_accel(const struct definition *d, char **ret_reason, GError **error
     return NULL;
 }
 
+static void
+tell_line(void *self, unsigned gsi, bool level)
+{
+    const struct parts *p = self;
+
+    p->class->irq_line(p->accel, gsi, level);
+}
+
 static bool
 make_accel(struct parts *p, struct machine *m, GError **error)
 {
@@ -54,6 +62,8 @@ make_accel(struct parts *p, struct machine *m, GError **error)
     p->accel = p->class->create(&setup, error);
     if (!p->accel)
         return false;
+    if (p->class->irq_line)
+        irqs_connect(p->irqs, tell_line, p);
     p->hub = hub_new(p->map, p->class->dirty_source ? p->class->dirty_source(p->accel) : none);
     if (p->class->set_hub)
         p->class->set_hub(p->accel, p->hub);
@@ -75,6 +85,7 @@ static bool
 make_devices(struct parts *p, struct machine *m, GError **error)
 {
     p->bus = bus_new();
+    p->irqs = irqs_new();
     p->serial = serial_new(m->definition->serial, m->mailbox, error);
     if (!p->serial)
         return false;
@@ -164,6 +175,8 @@ parts_free(struct parts *p)
         g_source_remove(p->lost_id);
     run_free(p->run);
     dirty_limit_free(p->limit);
+    if (p->irqs)
+        irqs_connect(p->irqs, NULL, NULL);
     if (p->accel)
         p->class->destroy(p->accel);
     hub_free(p->hub);
@@ -172,6 +185,7 @@ parts_free(struct parts *p)
     uart_free(p->uart);
     serial_free(p->serial);
     bus_free(p->bus);
+    irqs_free(p->irqs);
     guest_map_free(p->map);
     g_free(p->sections);
     machine_release_plugged(p);
@@ -214,6 +228,7 @@ reset_cpus(struct parts *p, GError **error)
             return false;
     uart_reset(p->uart);
     rtc_reset(p->rtc);
+    irqs_tell(p->irqs);
     return true;
 }
 

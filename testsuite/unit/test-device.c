@@ -71,6 +71,47 @@ test_bus(void)
     bus_free(NULL);
 }
 
+/* --- interrupt lines -------------------------------------------------------------------------------------------- */
+
+struct lines { uint32_t levels; unsigned told; };
+
+static void
+tell_lines(void *self, unsigned gsi, bool level)
+{
+    struct lines *l = self;
+
+    l->levels = (l->levels & ~(UINT32_C(1) << gsi)) | (uint32_t)level << gsi;
+    l->told++;
+}
+
+static void
+test_irqs(void)
+{
+    struct irqs *i = irqs_new();
+    struct lines l = { 0 }, arrived = { .levels = 0xff };
+
+    irqs_set(i, 3, true);                       /* nobody listens: kept */
+    g_assert_cmphex(irqs_levels(i), ==, 0x08);
+    irqs_connect(i, tell_lines, &l);
+    irqs_set(i, 4, true);
+    irqs_set(i, 4, true);
+    g_assert_cmphex(l.levels, ==, 0x10);
+    g_assert_cmpuint(l.told, ==, 1);
+    irqs_set(i, 23, true);
+    irqs_set(i, 4, false);
+    g_assert_cmphex(l.levels, ==, 0x800000);
+    irqs_connect(i, tell_lines, &arrived);
+    irqs_tell(i);
+    g_assert_cmphex(arrived.levels, ==, 0x800008);
+    irqs_connect(i, NULL, NULL);
+    irqs_set(i, 3, false);
+    irqs_tell(i);
+    g_assert_cmphex(arrived.levels, ==, 0x800008);
+    g_assert_cmphex(irqs_levels(i), ==, 0x800000);
+    irqs_free(i);
+    irqs_free(NULL);
+}
+
 /* --- serial ----------------------------------------------------------------------------------------------------- */
 
 static void
@@ -578,6 +619,7 @@ main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/device/bus", test_bus);
+    g_test_add_func("/device/irqs", test_irqs);
     g_test_add_func("/device/serial/ring", test_ring);
     g_test_add_func("/device/serial/targets", test_targets);
     g_test_add_func("/device/serial/file", test_file);

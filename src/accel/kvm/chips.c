@@ -158,6 +158,17 @@ chips_sections(struct kvm *k, struct state_section *to)
                                      .before_save = clock_before_save, .after_load = clock_after_load };
 }
 
+/* --- lines ------------------------------------------------------------------------------------------------------ */
+
+void
+kvm_irq_line(struct accel *a, unsigned gsi, bool level)
+{
+    struct kvm_irq_level line = { .irq = gsi, .level = level };
+
+    /* Fails only without controllers, and they were made. */
+    kvm_ioctl(((struct kvm *)a)->vm_fd, KVM_IRQ_LINE, &line);
+}
+
 /* --- creation and reset ----------------------------------------------------------------------------------------- */
 
 bool

@@ -369,6 +369,7 @@ enum { CHIPS_SECTIONS = 3 };
 bool chips_create(struct kvm *k, GError **error);
 bool chips_reset(struct kvm *k, GError **error);
 void chips_sections(struct kvm *k, struct state_section *to);
+void kvm_irq_line(struct accel *a, unsigned gsi, bool level);
 
 /* reset.c */
 bool reset_capture(struct kvm *k, GError **error);

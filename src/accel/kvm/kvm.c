@@ -356,6 +356,7 @@ const struct accel_class accel_kvm = {
     .registers = kvm_registers,
     .vcpu_unkick = kvm_vcpu_unkick,
     .vcpu_witness = kvm_witness,
+    .irq_line = kvm_irq_line,
     .sections = kvm_sections,
     .describe = kvm_describe,
     .differs = kvm_differs,

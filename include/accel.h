@@ -181,6 +181,8 @@ void run_hold(struct run *r, unsigned reasons);
  * vCPU's. */
 bool run_release(struct run *r, unsigned reasons, GError **error);
 unsigned run_reasons(struct run *r);
+/* Bit n: a vCPU told main enum vcpu_exit n, and its reason still stands; main may not have heard of it yet. */
+unsigned run_requests(struct run *r);
 static inline bool run_running(struct run *r) { return run_reasons(r) == 0; }
 /* Throttles every vCPU to 100 - 'percent' hundredths of its time: after each 10 ms that it may run it sleeps outside
  * the guest for 10 ms * p / (1 - p), until a stop cuts that short.  0 ends it; at most 99.  False

@@ -166,6 +166,17 @@ bool migrate_arrival_wanted(const struct migrate_arrival *a);
 /* Once: it is in the map, and session_set_sections was called; or 'error' says why not.  'a' is gone then. */
 void migrate_arrival_done(struct migrate_arrival *a, const GError *error);
 
+/* Why a guest runs or stands, but for the migration; it travels in "globalstate" and stays so at the destination. */
+enum migrate_run_state {
+    RUN_STATE_RUNNING,
+    RUN_STATE_PAUSED,                       /* by its user */
+    RUN_STATE_PRELAUNCH,                    /* it never ran */
+    RUN_STATE_INTERNAL_ERROR,               /* it cannot go on */
+    RUN_STATE_SHUTDOWN,                     /* it ended itself */
+    MIGRATE_RUN_STATES
+};
+const char *migrate_run_state_name(enum migrate_run_state s);       /* QEMU's word */
+
 enum migrate_progress { PROGRESS_UNKNOWN, PROGRESS_NONE, PROGRESS_SEEN };
 
 struct migrate_guest {
@@ -207,11 +218,10 @@ struct migrate_guest {
     /* Migration thread, at the start and when blocks came: appends a struct migrate_range for each part of guest memory
      * that has a node or a vCPU, none overlapping.  NULL: nothing has. */
     void (*ranges)(void *self, GArray *ranges);
-    /* Is the user's stop set: read after stop(), travels in "globalstate". */
-    bool (*user_paused)(void *self);
-    /* Destination: everything loaded and the answer is sent: takes STOP_MIGRATE away; paused says what the source's
-     * user had set. */
-    void (*start)(void *self, bool paused);
+    /* Read after stop(). */
+    enum migrate_run_state (*run_state)(void *self);
+    /* Destination: everything loaded and the answer is sent: takes STOP_MIGRATE away; the guest goes on as it was. */
+    void (*start)(void *self, enum migrate_run_state s);
     /* Destination, after start(), on the migration's thread: has the guest done anything yet?  SEEN with the gap that it
      * saw, by its own clock; UNKNOWN if that cannot be told.  May be NULL. */
     enum migrate_progress (*progressed)(void *self, uint64_t *ret_gap_us);

@@ -494,6 +494,17 @@ run_reasons(struct run *r)
     return reasons;
 }
 
+unsigned
+run_requests(struct run *r)
+{
+    unsigned requested;
+
+    lock_take(&r->lock);
+    requested = r->requested;
+    lock_drop(&r->lock);
+    return requested;
+}
+
 int
 run_thread_id(struct run *r, unsigned cpu)
 {

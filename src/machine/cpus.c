@@ -73,7 +73,7 @@ plug(struct machine *m, unsigned slot, GError **error)
     if (!p->class->vcpu_add(p->accel, slot, &p->starts[slot], error) || !run_add_cpu(p->run, slot, error))
         return false;
     bit_set(p->topology.present, slot);
-    if (!m->launched && !p->class->lays_out_workload)
+    if (!atomic_load(&m->ran) && !p->class->lays_out_workload)
         boot_update_cpus(&p->topology, p->map);
     return true;
 }

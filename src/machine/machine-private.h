@@ -71,7 +71,6 @@ struct machine {
     enum reboot_action reboot;
     enum shutdown_action shutdown;
     bool launched;                  /* the guest has run, or arrived */
-    bool shut_down;                 /* the guest ended itself */
     bool awaits;                    /* for an incoming guest, or its arrival was not looked at yet: see
                                      * machine_awaits_incoming */
     struct session *outgoing, *incoming, *last;     /* last: one of the two, or NULL */
@@ -98,6 +97,8 @@ struct machine {
     struct migrate_parameters parameters;
     struct migrate_capabilities capabilities;
     _Atomic bool arrive_paused;     /* what the user of a destination said: -S, stop */
+    _Atomic bool ran;               /* the guest, here or where it came from */
+    _Atomic bool shut_down;         /* the guest ended itself */
     _Atomic bool arrived;           /* the guest that the incoming session brings is here */
     _Atomic int64_t exit_value;     /* that the guest wrote to the exit port; -1: it did not */
     _Atomic uint8_t reset_wanted;   /* by the guest; travels in section "machine" */
@@ -197,6 +198,8 @@ bool machine_cpu_keep(struct machine *m, const char *name, GError **error);
 
 /* --- run.c ------------------------------------------------------------------------------------------------------ */
 
+/* What it is but for a migration.  Any thread. */
+enum migrate_run_state machine_run_state(struct machine *m);
 /* struct run calls it with what vCPUs tell. */
 void machine_vcpu_event(void *self, const struct run_event *e);
 /* A device asks on a vCPU's thread. */

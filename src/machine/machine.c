@@ -198,6 +198,15 @@ build_memory(struct job *job, void *data)
     b->map = machine_make_map(b->definition, &b->topology, &b->machine->progress, &b->warning, &b->error);
 }
 
+static void
+forget_guest(struct machine *m)
+{
+    m->launched = m->awaits = false;
+    atomic_store(&m->ran, false);
+    atomic_store(&m->shut_down, false);
+    atomic_store(&m->reset_wanted, 0);
+}
+
 static bool
 build_finish(struct build *b, GError **error)
 {
@@ -208,8 +217,7 @@ build_finish(struct build *b, GError **error)
         return false;
     m->parts = p;
     p->memory_warning = g_steal_pointer(&b->warning);
-    m->launched = m->shut_down = m->awaits = false;
-    atomic_store(&m->reset_wanted, 0);
+    forget_guest(m);
     if (parts_load(p, b->definition, error))
         return true;
     m->parts = NULL;
@@ -336,7 +344,7 @@ machine_teardown(struct machine *m, bool force, GError **error)
     parts_free(m->parts);
     m->parts = NULL;
     forget_hotplugged(m->definition);
-    m->awaits = m->launched = m->shut_down = false;
+    forget_guest(m);
     machine_freeze(m, false);
     machine_changed(m);
     return true;

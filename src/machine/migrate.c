@@ -69,12 +69,10 @@ out_limit_times(void *self, uint64_t *ret_nap_us, uint64_t *ret_full_us)
     }
 }
 
-static bool
-out_user_paused(void *self)
+static enum migrate_run_state
+out_run_state(void *self)
 {
-    struct machine *m = self;
-
-    return run_reasons(m->parts->run) & (STOP_USER | STOP_ERROR);
+    return machine_run_state(self);
 }
 
 /* From here on the machine has no guest of its own. */
@@ -90,6 +88,11 @@ in_make_room(void *self, GError **error)
         return false;
     }
     m->awaits = m->launched = true;
+    atomic_store(&m->ran, true);
+    /* Of the guest that left. */
+    atomic_store(&m->shut_down, false);
+    atomic_store(&m->reset_wanted, 0);
+    run_release(m->parts->run, STOP_ERROR | STOP_CHANGE, NULL);
     return true;
 }
 
@@ -143,16 +146,34 @@ in_time_jump(void *self, struct time_jump *ret)
     return machine_time_jump(self, ret);
 }
 
+/* One that cannot go on arrives so; its stop is the only one then, as where it came from.  Returns those that go. */
+static unsigned
+in_run_state(struct machine *m, enum migrate_run_state s)
+{
+    struct note *n;
+
+    atomic_store(&m->ran, s != RUN_STATE_PRELAUNCH);
+    atomic_store(&m->shut_down, s == RUN_STATE_SHUTDOWN);
+    if (s == RUN_STATE_SHUTDOWN || s == RUN_STATE_INTERNAL_ERROR) {
+        run_hold(m->parts->run, STOP_ERROR);
+        n = g_new(struct note, 1);
+        *n = (struct note) { m, g_strdup_printf("the guest arrived in state '%s'", migrate_run_state_name(s)) };
+        mailbox_post(m->mailbox, tell_note, n, free_note);
+    }
+    if (s == RUN_STATE_PAUSED || s == RUN_STATE_PRELAUNCH || atomic_load(&m->arrive_paused))
+        return STOP_MIGRATE;
+    return STOP_MIGRATE | STOP_USER;
+}
+
 static void
-in_start(void *self, bool paused)
+in_start(void *self, enum migrate_run_state s)
 {
     struct machine *m = self;
-    unsigned reasons = STOP_MIGRATE;
+    unsigned reasons;
 
     atomic_store(&m->arrived, true);
     mailbox_post(m->mailbox, machine_take_plugged, m, NULL);
-    if (!paused && !atomic_load(&m->arrive_paused))
-        reasons |= STOP_USER;
+    reasons = in_run_state(m, s);
     machine_freeze(m, false);
     irqs_tell(m->parts->irqs);
     in_time(m);
@@ -304,7 +325,7 @@ make_session(struct machine *m, enum migrate_direction direction)
         .section_count = m->parts->section_count, .machine_type = MACHINE_TYPE,
         .describe = machine_describe, .agree = machine_agree,
         .stop = out_stop, .go_on = out_go_on, .throttle = out_throttle, .limit = out_limit, .limit_times = out_limit_times,
-        .user_paused = out_user_paused,
+        .run_state = out_run_state,
         .announce = machine_announce, .arrive = machine_arrive,
         .make_room = in_make_room, .start = in_start, .reset = in_reset,
         .time_jump = in_time_jump,
@@ -521,6 +542,7 @@ machine_defer_incoming(struct machine *m)
 {
     run_hold(m->parts->run, STOP_USER | STOP_MIGRATE);
     m->awaits = m->launched = true;
+    atomic_store(&m->ran, true);
     machine_changed(m);
 }
 

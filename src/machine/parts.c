@@ -102,7 +102,7 @@ save_machine(void *object, GError **error)
 {
     struct machine *m = object;
 
-    m->reset_state = atomic_load(&m->reset_wanted);
+    m->reset_state = atomic_load(&m->reset_wanted) || run_requests(m->parts->run) & 1u << VCPU_RESET;
     return true;
 }
 

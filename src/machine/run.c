@@ -21,6 +21,26 @@ machine_tell(struct machine *m, const char *text)
 
 /* --- status ----------------------------------------------------------------------------------------------------- */
 
+/* A guest that ended itself a moment ago has not told main yet. */
+static bool
+ended_itself(const struct machine *m)
+{
+    unsigned requests = run_requests(m->parts->run);
+
+    return atomic_load(&m->shut_down)
+        || (requests & 1u << VCPU_SHUTDOWN && !(requests & 1u << VCPU_ERROR));
+}
+
+static enum migrate_run_state
+run_state_of(const struct machine *m, unsigned reasons)
+{
+    if (reasons & STOP_ERROR)
+        return ended_itself(m) ? RUN_STATE_SHUTDOWN : RUN_STATE_INTERNAL_ERROR;
+    if (reasons & STOP_USER)
+        return atomic_load(&m->ran) ? RUN_STATE_PAUSED : RUN_STATE_PRELAUNCH;
+    return reasons ? RUN_STATE_PAUSED : RUN_STATE_RUNNING;
+}
+
 const char *
 machine_status(const struct machine *m)
 {
@@ -33,11 +53,14 @@ machine_status(const struct machine *m)
     if (reasons & STOP_MIGRATE)
         return m->outgoing && (session_owner(m->outgoing) == OWNER_THERE || session_owner(m->outgoing) == OWNER_COPY)
                    ? "postmigrate" : "finish-migrate";
-    if (reasons & STOP_ERROR)
-        return m->shut_down ? "shutdown" : "internal-error";
-    if (reasons & STOP_USER)
-        return m->launched ? "paused" : "prelaunch";
-    return reasons ? "paused" : "running";
+    return migrate_run_state_name(run_state_of(m, reasons));
+}
+
+enum migrate_run_state
+machine_run_state(struct machine *m)
+{
+    /* Other stops are this side's: a verification, memory that is being plugged. */
+    return run_state_of(m, run_reasons(m->parts->run) & (STOP_USER | STOP_ERROR));
 }
 
 bool
@@ -137,7 +160,7 @@ may_go_on(struct machine *m, unsigned reasons, bool force, GError **error)
 {
     if (reasons & STOP_ERROR)
         return fail(error, NUMON_ERROR_STATE, "cannot go on: the guest %s (`system_reset` starts it anew)",
-                    m->shut_down ? "has ended itself" : "stopped with an internal error");
+                    ended_itself(m) ? "has ended itself" : "stopped with an internal error");
     return !(reasons & STOP_MIGRATE) || may_claim(m, "go on", "cont", force, error);
 }
 
@@ -164,6 +187,7 @@ machine_cont(struct machine *m, bool force, GError **error)
     if (reasons & STOP_MIGRATE)
         claim_guest(m);
     m->launched = true;
+    atomic_store(&m->ran, true);
     /* Only a migration's stop that was claimed: one may begin just now. */
     if (!run_release(m->parts->run, STOP_USER | (reasons & STOP_MIGRATE), error))
         return false;
@@ -240,7 +264,7 @@ reset_now(struct machine *m, GError **error)
 
     mark_all(p);
     atomic_store(&m->reset_wanted, 0);
-    m->shut_down = false;
+    atomic_store(&m->shut_down, false);
     return ok;
 }
 
@@ -296,7 +320,7 @@ machine_reset(struct machine *m, bool force, GError **error)
 static void
 guest_ended(struct machine *m, const char *text, int status)
 {
-    m->shut_down = true;
+    atomic_store(&m->shut_down, true);
     run_hold(m->parts->run, STOP_ERROR);
     run_release(m->parts->run, STOP_CHANGE, NULL);
     machine_tell(m, text);
@@ -373,7 +397,7 @@ machine_vcpu_event(void *self, const struct run_event *e)
         machine_tell(m, text);
         return;
     }
-    m->shut_down = false;
+    atomic_store(&m->shut_down, false);
     text = g_strdup_printf("vCPU %u stopped: %s", e->cpu, e->text ? e->text : "no reason given");
     machine_tell(m, text);
     machine_changed(m);

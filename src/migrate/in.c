@@ -26,7 +26,8 @@ struct in {
     bool back;                      /* the source reads our answers */
     bool parts_wanted;              /* and wants to know what took how long */
     bool ended;                     /* EOF and description were read */
-    bool have_global_state, paused;
+    bool have_global_state;
+    enum migrate_run_state run_state;
     bool summed;                    /* section "checksum" was read, and right */
     uint32_t rest_sum;              /* what the bytes after it must have */
     bool *loaded;                   /* a section of the guest's table; owned */
@@ -277,7 +278,7 @@ take_global_state(struct in *n, const struct section_head *h, GError **error)
         return input_fail(&n->input, error, "section 'globalstate' instance %u version %u is not known or is there "
                           "twice", h->instance, h->version);
     n->have_global_state = true;
-    return input_read(&n->input, data, sizeof data, error) && wire_global_state_decode(data, &n->paused, error)
+    return input_read(&n->input, data, sizeof data, error) && wire_global_state_decode(data, &n->run_state, error)
         && take_footer(n, h->id, h->name, error);
 }
 
@@ -537,7 +538,7 @@ answer(struct in *n, GError **error)
         return false;
     record_part(s, "answer");
     outcome_running(s);
-    s->guest.start(s->guest.self, n->paused);
+    s->guest.start(s->guest.self, n->run_state);
     record_part(s, "start vCPUs");
     return true;
 }

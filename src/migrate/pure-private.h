@@ -91,7 +91,7 @@ void wire_put_footer(GByteArray *out, uint32_t id);
 struct moving;
 void wire_put_blocks(GByteArray *out, const struct moving *blocks, unsigned count);
 void wire_put_block_list(GByteArray *out, const struct moving *blocks, unsigned count);
-void wire_put_global_state(GByteArray *out, const char *run_state);
+void wire_put_global_state(GByteArray *out, enum migrate_run_state state);
 void wire_put_return(GByteArray *out, uint16_t type, const void *data, uint16_t size);
 /* Header of a page's record; 'name' NULL means the block of the record before.  Returns its size. */
 size_t wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned flags, const char *name);
@@ -124,8 +124,8 @@ bool wire_parts_decode(const void *data, size_t size, GArray *parts, GError **er
 void wire_put_progress(GByteArray *out, uint64_t progress_us, uint64_t gap_us);
 /* Decodes a message whose header said 'type' and 'size'.  Error: PEER. */
 bool wire_return_decode(uint16_t type, const void *data, size_t size, struct return_message *ret, GError **error);
-/* The 104 bytes of "globalstate".  Error: PEER. */
-bool wire_global_state_decode(const uint8_t data[GLOBAL_STATE_SIZE], bool *ret_paused, GError **error);
+/* The 104 bytes of "globalstate".  Error PEER, also for a state that QEMU has and numon has not. */
+bool wire_global_state_decode(const uint8_t data[GLOBAL_STATE_SIZE], enum migrate_run_state *ret, GError **error);
 
 /* The question after an outcome, on a connection of its own (outcome.c): be32 magic, be32 version, be64 id; and the
  * answer: be32 magic, be32 word, be64 id.  The words differ in every byte, so that no damaged byte turns one into

@@ -101,7 +101,7 @@ send_devices(struct out *o, GError **error)
     const struct migrate_guest *g = &o->session->guest;
 
     wire_put_section(o->bytes, RECORD_FULL, STATE_ID, "globalstate", 0, 1);
-    wire_put_global_state(o->bytes, g->user_paused(g->self) ? "paused" : "running");
+    wire_put_global_state(o->bytes, g->run_state(g->self));
     wire_put_footer(o->bytes, STATE_ID);
     for (unsigned i = 0; i < g->section_count; i++) {
         const struct state_section *section = g->sections[i];

@@ -126,12 +126,23 @@ wire_put_block_list(GByteArray *out, const struct moving *blocks, unsigned count
     wire_put64(out, RAM_EOS);
 }
 
+const char *
+migrate_run_state_name(enum migrate_run_state s)
+{
+    static const char *const names[MIGRATE_RUN_STATES] = {
+        [RUN_STATE_RUNNING] = "running", [RUN_STATE_PAUSED] = "paused", [RUN_STATE_PRELAUNCH] = "prelaunch",
+        [RUN_STATE_INTERNAL_ERROR] = "internal-error", [RUN_STATE_SHUTDOWN] = "shutdown",
+    };
+
+    return names[s];
+}
+
 void
-wire_put_global_state(GByteArray *out, const char *run_state)
+wire_put_global_state(GByteArray *out, enum migrate_run_state state)
 {
     char text[GLOBAL_STATE_TEXT] = { 0 };
 
-    g_strlcpy(text, run_state, sizeof text);
+    g_strlcpy(text, migrate_run_state_name(state), sizeof text);
     wire_put32(out, strlen(text) + 1);
     g_byte_array_append(out, (const uint8_t *)text, sizeof text);
 }
@@ -428,7 +439,7 @@ wire_return_decode(uint16_t type, const void *data, size_t size, struct return_m
 }
 
 bool
-wire_global_state_decode(const uint8_t data[GLOBAL_STATE_SIZE], bool *ret_paused, GError **error)
+wire_global_state_decode(const uint8_t data[GLOBAL_STATE_SIZE], enum migrate_run_state *ret, GError **error)
 {
     struct cursor in = { data, data + GLOBAL_STATE_SIZE };
     const char *text = (const char *)data + 4;
@@ -438,14 +449,14 @@ wire_global_state_decode(const uint8_t data[GLOBAL_STATE_SIZE], bool *ret_paused
     if (size == 0 || size > GLOBAL_STATE_TEXT || strnlen(text, GLOBAL_STATE_TEXT) != size - 1)
         return fail(error, NUMON_ERROR_PEER, "section 'globalstate' has a run state of %u bytes that does not end "
                     "there", size);
-    if (g_str_equal(text, "running"))
-        *ret_paused = false;
-    else if (g_str_equal(text, "paused"))
-        *ret_paused = true;
-    else
-        return fail(error, NUMON_ERROR_PEER, "section 'globalstate' has the run state '%s' (running or paused is "
-                    "expected)", g_utf8_validate(text, -1, NULL) ? text : "?");
-    return true;
+    for (unsigned state = 0; state < MIGRATE_RUN_STATES; state++) {
+        if (g_str_equal(text, migrate_run_state_name(state))) {
+            *ret = state;
+            return true;
+        }
+    }
+    return fail(error, NUMON_ERROR_PEER, "section 'globalstate' has the run state '%s', which numon does not have",
+                g_utf8_validate(text, -1, NULL) ? text : "?");
 }
 
 /* --- the question after an outcome ------------------------------------------------------------------------------ */

@@ -54,14 +54,14 @@ guest_make_room(void *self, GError **error)
     return true;
 }
 
-static bool
-guest_user_paused(void *self)
+static enum migrate_run_state
+guest_run_state(void *self)
 {
-    return false;
+    return RUN_STATE_RUNNING;
 }
 
 static void
-guest_start(void *self, bool paused)
+guest_start(void *self, enum migrate_run_state state)
 {
     ((struct guest *)self)->started = true;
 }
@@ -134,7 +134,7 @@ guest_session(struct guest *g, enum migrate_direction direction, struct migrate_
     const struct migrate_guest guest = {
         .self = g, .map = g->map, .hub = g->hub, .sections = g->sections, .section_count = 1,
         .machine_type = "numon-0.1", .describe = guest_describe, .agree = guest_agree, .stop = guest_nothing,
-        .go_on = guest_nothing, .user_paused = guest_user_paused, .make_room = guest_make_room,
+        .go_on = guest_nothing, .run_state = guest_run_state, .make_room = guest_make_room,
         .start = guest_start, .reset = guest_reset, .arrive = guest_arrive,
     };
 

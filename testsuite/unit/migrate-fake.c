@@ -107,12 +107,12 @@ fake_throttle(void *self, unsigned percent, GError **error)
 }
 
 static void
-fake_start(void *self, bool paused)
+fake_start(void *self, enum migrate_run_state state)
 {
     struct fake *f = self;
 
     atomic_fetch_add(&f->starts, 1);
-    atomic_store(&f->started_paused, paused);
+    atomic_store(&f->started_in, state);
     fake_now_runs(f);
 }
 
@@ -127,10 +127,10 @@ fake_reset(void *self)
     memset(&f->device, 0, sizeof f->device);
 }
 
-static bool
-fake_user_paused(void *self)
+static enum migrate_run_state
+fake_run_state(void *self)
 {
-    return ((struct fake *)self)->user_paused;
+    return ((struct fake *)self)->run_state;
 }
 
 static char *
@@ -356,7 +356,7 @@ side_session(struct pair *p, struct side *s, enum migrate_direction direction)
     struct migrate_guest guest = {
         .self = f, .map = f->map, .hub = f->hub, .sections = f->sections, .section_count = 1,
         .machine_type = f->machine_type, .describe = fake_describe, .agree = fake_agree, .stop = fake_stop,
-        .go_on = fake_go_on, .throttle = fake_throttle, .user_paused = fake_user_paused, .start = fake_start, .reset = fake_reset,
+        .go_on = fake_go_on, .throttle = fake_throttle, .run_state = fake_run_state, .start = fake_start, .reset = fake_reset,
         .announce = fake_announce, .arrive = fake_arrive,
     };
     struct migrate_events events = { .self = s, .state = note_state, .pass = note_pass };

@@ -24,11 +24,11 @@ struct fake {
     const struct state_section *sections[1];
     const char *description;
     const char *machine_type;
-    bool user_paused;
+    enum migrate_run_state run_state;
     _Atomic unsigned throttle, throttles;   /* percent now; times it was changed */
     _Atomic int *running_somewhere;         /* of the pair: never above 1 */
     _Atomic unsigned stops, go_ons, starts, resets;
-    _Atomic bool started_paused;
+    _Atomic int started_in;         /* enum migrate_run_state */
     /* The writer. */
     struct thread thread;
     struct lock lock;                       /* rank 10: held while it writes */

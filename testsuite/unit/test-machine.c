@@ -420,6 +420,107 @@ paused_guest_arrives_paused(gconstpointer accel)
 }
 
 static void
+hand_over(struct world *w, struct machine *from, struct machine *to)
+{
+    const char *uri = to == w->a ? w->other_uri : w->uri;
+
+    g_assert_true(machine_incoming(to, uri, false, NULL));
+    g_assert_true(machine_migrate(from, uri, NULL));
+    loop_until(w, migrate_state_ended(state_of(from)) && !machine_awaits_incoming(to));
+    g_assert_cmpstr(machine_status(from), ==, "postmigrate");
+}
+
+static void
+assert_runs(struct world *w, struct machine *m)
+{
+    uint64_t before;
+
+    loop_until(w, strcmp(machine_status(m), "running") == 0);
+    before = ticks(m);
+    loop_until(w, ticks(m) >= before + 3);
+    assert_nothing_lost(w, m);
+}
+
+/* It is no other guest for having moved; and what it left does not stop the next one that comes. */
+static void
+guest_arrives_as_it_was(gconstpointer accel)
+{
+    static const struct { enum vcpu_exit what; const char *status, *says; } cases[] = {
+        { VCPU_ERROR, "internal-error", "stopped with an internal error" },
+        { VCPU_SHUTDOWN, "shutdown", "has ended itself" },
+    };
+    struct world w;
+
+    if (!works(accel))
+        return;
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+
+        world_init(&w);
+        w.a = machine_of(&w, accel);
+        w.b = machine_of(&w, accel);
+        g_assert_true(machine_cont(w.a, false, NULL));
+        loop_until(&w, ticks(w.a) >= 2);
+        run_request(machine_run(w.a), cases[i].what);
+        g_assert_cmpstr(machine_status(w.a), ==, cases[i].status);      /* main need not have heard of it */
+        hand_over(&w, w.a, w.b);
+        g_assert_cmpstr(machine_status(w.b), ==, cases[i].status);
+        g_assert_false(machine_cont(w.b, false, &error));
+        g_assert_nonnull(strstr(error->message, cases[i].says));
+        assert_nothing_lost(&w, w.b);
+        g_assert_true(machine_reset(w.b, false, NULL));
+        assert_runs(&w, w.b);
+        hand_over(&w, w.b, w.a);
+        assert_runs(&w, w.a);
+        world_release(&w);
+    }
+}
+
+static void
+guest_that_never_ran_arrives_so(gconstpointer accel)
+{
+    struct world w;
+
+    if (!works(accel))
+        return;
+    world_init(&w);
+    w.a = machine_of(&w, accel);
+    w.b = machine_of(&w, accel);
+    hand_over(&w, w.a, w.b);
+    g_assert_cmpstr(machine_status(w.b), ==, "prelaunch");
+    g_assert_true(machine_cont(w.b, false, NULL));
+    loop_until(&w, ticks(w.b) >= 3);
+    assert_runs(&w, w.b);
+    world_release(&w);
+}
+
+/* Its wish goes with it, and is not left where it comes back to. */
+static void
+a_reset_wanted_at_the_last_moment_goes_along(void)
+{
+    struct world w;
+
+    world_init(&w);
+    w.a = machine_of(&w, "synthetic");
+    w.b = machine_of(&w, "synthetic");
+    g_assert_true(machine_cont(w.a, false, NULL));
+    loop_until(&w, ticks(w.a) >= 2);
+    atomic_store(&machine_capabilities(w.a)->pause_before_switchover, true);
+    g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
+    g_assert_true(machine_migrate(w.a, w.uri, NULL));
+    loop_until(&w, state_of(w.a) == MIGRATE_PRE_SWITCHOVER);
+    run_request(machine_run(w.a), VCPU_RESET);
+    g_assert_true(machine_migrate_continue(w.a, MIGRATE_PRE_SWITCHOVER, NULL));
+    loop_until(&w, migrate_state_ended(state_of(w.a)) && !machine_awaits_incoming(w.b));
+    g_assert_cmpuint(w.b->reset_state, ==, 1);
+    assert_runs(&w, w.b);
+    g_assert_cmpuint(atomic_load(&w.b->reset_wanted), ==, 0);
+    hand_over(&w, w.b, w.a);
+    assert_runs(&w, w.a);
+    world_release(&w);
+}
+
+static void
 a_listener_that_fails_changes_nothing(void)
 {
     struct world w;
@@ -498,12 +599,19 @@ main(int argc, char **argv)
         g_autofree char *refuse = g_strdup_printf("/machine/%s/another-definition-is-refused", accels[i]);
         g_autofree char *paused = g_strdup_printf("/machine/%s/paused-guest-arrives-paused", accels[i]);
 
+        g_autofree char *as_it_was = g_strdup_printf("/machine/%s/guest-arrives-as-it-was", accels[i]);
+        g_autofree char *never = g_strdup_printf("/machine/%s/guest-that-never-ran-arrives-so", accels[i]);
+
+        g_test_add_data_func(as_it_was, accels[i], guest_arrives_as_it_was);
+        g_test_add_data_func(never, accels[i], guest_that_never_ran_arrives_so);
         g_test_add_data_func(run, accels[i], guest_runs_stops_and_resets);
         g_test_add_data_func(move_, accels[i], guest_moves_there_and_back);
         g_test_add_data_func(refuse, accels[i], another_definition_is_refused);
         g_test_add_data_func(paused, accels[i], paused_guest_arrives_paused);
     }
     g_test_add_func("/machine/a-verification-can-be-cancelled", a_verification_can_be_cancelled);
+    g_test_add_func("/machine/a-reset-wanted-at-the-last-moment-goes-along",
+                    a_reset_wanted_at_the_last_moment_goes_along);
     g_test_add_func("/machine/a-listener-that-fails-changes-nothing", a_listener_that_fails_changes_nothing);
     g_test_add_func("/machine/a-migration-waits-for-who-writes", a_migration_waits_for_who_writes);
     g_test_add_func("/machine/a-build-is-left-alone", a_build_is_left_alone);

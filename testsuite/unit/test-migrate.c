@@ -26,7 +26,7 @@ guest_moves_over_unix(void)
     g_assert_cmpuint(file.st_mode & 0777, ==, 0600);
     PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
     pair_assert_moved(&p);
-    g_assert_false(p.to.fake.started_paused);
+    g_assert_cmpint(p.to.fake.started_in, ==, RUN_STATE_RUNNING);
     pair_release(&p);
 }
 
@@ -38,7 +38,7 @@ guest_moves_over_tcp_to_the_port_chosen(void)
 
     pair_init(&p, SMALL, 20);
     fake_fill(&p.from.fake, 8);
-    p.from.fake.user_paused = true;
+    p.from.fake.run_state = RUN_STATE_INTERNAL_ERROR;
     fake_run(&p.from.fake);
     session_start(p.to.session, "tcp:127.0.0.1:0", NULL);
     session_info(p.to.session, &info);
@@ -47,7 +47,7 @@ guest_moves_over_tcp_to_the_port_chosen(void)
     migrate_info_release(&info);
     PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
     pair_assert_moved(&p);
-    g_assert_true(p.to.fake.started_paused);
+    g_assert_cmpint(p.to.fake.started_in, ==, RUN_STATE_INTERNAL_ERROR);
     pair_release(&p);
 }
 

@@ -38,16 +38,40 @@ static void
 global_state_comes_back(void)
 {
     g_autoptr(GByteArray) out = g_byte_array_new();
-    bool paused = false;
+    enum migrate_run_state state;
 
-    wire_put_global_state(out, "paused");
-    g_assert_cmpuint(out->len, ==, GLOBAL_STATE_SIZE);
-    g_assert_true(wire_global_state_decode(out->data, &paused, NULL));
-    g_assert_true(paused);
+    for (unsigned i = 0; i < MIGRATE_RUN_STATES; i++) {
+        g_byte_array_set_size(out, 0);
+        wire_put_global_state(out, i);
+        g_assert_cmpuint(out->len, ==, GLOBAL_STATE_SIZE);
+        g_assert_true(wire_global_state_decode(out->data, &state, NULL));
+        g_assert_cmpint(state, ==, i);
+    }
     out->data[3] = 3;
-    g_assert_false(wire_global_state_decode(out->data, &paused, NULL));
+    g_assert_false(wire_global_state_decode(out->data, &state, NULL));
     memset(out->data, 0xff, out->len);
-    g_assert_false(wire_global_state_decode(out->data, &paused, NULL));
+    g_assert_false(wire_global_state_decode(out->data, &state, NULL));
+}
+
+/* Also those that a migration itself goes through, and QEMU's that numon has not. */
+static void
+other_global_states_are_refused(void)
+{
+    static const char *const words[] = {
+        "", "Running", "running ", "postmigrate", "inmigrate", "finish-migrate", "io-error", "guest-panicked", "watchdog",
+        "suspended", "save-vm", "\xff\xfe", "../../etc/passwd",
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(words); i++) {
+        uint8_t data[GLOBAL_STATE_SIZE] = { [3] = (uint8_t)(strlen(words[i]) + 1) };
+        enum migrate_run_state state = RUN_STATE_RUNNING;
+        g_autoptr(GError) error = NULL;
+
+        memcpy(data + 4, words[i], strlen(words[i]));
+        g_assert_false(wire_global_state_decode(data, &state, &error));
+        g_assert_error(error, NUMON_ERROR, NUMON_ERROR_PEER);
+        g_assert_true(g_utf8_validate(error->message, -1, NULL));
+    }
 }
 
 static void
@@ -236,6 +260,7 @@ main(int argc, char **argv)
     g_test_add_func("/wire/head is as the format has it", head_is_as_the_format_has_it);
     g_test_add_func("/wire/page header names a block once", page_header_names_a_block_once);
     g_test_add_func("/wire/global state comes back", global_state_comes_back);
+    g_test_add_func("/wire/other global states are refused", other_global_states_are_refused);
     g_test_add_func("/wire/return messages are checked", return_messages_are_checked);
     g_test_add_func("/wire/description length avoids the trap", description_length_avoids_the_trap);
     g_test_add_func("/wire/description is padded and ends with the id", description_is_padded_and_ends_with_the_id);

@@ -23,7 +23,7 @@ struct samples {
     struct watcher *watcher;
     guint timer;                    /* 0: no migration is under way */
     GArray *list;                   /* struct migrate_sample */
-    struct session *session;        /* whose; for comparing only */
+    uint64_t id;                    /* of the migration that they are of; 0: none yet */
     int64_t begun_us;
     unsigned stride, skipped;       /* one of so many is kept; those since the last kept */
     struct recorder *recorder;      /* NULL: none */
@@ -137,7 +137,7 @@ keep(struct samples *s, const struct migrate_sample *p, bool last)
 
 /* The current or last session's; '*ret_alive': it is under way. */
 static bool
-read_session(struct samples *s, struct migrate_sample *ret, bool *ret_alive)
+read_session(const struct samples *s, struct migrate_sample *ret, bool *ret_alive)
 {
     struct session *session = machine_session(s->monitor->machine);
 
@@ -163,44 +163,57 @@ take(struct samples *s, struct migrate_sample *p, bool last)
         record_line(s->recorder, p);
 }
 
-static gboolean
-tick(gpointer data)
+/* One sample more; false if it is the last, with which the file is complete. */
+static bool
+go_on(struct samples *s)
 {
-    struct samples *s = data;
     struct migrate_sample p = { 0 };
-    bool alive;
+    bool alive, ours = read_session(s, &p, &alive) && p.info.id == s->id;
 
-    on_main_thread();
-    if (read_session(s, &p, &alive) && machine_session(s->monitor->machine) == s->session)
+    if (ours)
         take(s, &p, !alive);
-    if (alive && machine_session(s->monitor->machine) == s->session)
-        return G_SOURCE_CONTINUE;
+    if (ours && alive)
+        return true;
     s->timer = 0;
     if (s->recorder)
         end_recorder(s);
-    return G_SOURCE_REMOVE;
+    return false;
 }
 
-/* Watcher: after every event. */
+static gboolean
+tick(gpointer data)
+{
+    on_main_thread();
+    return go_on(data) ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
+}
+
+static void
+begin(struct samples *s, struct migrate_sample *first)
+{
+    g_array_set_size(s->list, 0);
+    s->id = first->info.id;
+    s->begun_us = g_get_monotonic_time() - (int64_t)first->info.total_ms * 1000;
+    s->stride = 1;
+    s->skipped = 0;
+    take(s, first, true);
+    s->timer = g_timeout_add(SAMPLE_MS, tick, s);
+}
+
+/* Watcher: after every event.  It was there before any that waits: whoever hears of the end finds the file complete
+ * but for its name. */
 static bool
 look(void *data)
 {
     struct samples *s = data;
     struct migrate_sample p = { 0 };
-    bool alive;
+    bool alive, there = read_session(s, &p, &alive);
+    guint timer = s->timer;
 
-    if (s->timer || !read_session(s, &p, &alive) || !alive)
-        return false;
+    if (timer && (!there || !alive || p.info.id != s->id) && !go_on(s))
+        g_source_remove(timer);
     /* What listens has not begun. */
-    if (p.info.direction == MIGRATE_IN && p.info.state == MIGRATE_SETUP)
-        return false;
-    g_array_set_size(s->list, 0);
-    s->session = machine_session(s->monitor->machine);
-    s->begun_us = g_get_monotonic_time() - (int64_t)p.info.total_ms * 1000;
-    s->stride = 1;
-    s->skipped = 0;
-    take(s, &p, true);
-    s->timer = g_timeout_add(SAMPLE_MS, tick, s);
+    if (!s->timer && alive && !(p.info.direction == MIGRATE_IN && p.info.state == MIGRATE_SETUP))
+        begin(s, &p);
     return false;
 }
 
@@ -236,7 +249,10 @@ samples_free(struct samples *s)
 const GArray *
 samples_list(const struct samples *s)
 {
-    return s->session && s->session == machine_session(s->monitor->machine) ? s->list : NULL;
+    struct migrate_sample now = { 0 };
+    bool alive;
+
+    return s->id && read_session(s, &now, &alive) && now.info.id == s->id ? s->list : NULL;
 }
 
 /* --- migrate_record --------------------------------------------------------------------------------------------- */
@@ -255,6 +271,8 @@ record_command(struct call *call, GError **error)
     const char *path = call->args->at[RECORD_FILE].word;
     struct recorder *r;
 
+    /* One whose end nobody looked at yet. */
+    look(s);
     if (!path && !s->recorder) {
         fail(error, NUMON_ERROR_STATE, "nothing is being recorded");
         return COMMAND_FAILED;

@@ -241,81 +241,78 @@ append_owner(const struct why *w, GString *out)
 }
 
 static void
-append_out(const struct why *w, GString *out)
+append_completed(const struct why *w, GString *out)
 {
-    switch (w->state) {
-    case MIGRATE_SETUP:
-        g_string_append_printf(out, "connecting to %s", w->uri);
-        break;
-    case MIGRATE_ACTIVE:
-        append_active(w, out);
-        break;
-    case MIGRATE_PRE_SWITCHOVER:
-        g_string_append(out, "the guest is stopped and nothing of its last state was sent: `migrate_continue "
-                        "pre-switchover` hands it over, `migrate_cancel` lets it go on here");
-        break;
-    case MIGRATE_DEVICE:
-        append_device(w, out);
-        break;
-    case MIGRATE_CANCELLING:
-        g_string_append(out, "being cancelled: the worker is on its way back");
-        break;
-    case MIGRATE_COMPLETED:
-        g_string_append_printf(out, "finished in %" G_GUINT64_FORMAT " rounds: what was left fitted, and the guest stood "
-                               "still for %.1f ms", w->rounds, (double)w->stopped_us / 1000);
+    g_string_append_printf(out, "finished in %" G_GUINT64_FORMAT " rounds: what was left fitted, and the guest stood "
+                           "still for %.1f ms", w->rounds, (double)w->stopped_us / 1000);
+    append_owner(w, out);
+}
+
+/* Failed or cancelled. */
+static void
+append_broken(const struct why *w, GString *out)
+{
+    g_string_append(out, w->state == MIGRATE_CANCELLED ? "cancelled" : "failed");
+    append_where(w, out);
+    if (w->error)
+        g_string_append_printf(out, ": %s", w->error);
+    if (w->direction == MIGRATE_OUT)
         append_owner(w, out);
-        break;
-    default:
-        g_string_append(out, w->state == MIGRATE_CANCELLED ? "cancelled" : "failed");
-        append_where(w, out);
-        if (w->error)
-            g_string_append_printf(out, ": %s", w->error);
-        append_owner(w, out);
-        break;
-    }
+    else
+        g_string_append(out, "; nothing of a guest is kept here, and the source, if there was one, still has its own");
 }
 
 static void
-append_in(const struct why *w, GString *out)
+append_came(const struct why *w, GString *out)
 {
-    switch (w->state) {
-    case MIGRATE_SETUP:
-        g_string_append_printf(out, "waiting at %s for a source", w->uri);
-        break;
-    case MIGRATE_ACTIVE:
-        append_size(out, w->came);
-        g_string_append(out, " have come; nothing runs here before all is loaded");
-        break;
-    case MIGRATE_DEVICE:
-        g_string_append(out, "the source has stopped its guest, whose last pages and devices are being loaded");
-        break;
-    case MIGRATE_CANCELLING:
-        g_string_append(out, "being cancelled: the worker is on its way back");
-        break;
-    case MIGRATE_COMPLETED:
-        g_string_append(out, "all was loaded: the guest is here");
-        break;
-    default:
-        g_string_append(out, w->state == MIGRATE_CANCELLED ? "cancelled" : "failed");
-        append_where(w, out);
-        if (w->error)
-            g_string_append_printf(out, ": %s", w->error);
-        g_string_append(out, "; nothing of a guest is kept here, and the source, if there was one, still has its own");
-        break;
-    }
+    append_size(out, w->came);
+    g_string_append(out, " have come; nothing runs here before all is loaded");
 }
+
+static void
+append_connecting(const struct why *w, GString *out)
+{
+    g_string_append_printf(out, "connecting to %s", w->uri);
+}
+
+static void
+append_waiting(const struct why *w, GString *out)
+{
+    g_string_append_printf(out, "waiting at %s for a source", w->uri);
+}
+
+#define NO_MIGRATION "no migration has begun (`migrate URI` sends the guest, `migrate_incoming URI` waits for one)"
+#define ON_ITS_WAY_BACK "being cancelled: the worker is on its way back"
+
+/* What is to be said of each state, at the source and at the destination: a text or a function. */
+struct saying {
+    const char *text;
+    void (*append)(const struct why *w, GString *out);
+};
+static const struct saying sayings[MIGRATE_STATES][2] = {
+    [MIGRATE_NONE] = { { NO_MIGRATION }, { NO_MIGRATION } },
+    [MIGRATE_SETUP] = { { .append = append_connecting }, { .append = append_waiting } },
+    [MIGRATE_ACTIVE] = { { .append = append_active }, { .append = append_came } },
+    [MIGRATE_PRE_SWITCHOVER] = { { "the guest is stopped and nothing of its last state was sent: `migrate_continue "
+                                   "pre-switchover` hands it over, `migrate_cancel` lets it go on here" },
+                                 { .append = append_came } },
+    [MIGRATE_DEVICE] = { { .append = append_device },
+                         { "the source has stopped its guest, whose last pages and devices are being loaded" } },
+    [MIGRATE_COMPLETED] = { { .append = append_completed }, { "all was loaded: the guest is here" } },
+    [MIGRATE_FAILED] = { { .append = append_broken }, { .append = append_broken } },
+    [MIGRATE_CANCELLING] = { { ON_ITS_WAY_BACK }, { ON_ITS_WAY_BACK } },
+    [MIGRATE_CANCELLED] = { { .append = append_broken }, { .append = append_broken } },
+};
 
 char *
 why_sentence(const struct why *w)
 {
+    const struct saying *s = &sayings[w->state][w->direction == MIGRATE_IN];
     GString *out = g_string_new(NULL);
 
-    if (w->state == MIGRATE_NONE)
-        g_string_append(out, "no migration has begun (`migrate URI` sends the guest, `migrate_incoming URI` waits for "
-                        "one)");
-    else if (w->direction == MIGRATE_OUT)
-        append_out(w, out);
+    if (s->append)
+        s->append(w, out);
     else
-        append_in(w, out);
+        g_string_append(out, s->text);
     return g_string_free(out, FALSE);
 }

@@ -18,9 +18,12 @@
 #define LAYOUT_IO_APIC_GPA    UINT32_C(0xfec00000)
 #define LAYOUT_LOCAL_APIC_GPA UINT32_C(0xfee00000)
 enum { LAYOUT_APIC_SIZE = 4096 };
-/* Where the ACPI tables are: ACPI 6.4, 5.2.5.1, the RSDP is searched from here to 0xfffff.  The guest cannot write
+/* Where the ACPI tables are: the RSDP is searched in the upper half (ACPI 6.4, 5.2.5.1).  The guest cannot write
  * there. */
-enum { LAYOUT_ACPI_GPA = 0xe0000, LAYOUT_ACPI_SIZE = 0x20000 };
+enum { LAYOUT_ACPI_GPA = 0xc0000, LAYOUT_ACPI_SIZE = 0x40000, LAYOUT_RSDP_GPA = 0xe0000 };
+
+/* How many of 'size' bytes of RAM lie in one piece at '*gpa', which is moved up first to where RAM goes on. */
+uint64_t layout_piece(uint64_t *gpa, uint64_t size);
 
 struct cpu_segment {
     uint16_t selector;
@@ -45,6 +48,7 @@ struct cpu_start {
 struct boot_setup {
     const struct guest_map *map;
     const struct topology_final *topology;
+    const struct hmat *hmat;        /* NULL: the guest is not told of latencies and bandwidths */
     const char *kernel;             /* path, or "builtin:workload" */
     const char *command_line;       /* may be NULL */
     bool direct_cpus;               /* start the workload guest's other CPUs directly */
@@ -58,7 +62,7 @@ struct boot_setup {
  * Does not mark pages dirty. */
 bool boot_load(const struct boot_setup *setup, struct cpu_start *starts, GError **error);
 /* Says anew which CPUs there are, to a guest that was loaded and has not begun. */
-void boot_update_cpus(const struct topology_final *topology, const struct guest_map *map);
+void boot_update_cpus(const struct topology_final *topology, const struct hmat *hmat, const struct guest_map *map);
 /* How a CPU starts that is not the first: the workload guest, if it lies in memory and numon loaded it, has it run at
  * once; else it waits. */
 void boot_start_cpu(const struct guest_map *map, unsigned slot, struct cpu_start *ret);
@@ -70,9 +74,19 @@ bool boot_check_command_line(const char *text, GError **error);
  * Caller frees. */
 char *boot_builtin_path(GError **error);
 
-/* ACPI tables alone, for tests and `info acpi`: name is "RSDP", "XSDT", "APIC", "SRAT", "SLIT" ...  Each element
- * struct acpi_table with the bytes as in guest memory. */
-struct acpi_table { char signature[9]; uint64_t gpa; GByteArray *bytes; };
-GPtrArray *acpi_build(const struct topology_final *topology, const struct guest_map *map);
+/* --- ACPI tables: what the guest is told, also before there is a machine ----------------------------------------- */
+
+struct acpi_setup {
+    const struct topology_final *topology;
+    const struct hmat *hmat;        /* NULL: no HMAT */
+    uint64_t device_base, device_size;      /* where memory devices may come to lie; size 0: nowhere */
+};
+struct acpi_table {
+    char signature[5];              /* "RSDP", "FACP", "DSDT", "APIC", "SRAT", "SLIT", "HMAT", "XSDT" */
+    uint64_t gpa;
+    GByteArray *bytes;              /* as in guest memory */
+};
+/* All tables, struct acpi_table *; caller unrefs.  NULL with LIMIT: there is no room for them. */
+GPtrArray *acpi_build(const struct acpi_setup *s, GError **error);
 
 #endif

@@ -138,6 +138,8 @@ char *definition_cpu_path(const struct definition *d, unsigned slot);
 void definition_cpus(const struct definition *d, uint64_t *ret_slots);
 /* What a user should know and need not mend: appends char *. */
 void definition_warnings(const struct definition *d, GPtrArray *warnings);
+/* The latencies, bandwidths and caches that the guest is told of; NULL if it is told of none. */
+const struct hmat *definition_told_hmat(const struct definition *d);
 /* Every problem at once: struct problem *, in a useful order; empty if it can be built. */
 GPtrArray *definition_check(const struct definition *d);
 /* "complete: 2 nodes, 4 CPUs, 2 GiB".  Caller frees. */

@@ -207,6 +207,7 @@ struct topology_final {
     uint64_t node_size[TOPOLOGY_NODES];             /* bytes; sum is RAM */
     char node_memdev[TOPOLOGY_NODES][ID_SIZE];
     uint8_t cpu_node[TOPOLOGY_CPUS];                /* by slot, also of free ones */
+    int16_t node_initiator[TOPOLOGY_NODES];         /* whose CPUs are nearest: given, or itself if it has some; -1 */
     uint64_t present[WORDS_FOR(TOPOLOGY_CPUS)];     /* slots that have a CPU; slot 0 always */
     bool has_distances;                             /* else the guest gets no SLIT */
     uint8_t distance[TOPOLOGY_NODES][TOPOLOGY_NODES];

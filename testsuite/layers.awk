@@ -5,7 +5,7 @@
 # a folder is included there only.
 
 BEGIN {
-    may["control-page"] = ""            # a header alone, without a folder
+    may["control-page"] = may["platform"] = ""      # headers alone, without a folder
 
     # Headers of the system that only one place knows.
     only["numa.h"]      = "src/topology/host.c"

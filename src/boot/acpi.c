@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* ACPI tables (ACPI specification 6.4): the root (RSDP, XSDT) here, one file for each of the others.  They lie from
- * BOOT_ACPI_GPA on, RSDP first, so that a guest which is not told finds them by scanning. */
+/* ACPI tables (ACPI specification 6.4): the root (RSDP, XSDT) here, one file for each of the others.
+ *
+ * The RSDP is the first thing in the area that guests search, and the other tables follow it as long as they fit below
+ * 1 MiB; what does not fit lies in the area of a PC's option ROMs below, of which this machine has none. */
 #include "boot-private.h"
 
 #include <string.h>
@@ -59,6 +61,14 @@ acpi_table_end(GByteArray *table)
     h->checksum = sum_to_zero(table->data, table->len);
 }
 
+/* --- where they lie --------------------------------------------------------------------------------------------- */
+
+struct tables {
+    GPtrArray *list;                    /* struct acpi_table *, in the order of the XSDT but for the last two */
+    uint64_t high, low;                 /* the next free places in the two areas */
+    uint64_t missing;                   /* bytes for which there was none */
+};
+
 static void
 free_table(void *p)
 {
@@ -68,19 +78,35 @@ free_table(void *p)
     g_free(t);
 }
 
+static uint64_t
+take_place(struct tables *t, uint64_t size)
+{
+    uint64_t aligned = (size + TABLE_ALIGN - 1) / TABLE_ALIGN * TABLE_ALIGN;
+    bool high = aligned <= BOOT_ACPI_END - t->high;
+    uint64_t *next = high ? &t->high : &t->low, gpa = *next;
+
+    if (!high && aligned > BOOT_RSDP_GPA - t->low) {
+        t->missing += aligned;
+        return 0;
+    }
+    *next += aligned;
+    return gpa;
+}
+
 /* Adds a table (taken) at the next free place and returns that. */
 static uint64_t
-add_table(GPtrArray *tables, const char *signature, GByteArray *bytes, uint64_t *next)
+add_table(struct tables *tables, const char *signature, GByteArray *bytes)
 {
     struct acpi_table *t = g_new0(struct acpi_table, 1);
 
     g_strlcpy(t->signature, signature, sizeof t->signature);
-    t->gpa = *next;
+    t->gpa = take_place(tables, bytes->len);
     t->bytes = bytes;
-    g_ptr_array_add(tables, t);
-    *next = (t->gpa + bytes->len + TABLE_ALIGN - 1) / TABLE_ALIGN * TABLE_ALIGN;
+    g_ptr_array_add(tables->list, t);
     return t->gpa;
 }
+
+/* --- the root --------------------------------------------------------------------------------------------------- */
 
 static GByteArray *
 rsdp_build(uint64_t xsdt)
@@ -94,41 +120,75 @@ rsdp_build(uint64_t xsdt)
     return g_byte_array_append(g_byte_array_new(), (const uint8_t *)&r, sizeof r);
 }
 
-GPtrArray *
-acpi_build(const struct topology_final *topology, const struct guest_map *map)
+static GByteArray *
+dsdt_build(void)
 {
-    GPtrArray *tables = g_ptr_array_new_with_free_func(free_table);
-    GByteArray *xsdt = acpi_table_begin("XSDT", XSDT_REVISION, sizeof(struct acpi_header));
-    uint64_t next = BOOT_ACPI_GPA + TABLE_ALIGN, rsdp = BOOT_ACPI_GPA;
+    return g_byte_array_append(g_byte_array_new(), acpi_dsdt, (guint)(acpi_dsdt_end - acpi_dsdt));
+}
 
-    add_table(tables, "APIC", madt_build(topology), &next);
-    if (topology->node_count) {
-        add_table(tables, "SRAT", srat_build(topology, map), &next);
-        if (topology->has_distances)
-            add_table(tables, "SLIT", slit_build(topology), &next);
-    }
+/* Every table but the DSDT, which the FADT points to, and itself. */
+static GByteArray *
+xsdt_build(const GPtrArray *tables)
+{
+    GByteArray *xsdt = acpi_table_begin("XSDT", XSDT_REVISION, sizeof(struct acpi_header));
+
     for (unsigned i = 0; i < tables->len; i++) {
         const struct acpi_table *t = tables->pdata[i];
         uint64_t gpa = GUINT64_TO_LE(t->gpa);
 
-        g_byte_array_append(xsdt, (const uint8_t *)&gpa, sizeof gpa);
+        if (strcmp(t->signature, "DSDT") != 0)
+            g_byte_array_append(xsdt, (const uint8_t *)&gpa, sizeof gpa);
     }
     acpi_table_end(xsdt);
-    add_table(tables, "RSDP", rsdp_build(add_table(tables, "XSDT", xsdt, &next)), &rsdp);
-    return tables;
+    return xsdt;
+}
+
+static void
+add_rsdp(GPtrArray *tables, uint64_t xsdt)
+{
+    struct acpi_table *t = g_new0(struct acpi_table, 1);
+
+    g_strlcpy(t->signature, "RSDP", sizeof t->signature);
+    t->gpa = BOOT_RSDP_GPA;
+    t->bytes = rsdp_build(xsdt);
+    g_ptr_array_add(tables, t);
+}
+
+GPtrArray *
+acpi_build(const struct acpi_setup *s, GError **error)
+{
+    const struct topology_final *topology = s->topology;
+    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(free_table);
+    struct tables t = { .list = list, .high = BOOT_RSDP_GPA + TABLE_ALIGN, .low = BOOT_ACPI_GPA };
+
+    add_table(&t, "FACP", fadt_build(add_table(&t, "DSDT", dsdt_build())));
+    add_table(&t, "APIC", madt_build(topology));
+    if (topology->node_count)
+        add_table(&t, "SRAT", srat_build(s));
+    if (topology->node_count && topology->has_distances)
+        add_table(&t, "SLIT", slit_build(topology));
+    if (topology->node_count && s->hmat)
+        add_table(&t, "HMAT", hmat_build(topology, s->hmat));
+    add_rsdp(list, add_table(&t, "XSDT", xsdt_build(list)));
+    if (!t.missing)
+        return g_steal_pointer(&list);
+    fail(error, NUMON_ERROR_LIMIT, "cannot describe the machine to its guest: the ACPI tables need %" PRIu64 " KiB, "
+         "there is room for %d KiB: of %u nodes fewer must be given latencies and bandwidths, or fewer kinds of them",
+         (t.high - BOOT_RSDP_GPA + t.low - BOOT_ACPI_GPA + t.missing + 1023) / 1024, LAYOUT_ACPI_SIZE / 1024,
+         topology->node_count);
+    return NULL;
 }
 
 bool
-acpi_write(const struct topology_final *topology, const struct guest_map *map, GError **error)
+acpi_write(const struct acpi_setup *s, const struct guest_map *map, GError **error)
 {
-    g_autoptr(GPtrArray) tables = acpi_build(topology, map);
+    g_autoptr(GPtrArray) tables = acpi_build(s, error);
 
+    if (!tables)
+        return false;
     for (unsigned i = 0; i < tables->len; i++) {
         const struct acpi_table *t = tables->pdata[i];
 
-        if (t->gpa + t->bytes->len > BOOT_ACPI_END)
-            return fail(error, NUMON_ERROR_LIMIT, "cannot describe the machine to its guest: the ACPI table %s of %u "
-                        "bytes does not fit below 1 MiB", t->signature, t->bytes->len);
         if (!put(map, t->gpa, t->bytes->data, t->bytes->len, "ACPI tables", error))
             return false;
     }

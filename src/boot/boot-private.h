@@ -18,6 +18,7 @@ enum {
     BOOT_LOW_RAM_END    = 0x9fc00,      /* where a PC's extended BIOS data area begins (640 KiB - 1 KiB) */
     BOOT_ACPI_GPA       = LAYOUT_ACPI_GPA,
     BOOT_ACPI_END       = LAYOUT_ACPI_GPA + LAYOUT_ACPI_SIZE,
+    BOOT_RSDP_GPA       = LAYOUT_RSDP_GPA,
     BOOT_HIGH_RAM       = 0x100000,     /* kernels may lie from here on */
 };
 
@@ -113,11 +114,15 @@ GByteArray *acpi_table_begin(const char *signature, uint8_t revision, unsigned s
 /* Sets length and checksum. */
 void acpi_table_end(GByteArray *table);
 
+GByteArray *fadt_build(uint64_t dsdt);
 GByteArray *madt_build(const struct topology_final *topology);
-GByteArray *srat_build(const struct topology_final *topology, const struct guest_map *map);
+GByteArray *srat_build(const struct acpi_setup *s);
 GByteArray *slit_build(const struct topology_final *topology);
+GByteArray *hmat_build(const struct topology_final *topology, const struct hmat *h);
+/* The DSDT, made by iasl. */
+extern const uint8_t acpi_dsdt[], acpi_dsdt_end[];
 /* Builds all tables and writes them. */
-bool acpi_write(const struct topology_final *topology, const struct guest_map *map, GError **error);
+bool acpi_write(const struct acpi_setup *s, const struct guest_map *map, GError **error);
 
 /* The largest id that the 8-bit local APIC structures can carry; above, x2APIC ones (ACPI 6.4, 5.2.12.12). */
 enum { XAPIC_ID_MAX = 254 };

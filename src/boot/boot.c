@@ -5,6 +5,14 @@
 #include <string.h>
 #include <unistd.h>
 
+uint64_t
+layout_piece(uint64_t *gpa, uint64_t size)
+{
+    if (*gpa == LAYOUT_LOW_END)
+        *gpa = LAYOUT_HIGH_START;
+    return *gpa < LAYOUT_LOW_END ? MIN(size, LAYOUT_LOW_END - *gpa) : size;
+}
+
 /* Fills the control page if the kernel just loaded has one. */
 static bool
 fill_control_page(const struct boot_setup *setup, GError **error)
@@ -36,14 +44,22 @@ boot_check_command_line(const char *text, GError **error)
                 size, BOOT_COMMAND_SIZE - 1);
 }
 
+static struct acpi_setup
+acpi_setup_of(const struct topology_final *topology, const struct hmat *hmat, const struct guest_map *map)
+{
+    return (struct acpi_setup) { topology, hmat, map->device_base, map->device_size };
+}
+
 static bool
 load(const struct boot_setup *setup, const struct kernel *k, struct cpu_start *starts, GError **error)
 {
     const char *command_line = setup->command_line ? setup->command_line : "";
+    struct acpi_setup acpi = acpi_setup_of(setup->topology, setup->hmat, setup->map);
 
-    if (!boot_check_command_line(command_line, error) || !kernel_load(k, setup->map, error) || !acpi_write(setup->topology, setup->map, error))
+    if (!boot_check_command_line(command_line, error) || !kernel_load(k, setup->map, error) ||
+        !acpi_write(&acpi, setup->map, error))
         return false;
-    if (!(k->image.kind == KERNEL_PVH ? pvh_write(setup->map, command_line, BOOT_ACPI_GPA, error)
+    if (!(k->image.kind == KERNEL_PVH ? pvh_write(setup->map, command_line, BOOT_RSDP_GPA, error)
                                       : multiboot_write(setup->map, command_line, error)))
         return false;
     if (!fill_control_page(setup, error))
@@ -55,10 +71,11 @@ load(const struct boot_setup *setup, const struct kernel *k, struct cpu_start *s
 }
 
 void
-boot_update_cpus(const struct topology_final *topology, const struct guest_map *map)
+boot_update_cpus(const struct topology_final *topology, const struct hmat *hmat, const struct guest_map *map)
 {
+    struct acpi_setup acpi = acpi_setup_of(topology, hmat, map);
     /* Every slot has its entries already: the tables are as large as before, so they fit. */
-    bool written = acpi_write(topology, map, NULL);
+    bool written = acpi_write(&acpi, map, NULL);
 
     g_assert(written);
 }

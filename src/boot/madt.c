@@ -20,13 +20,6 @@ struct madt_io_apic {                   /* table 5-48 */
 } __attribute__((packed));
 G_STATIC_ASSERT(sizeof(struct madt_io_apic) == 12);
 
-struct madt_override {                  /* table 5-50 */
-    uint8_t type, length, bus, source;
-    uint32_t interrupt;
-    uint16_t flags;
-} __attribute__((packed));
-G_STATIC_ASSERT(sizeof(struct madt_override) == 10);
-
 struct madt_local_nmi {                 /* table 5-53 */
     uint8_t type, length, processor;
     uint16_t flags;
@@ -41,13 +34,22 @@ struct madt_x2apic {                    /* table 5-59 */
 } __attribute__((packed));
 G_STATIC_ASSERT(sizeof(struct madt_x2apic) == 16);
 
-enum { LOCAL_APIC = 0, IO_APIC = 1, OVERRIDE = 2, LOCAL_NMI = 4, X2APIC = 9 };
-enum { MADT_REVISION = 3, PC_COMPATIBLE = 1, CPU_ENABLED = 1, CPU_ABSENT = 0, ALL_PROCESSORS = 0xff, LINT1 = 1 };
-enum { TIMER_SOURCE = 0, TIMER_INTERRUPT = 2 };     /* the PC's timer is wired to the second input */
+struct madt_x2apic_nmi {                /* table 5-60 */
+    uint8_t type, length;
+    uint16_t flags;
+    uint32_t processor;
+    uint8_t pin, reserved[3];
+} __attribute__((packed));
+G_STATIC_ASSERT(sizeof(struct madt_x2apic_nmi) == 12);
+
+enum { LOCAL_APIC = 0, IO_APIC = 1, LOCAL_NMI = 4, X2APIC = 9, X2APIC_NMI = 10 };
+enum { MADT_REVISION = 5, PC_COMPATIBLE = 1, CPU_ENABLED = 1 << 0, CPU_ONLINE_CAPABLE = 1 << 1, LINT1 = 1 };
+enum { ALL_PROCESSORS = 0xff };
+#define ALL_X2APIC_PROCESSORS UINT32_MAX
 
 #define APPEND(table, ...) g_byte_array_append(table, (const uint8_t *)&(__VA_ARGS__), sizeof(__VA_ARGS__))
 
-/* A free slot is listed too, not enabled: so guests know that a CPU may come there. */
+/* A free slot is listed too, as one that can be enabled: so guests know that a CPU may come there. */
 static void
 add_cpu(GByteArray *table, uint32_t apic_id, uint32_t processor, uint32_t flags)
 {
@@ -63,6 +65,26 @@ add_cpu(GByteArray *table, uint32_t apic_id, uint32_t processor, uint32_t flags)
         });
 }
 
+static void
+add_cpus(GByteArray *table, const struct topology_final *t)
+{
+    unsigned last = 0;
+
+    for (unsigned slot = 0; slot < t->smp.maxcpus; slot++) {
+        last = smp_apic_id(&t->smp, slot);
+        add_cpu(table, last, slot, bit_test(t->present, slot) ? CPU_ENABLED : CPU_ONLINE_CAPABLE);
+    }
+    APPEND(table, (struct madt_local_nmi) {
+        LOCAL_NMI, sizeof(struct madt_local_nmi), ALL_PROCESSORS, 0, LINT1,
+    });
+    if (last > XAPIC_ID_MAX)
+        APPEND(table, (struct madt_x2apic_nmi) {
+            X2APIC_NMI, sizeof(struct madt_x2apic_nmi), 0, ALL_X2APIC_PROCESSORS, LINT1, { 0 },
+        });
+}
+
+/* There is no override of an ISA interrupt: KVM wires each to the I/O APIC's input of the same number, and so its
+ * timer. */
 GByteArray *
 madt_build(const struct topology_final *topology)
 {
@@ -71,17 +93,9 @@ madt_build(const struct topology_final *topology)
 
     madt->local_apic = GUINT32_TO_LE(LAYOUT_LOCAL_APIC_GPA);
     madt->flags = GUINT32_TO_LE(PC_COMPATIBLE);
-    for (unsigned slot = 0; slot < topology->smp.maxcpus; slot++)
-        add_cpu(table, smp_apic_id(&topology->smp, slot), slot,
-                bit_test(topology->present, slot) ? CPU_ENABLED : CPU_ABSENT);
+    add_cpus(table, topology);
     APPEND(table, (struct madt_io_apic) {
         IO_APIC, sizeof(struct madt_io_apic), 0, 0, GUINT32_TO_LE(LAYOUT_IO_APIC_GPA), 0,
-    });
-    APPEND(table, (struct madt_override) {
-        OVERRIDE, sizeof(struct madt_override), 0, TIMER_SOURCE, GUINT32_TO_LE(TIMER_INTERRUPT), 0,
-    });
-    APPEND(table, (struct madt_local_nmi) {
-        LOCAL_NMI, sizeof(struct madt_local_nmi), ALL_PROCESSORS, 0, LINT1,
     });
     acpi_table_end(table);
     return table;

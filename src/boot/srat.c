@@ -34,7 +34,7 @@ struct srat_x2apic {                    /* table 5-70 */
 } __attribute__((packed));
 G_STATIC_ASSERT(sizeof(struct srat_x2apic) == 24);
 
-enum { SRAT_REVISION = 3, LOCAL_APIC = 0, MEMORY = 1, X2APIC = 2, ENABLED = 1 };
+enum { SRAT_REVISION = 3, LOCAL_APIC = 0, MEMORY = 1, X2APIC = 2, ENABLED = 1 << 0, HOT_PLUGGABLE = 1 << 1 };
 
 #define APPEND(table, ...) g_byte_array_append(table, (const uint8_t *)&(__VA_ARGS__), sizeof(__VA_ARGS__))
 
@@ -54,29 +54,41 @@ add_cpu(GByteArray *table, uint32_t apic_id, uint32_t node)
 }
 
 static void
-add_memory(GByteArray *table, const struct section *s)
+add_memory(GByteArray *table, uint32_t node, uint64_t base, uint64_t size, uint32_t flags)
 {
     APPEND(table, (struct srat_memory) {
-        .type = MEMORY, .length = sizeof(struct srat_memory), .domain = GUINT32_TO_LE((uint32_t)s->node),
-        .base = GUINT64_TO_LE(s->gpa), .size = GUINT64_TO_LE(s->size), .flags = GUINT32_TO_LE(ENABLED),
+        .type = MEMORY, .length = sizeof(struct srat_memory), .domain = GUINT32_TO_LE(node),
+        .base = GUINT64_TO_LE(base), .size = GUINT64_TO_LE(size), .flags = GUINT32_TO_LE(flags),
     });
 }
 
-GByteArray *
-srat_build(const struct topology_final *topology, const struct guest_map *map)
+/* Nodes lie in the order of their numbers, around the hole below 4 GiB. */
+static void
+add_ram(GByteArray *table, const struct topology_final *t)
 {
+    uint64_t gpa = 0, piece;
+
+    for (unsigned node = 0; node < t->node_count; node++)
+        for (uint64_t left = t->node_size[node]; left; left -= piece, gpa += piece) {
+            piece = layout_piece(&gpa, left);
+            add_memory(table, node, gpa, piece, ENABLED);
+        }
+}
+
+GByteArray *
+srat_build(const struct acpi_setup *s)
+{
+    const struct topology_final *t = s->topology;
     GByteArray *table = acpi_table_begin("SRAT", SRAT_REVISION, sizeof(struct srat));
 
     ((struct srat *)table->data)->reserved_1 = GUINT32_TO_LE(1);
     /* Free slots too: a CPU that comes later has its node already. */
-    for (unsigned slot = 0; slot < topology->smp.maxcpus; slot++)
-        add_cpu(table, smp_apic_id(&topology->smp, slot), topology->cpu_node[slot]);
-    for (unsigned i = 0; i < map->sections->len; i++) {
-        const struct section *s = &g_array_index(map->sections, struct section, i);
-
-        if (s->node >= 0 && !s->block->device)
-            add_memory(table, s);
-    }
+    for (unsigned slot = 0; slot < t->smp.maxcpus; slot++)
+        add_cpu(table, smp_apic_id(&t->smp, slot), t->cpu_node[slot]);
+    add_ram(table, t);
+    /* To whichever node a device will belong, its slot says it then; guests want to know the range at their start. */
+    if (s->device_size)
+        add_memory(table, t->node_count - 1, s->device_base, s->device_size, ENABLED | HOT_PLUGGABLE);
     acpi_table_end(table);
     return table;
 }

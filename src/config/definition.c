@@ -177,6 +177,12 @@ definition_unmap_cpu(struct definition *d, const struct values *v, GError **erro
     return false;
 }
 
+const struct hmat *
+definition_told_hmat(const struct definition *d)
+{
+    return d->topology.options.hmat ? &d->hmat : NULL;
+}
+
 bool
 definition_delete_node(struct definition *d, unsigned node, GError **error)
 {

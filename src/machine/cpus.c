@@ -74,7 +74,7 @@ plug(struct machine *m, unsigned slot, GError **error)
         return false;
     bit_set(p->topology.present, slot);
     if (!atomic_load(&m->ran) && !p->class->lays_out_workload)
-        boot_update_cpus(&p->topology, p->map);
+        boot_update_cpus(&p->topology, definition_told_hmat(m->definition), p->map);
     return true;
 }
 

@@ -68,15 +68,13 @@ static void
 place(struct making *k, struct block *block, uint64_t offset, uint64_t size, int node)
 {
     while (size) {
-        uint64_t room = k->gpa < LAYOUT_LOW_END ? LAYOUT_LOW_END - k->gpa : size;
-        struct section s = { .gpa = k->gpa, .size = MIN(size, room), .block = block, .offset = offset, .node = node };
+        uint64_t piece = layout_piece(&k->gpa, size);
+        struct section s = { .gpa = k->gpa, .size = piece, .block = block, .offset = offset, .node = node };
 
         guest_map_add(k->map, &s);
-        k->gpa += s.size;
-        if (k->gpa == LAYOUT_LOW_END)
-            k->gpa = LAYOUT_HIGH_START;
-        offset += s.size;
-        size -= s.size;
+        k->gpa += piece;
+        offset += piece;
+        size -= piece;
     }
 }
 

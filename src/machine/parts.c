@@ -259,7 +259,7 @@ parts_load(struct parts *p, const struct definition *d, GError **error)
     struct control_parameters parameters;
     bool workload = parts_is_workload(d);
     struct boot_setup setup = {
-        .map = p->map, .topology = &p->topology, .kernel = d->kernel, .command_line = d->append,
+        .map = p->map, .topology = &p->topology, .hmat = definition_told_hmat(d), .kernel = d->kernel, .command_line = d->append,
         .direct_cpus = workload, .workload = workload ? &parameters : NULL,
         .tsc_khz = p->class->tsc_khz(p->accel),
     };

@@ -58,6 +58,16 @@ complete_distances(const struct topology *t, struct topology_final *ret)
     }
 }
 
+/* A node's own CPUs are nearest to its memory. */
+static void
+complete_initiators(const struct topology *t, struct topology_final *ret)
+{
+    for (unsigned id = 0; id < t->node_count; id++)
+        ret->node_initiator[id] = t->nodes[id].has_initiator ? t->nodes[id].initiator : -1;
+    for (unsigned slot = 0; slot < ret->smp.maxcpus; slot++)
+        ret->node_initiator[ret->cpu_node[slot]] = ret->cpu_node[slot];
+}
+
 void
 topology_complete(const struct topology *t, uint64_t ram_bytes, struct backend_lookup backends,
                   struct topology_final *ret)
@@ -77,6 +87,7 @@ topology_complete(const struct topology *t, uint64_t ram_bytes, struct backend_l
     }
     for (unsigned slot = 0; slot < ret->smp.maxcpus; slot++)
         ret->cpu_node[slot] = (uint8_t)place_cpu(t, &ret->smp, mapped, slot);
+    complete_initiators(t, ret);
     ret->has_distances = topology_has_distances(t);
     if (ret->has_distances)
         complete_distances(t, ret);

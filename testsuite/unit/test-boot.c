@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Kernels, ACPI tables and first registers, without running anything. */
+/* Kernels and first registers, without running anything. */
 #include "boot.h"
 
 #include <elf.h>
@@ -68,16 +68,6 @@ field(const struct guest_map *map, uint64_t gpa, unsigned size)
     return GUINT64_FROM_LE(n);
 }
 
-static void
-sums_to_zero(const struct guest_map *map, uint64_t gpa, uint64_t size)
-{
-    uint8_t sum = 0;
-
-    while (size--)
-        sum += (uint8_t)field(map, gpa++, 1);
-    g_assert_cmpuint(sum, ==, 0);
-}
-
 static bool
 load_kernel(const struct guest_map *map, const struct topology_final *t, const char *kernel, struct cpu_start *starts,
             GError **error)
@@ -88,207 +78,6 @@ load_kernel(const struct guest_map *map, const struct topology_final *t, const c
     };
 
     return boot_load(&setup, starts, error);
-}
-
-/* --- ACPI: read back from guest memory, byte by byte as the specification has it --------------------------------------- */
-
-/* Guest address of a table, found from the RSDP; its checksum holds.  0 if absent. */
-static uint64_t
-find_table(const struct guest_map *map, const char *signature)
-{
-    uint64_t xsdt, found = 0;
-    char text[8];
-
-    g_assert_true(guest_map_read(map, RSDP_GPA, text, sizeof text));
-    g_assert_cmpmem(text, 8, "RSD PTR ", 8);
-    sums_to_zero(map, RSDP_GPA, 20);
-    sums_to_zero(map, RSDP_GPA, 36);
-    g_assert_cmpuint(field(map, RSDP_GPA + 15, 1), ==, 2);
-    xsdt = field(map, RSDP_GPA + 24, 8);
-    sums_to_zero(map, xsdt, field(map, xsdt + 4, 4));
-    for (uint64_t at = 36; at < field(map, xsdt + 4, 4); at += 8) {
-        uint64_t table = field(map, xsdt + at, 8);
-
-        sums_to_zero(map, table, field(map, table + 4, 4));
-        g_assert_true(guest_map_read(map, table, text, 4));
-        if (memcmp(text, signature, 4) == 0)
-            found = table;
-    }
-    return found;
-}
-
-static void
-check_madt(const struct guest_map *map, const struct topology_final *t)
-{
-    uint64_t madt = find_table(map, "APIC"), end = madt + field(map, madt + 4, 4), at = madt + 44;
-    unsigned cpu = 0, io_apics = 0;
-
-    g_assert_cmpuint(field(map, madt + 36, 4), ==, 0xfee00000);
-    for (; at < end; at += field(map, at + 1, 1)) {
-        unsigned id = cpu < t->smp.maxcpus ? smp_apic_id(&t->smp, cpu) : 0;
-
-        switch (field(map, at, 1)) {
-        case 0:
-            g_assert_cmpuint(field(map, at + 1, 1), ==, 8);
-            g_assert_cmpuint(id, <=, 254);
-            g_assert_cmpuint(field(map, at + 2, 1), ==, cpu);
-            g_assert_cmpuint(field(map, at + 3, 1), ==, id);
-            g_assert_cmpuint(field(map, at + 4, 4), ==, topology_has_cpu(t, cpu++));
-            break;
-        case 9:
-            g_assert_cmpuint(field(map, at + 1, 1), ==, 16);
-            g_assert_cmpuint(id, >, 254);
-            g_assert_cmpuint(field(map, at + 4, 4), ==, id);
-            g_assert_cmpuint(field(map, at + 8, 4), ==, topology_has_cpu(t, cpu));
-            g_assert_cmpuint(field(map, at + 12, 4), ==, cpu++);
-            break;
-        case 1:
-            g_assert_cmpuint(field(map, at + 4, 4), ==, 0xfec00000);
-            io_apics++;
-            break;
-        default:
-            break;
-        }
-    }
-    g_assert_cmpuint(at, ==, end);
-    g_assert_cmpuint(cpu, ==, t->smp.maxcpus);
-    g_assert_cmpuint(io_apics, ==, 1);
-}
-
-static void
-check_srat(const struct guest_map *map, const struct topology_final *t)
-{
-    uint64_t srat = find_table(map, "SRAT"), end = srat + field(map, srat + 4, 4), at = srat + 48;
-    unsigned cpu = 0, piece = 0;
-
-    for (; at < end; at += field(map, at + 1, 1)) {
-        const struct section *s = &g_array_index(map->sections, struct section, MIN(piece, map->sections->len - 1));
-
-        switch (field(map, at, 1)) {
-        case 0:
-            g_assert_cmpuint(field(map, at + 1, 1), ==, 16);
-            g_assert_cmpuint(field(map, at + 3, 1), ==, smp_apic_id(&t->smp, cpu));
-            g_assert_cmpuint(field(map, at + 4, 4), ==, 1);
-            g_assert_cmpuint(field(map, at + 2, 1) | field(map, at + 9, 3) << 8, ==, t->cpu_node[cpu++]);
-            break;
-        case 2:
-            g_assert_cmpuint(field(map, at + 1, 1), ==, 24);
-            g_assert_cmpuint(field(map, at + 8, 4), ==, smp_apic_id(&t->smp, cpu));
-            g_assert_cmpuint(field(map, at + 12, 4), ==, 1);
-            g_assert_cmpuint(field(map, at + 4, 4), ==, t->cpu_node[cpu++]);
-            break;
-        case 1:
-            g_assert_cmpuint(field(map, at + 1, 1), ==, 40);
-            g_assert_cmpuint(field(map, at + 2, 4), ==, (unsigned)s->node);
-            g_assert_cmpuint(field(map, at + 8, 8), ==, s->gpa);
-            g_assert_cmpuint(field(map, at + 16, 8), ==, s->size);
-            g_assert_cmpuint(field(map, at + 28, 4), ==, 1);
-            piece++;
-            break;
-        default:
-            g_assert_not_reached();
-        }
-    }
-    g_assert_cmpuint(at, ==, end);
-    g_assert_cmpuint(cpu, ==, t->smp.maxcpus);
-    g_assert_cmpuint(piece, ==, map->sections->len);
-}
-
-static void
-check_slit(const struct guest_map *map, const struct topology_final *t)
-{
-    uint64_t slit = find_table(map, "SLIT"), n = t->node_count;
-
-    g_assert_cmpuint(field(map, slit + 36, 8), ==, n);
-    g_assert_cmpuint(field(map, slit + 4, 4), ==, 44 + n * n);
-    for (unsigned i = 0; i < n; i++)
-        for (unsigned j = 0; j < n; j++)
-            g_assert_cmpuint(field(map, slit + 44 + i * n + j, 1), ==, t->distance[i][j]);
-}
-
-static void
-check_tables(unsigned node_count, const struct smp *smp)
-{
-    g_autoptr(guest_map) map = new_map(node_count);
-    g_autofree struct topology_final *t = new_topology(node_count, smp->maxcpus);
-    g_autofree struct cpu_start *starts = g_new0(struct cpu_start, smp->maxcpus);
-    g_autoptr(GError) error = NULL;
-
-    t->smp = *smp;
-    bits_clear(t->present, smp->cpus, smp->maxcpus - smp->cpus);
-    load_kernel(map, t, "builtin:workload", starts, &error);
-    g_assert_no_error(error);
-    check_madt(map, t);
-    check_srat(map, t);
-    check_slit(map, t);
-}
-
-static void
-tables_say_what_the_topology_says(void)
-{
-    check_tables(2, &(struct smp) { .cpus = 4, .maxcpus = 4, .levels = { 2, 1, 1, 2, 1 } });
-    check_tables(128, &(struct smp) { .cpus = 128, .maxcpus = 128, .levels = { 128, 1, 1, 1, 1 } });
-    check_tables(2, &(struct smp) { .cpus = 1, .maxcpus = 6, .levels = { 3, 1, 1, 2, 1 } });
-}
-
-static void
-large_apic_ids_are_x2apic(void)
-{
-    struct smp smp = { .cpus = 125, .maxcpus = 125, .levels = { 5, 1, 1, 5, 5 } };
-
-    g_assert_cmpuint(smp_apic_id(&smp, 124), >, 254);
-    check_tables(3, &smp);
-}
-
-static void
-without_nodes_no_srat(void)
-{
-    g_autoptr(guest_map) map = new_map(0);
-    g_autofree struct topology_final *t = new_topology(0, 1);
-    struct cpu_start start;
-
-    g_assert_true(load_kernel(map, t, "builtin:workload", &start, NULL));
-    g_assert_cmpuint(find_table(map, "APIC"), !=, 0);
-    g_assert_cmpuint(find_table(map, "SRAT"), ==, 0);
-    g_assert_cmpuint(find_table(map, "SLIT"), ==, 0);
-}
-
-static void
-iasl_reads_the_tables(void)
-{
-    g_autofree char *iasl = g_find_program_in_path("iasl");
-    g_autoptr(guest_map) map = new_map(128);
-    g_autofree struct topology_final *t = new_topology(128, 128);
-    g_autoptr(GPtrArray) tables = acpi_build(t, map);
-    g_autofree char *folder = NULL;
-
-    if (!iasl) {
-        g_test_skip("iasl is not installed (package acpica-tools)");
-        return;
-    }
-    folder = g_dir_make_tmp("numon-acpi-XXXXXX", NULL);
-    g_assert_nonnull(folder);
-    for (unsigned i = 0; i < tables->len; i++) {
-        const struct acpi_table *table = tables->pdata[i];
-        g_autofree char *file = g_strdup_printf("%s/%s.dat", folder, table->signature);
-        g_autofree char *text = g_strdup_printf("%s/%s.dsl", folder, table->signature);
-        char *argv[] = { iasl, (char *)"-d", file, NULL };
-        g_autofree char *out = NULL, *err = NULL;
-        int status;
-
-        if (strcmp(table->signature, "RSDP") == 0)
-            continue;
-        g_assert_true(g_file_set_contents(file, (char *)table->bytes->data, table->bytes->len, NULL));
-        g_assert_true(g_spawn_sync(folder, argv, NULL, 0, NULL, NULL, &out, &err, &status, NULL));
-        g_assert_cmpint(status, ==, 0);
-        g_assert_null(strcasestr(out, "error"));
-        g_assert_null(strcasestr(err, "error"));
-        g_assert_null(strcasestr(err, "warning"));
-        g_assert_null(strstr(err, "Invalid"));
-        g_unlink(file);
-        g_unlink(text);
-    }
-    g_rmdir(folder);
 }
 
 /* --- the start ------------------------------------------------------------------------------------------------------------ */
@@ -356,7 +145,7 @@ parameters_go_into_the_control_page(void)
     g_autofree struct topology_final *t = new_topology(0, 2);
     struct control_parameters p = { .pattern = PATTERN_HOT, .rate = 77 };
     struct cpu_start starts[2];
-    struct boot_setup setup = { map, t, "builtin:workload", NULL, false, &p, 0 };
+    struct boot_setup setup = { .map = map, .topology = t, .kernel = "builtin:workload", .workload = &p };
     const struct control_head *head = guest_map_host(map, CONTROL_GPA, sizeof *head);
 
     g_assert_true(boot_load(&setup, starts, NULL));
@@ -553,10 +342,6 @@ main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     main_thread_claim();
-    g_test_add_func("/boot/tables-say-what-the-topology-says", tables_say_what_the_topology_says);
-    g_test_add_func("/boot/large-apic-ids-are-x2apic", large_apic_ids_are_x2apic);
-    g_test_add_func("/boot/without-nodes-no-srat", without_nodes_no_srat);
-    g_test_add_func("/boot/iasl-reads-the-tables", iasl_reads_the_tables);
     g_test_add_func("/boot/workload-guest-starts-as-its-control-page-says",
                     workload_guest_starts_as_its_control_page_says);
     g_test_add_func("/boot/start-info-describes-ram-and-command-line", start_info_describes_ram_and_command_line);

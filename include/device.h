@@ -44,38 +44,78 @@ void irqs_set(struct irqs *i, unsigned gsi, bool level);
 void irqs_tell(struct irqs *i);
 uint32_t irqs_levels(struct irqs *i);   /* a bit a line.  Any thread */
 
-/* --- serial output: a ring of the last 64 KiB, and where it goes besides -------------------------------------- */
+/* --- a serial line: a ring of the last 64 KiB sent, where it goes besides, and input ---------------------------- */
 
 enum { SERIAL_RING_SIZE = 64 * 1024 };
 
 struct serial;
-/* 'target': "null" (only the ring), "stdio", "file:PATH", "unix:PATH" (listens; 0600; replaces only a dead socket).
- * Bytes leave on the main thread through the mailbox; a reader that is slow or gone never blocks a vCPU. */
+/* 'target': "null" (only the ring), "stdio" (output only), "pty" (a pseudo terminal), "file:PATH", "unix:PATH" (listens;
+ * 0600; replaces only a dead socket; ",server=on,wait=off" as QEMU writes it changes nothing).
+ * Bytes leave on the main thread through the mailbox; a reader that is slow or gone never blocks a vCPU.  One that comes
+ * gets what the ring has. */
 struct serial *serial_new(const char *target, struct mailbox *mailbox, GError **error);
 /* Writes what the target takes at once, then lets go.  Main. */
 void serial_free(struct serial *s);
-/* Told on main, once, when the target refuses output (full disk, reader gone); the guest goes on.  The writer of
- * standard output must ignore SIGPIPE. */
+/* Told on main, once each, when the target refuses output (full disk, reader gone) and when a reader was too slow; the
+ * guest goes on.  The writer of standard output must ignore SIGPIPE. */
 void serial_on_failure(struct serial *s, void (*failed)(void *self, const char *text), void *self);
-/* Any thread; never blocks. */
+
+/* The device at the guest's end; called on main. */
+struct serial_guest {
+    size_t (*take)(void *self, const uint8_t *bytes, size_t size);  /* how many it took; the rest waits for serial_wake */
+    void (*take_break)(void *self);
+    void (*room)(void *self);       /* serial_full said true, and that has changed */
+};
+/* NULL: nobody, and input is dropped.  Main. */
+void serial_attach(struct serial *s, const struct serial_guest *guest, void *self);
+/* Any thread; never blocks.  A byte more than the reader has room for costs it its oldest. */
 void serial_put(struct serial *s, uint8_t byte);
+/* The reader is so far behind that the transmitter should wait: room() follows a true.  Any thread. */
+bool serial_full(struct serial *s);
+/* Counts what the guest sent without room for it.  Any thread. */
+void serial_lose(struct serial *s, uint64_t bytes);
+/* The guest has room for input again.  Any thread. */
+void serial_wake(struct serial *s);
+
+/* Input from the console: how many bytes were taken, 0 as long as other input waits; then 'hungry' is called.  Main. */
+size_t serial_type(struct serial *s, const void *bytes, size_t size);
+void serial_type_break(struct serial *s);
+/* Told on main when input that waited was taken; NULL: nobody. */
+void serial_on_hungry(struct serial *s, void (*hungry)(void *self), void *self);
+
 /* The bytes from stream position '*position' on that the ring still has; advances it.  Position 0 is the first byte
  * ever.  Any thread.  Caller frees. */
 char *serial_read(struct serial *s, uint64_t *position, size_t *ret_size);
 uint64_t serial_total(struct serial *s);        /* bytes ever put */
-const char *serial_target(const struct serial *s);
+struct serial_counts {
+    uint64_t total;                 /* bytes ever put */
+    uint64_t lost;                  /* of these, what a reader who was there did not get */
+    uint64_t waiting;               /* bytes of input that the guest has no room for yet */
+    bool reader;                    /* somebody takes what is sent */
+};
+void serial_counts(struct serial *s, struct serial_counts *ret);        /* main */
+const char *serial_target(const struct serial *s);      /* of a pseudo terminal "pty:/dev/pts/N" */
+const char *serial_pty(const struct serial *s);         /* the pseudo terminal's name; NULL if it is none */
 /* Checks the form of a target without opening it. */
 bool serial_target_check(const char *target, GError **error);
+/* The path in a target whose form is right; NULL if it has none.  Caller frees. */
+char *serial_target_path(const char *target);
 
 /* --- devices --------------------------------------------------------------------------------------------------- */
 
-/* 16550 UART (PC16550D data sheet); output goes to the ring. */
-enum { UART_PORT = 0x3f8 };             /* the PC's first serial port */
+/* 16550A UART (PC16550D data sheet) at the guest's end of a serial line. */
+enum { UART_PORT = 0x3f8, UART_GSI = 4 };       /* the PC's first serial port */
 struct uart;
-struct uart *uart_new(struct serial *serial);
+/* 'irqs' may be NULL; 'now_us' NULL: the monotonic clock, else a test's, which calls uart_tick itself. */
+struct uart *uart_new(struct serial *serial, struct irqs *irqs, unsigned gsi, int64_t (*now_us)(void));
 void uart_free(struct uart *u);
 bool uart_attach(struct uart *u, struct bus *bus, uint64_t port, GError **error);
 void uart_reset(struct uart *u);
+/* Looks at the time: is the FIFO's timeout due?  Main. */
+void uart_tick(struct uart *u);
+/* Frozen, nothing from outside changes a register: from a guest's stop for a migration to its going on here, and while a
+ * guest is awaited.  Any thread, vCPUs parked. */
+void uart_freeze(struct uart *u, bool frozen);
 struct state_section uart_state(struct uart *u);
 
 /* The ports of the power block: i8042 reset (0x64), exit port (0xf4), debug console (0xe9).  'event' is called on

@@ -242,14 +242,19 @@ static GVariant *
 serial_get(struct monitor *m, const struct values *args, GError **error)
 {
     struct serial *serial = machine_serial(m->machine);
-    uint64_t total = serial ? serial_total(serial) : 0;
+    struct serial_counts c = { 0 };
     const char *target = serial ? serial_target(serial) : machine_definition(m->machine)->serial;
     GVariantBuilder tree;
 
+    if (serial)
+        serial_counts(serial, &c);
     g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
     g_variant_builder_add(&tree, "{sv}", "target", text_variant(target));
-    g_variant_builder_add(&tree, "{sv}", "bytes", g_variant_new_uint64(total));
-    g_variant_builder_add(&tree, "{sv}", "kept", g_variant_new_uint64(MIN(total, SERIAL_RING_SIZE)));
+    g_variant_builder_add(&tree, "{sv}", "bytes", g_variant_new_uint64(c.total));
+    g_variant_builder_add(&tree, "{sv}", "kept", g_variant_new_uint64(MIN(c.total, SERIAL_RING_SIZE)));
+    g_variant_builder_add(&tree, "{sv}", "lost", g_variant_new_uint64(c.lost));
+    g_variant_builder_add(&tree, "{sv}", "reader", g_variant_new_boolean(c.reader));
+    g_variant_builder_add(&tree, "{sv}", "input", g_variant_new_uint64(c.waiting));
     return g_variant_builder_end(&tree);
 }
 
@@ -257,13 +262,18 @@ static void
 serial_print(GVariant *tree, GString *out)
 {
     const char *target = "";
-    guint64 bytes = 0, kept = 0;
+    guint64 bytes = 0, kept = 0, lost = 0, input = 0;
+    gboolean reader = FALSE;
 
+    g_variant_lookup(tree, "lost", "t", &lost);
+    g_variant_lookup(tree, "reader", "b", &reader);
+    g_variant_lookup(tree, "input", "t", &input);
     g_variant_lookup(tree, "target", "&s", &target);
     g_variant_lookup(tree, "bytes", "t", &bytes);
     g_variant_lookup(tree, "kept", "t", &kept);
-    g_string_append_printf(out, "target: %s\nbytes: %" G_GUINT64_FORMAT "\nkept: %" G_GUINT64_FORMAT " of %d\n",
-                           target, bytes, kept, SERIAL_RING_SIZE);
+    g_string_append_printf(out, "target: %s\nbytes: %" G_GUINT64_FORMAT "\nkept: %" G_GUINT64_FORMAT " of %d\nlost: %"
+                           G_GUINT64_FORMAT "\nreader: %s\ninput that waits: %" G_GUINT64_FORMAT "\n", target, bytes, kept,
+                           SERIAL_RING_SIZE, lost, reader ? "yes" : "no", input);
 }
 
 const struct info_item info_run_items[] = {

@@ -49,7 +49,7 @@ static const struct property name_args[] = {
 };
 static const struct property serial_target_args[] = {
     [TEXT_VALUE] = { "target", PROPERTY_WORD, .required = true, .value_default = "null",
-                     .help = "null, stdio (with --batch only), file:PATH or unix:PATH" },
+                     .help = "null, stdio (with --batch only), pty, file:PATH or unix:PATH" },
     { 0 }
 };
 
@@ -329,7 +329,9 @@ static const struct command machine_commands[] = {
       .when = WHEN_PRECONFIG, .run = run_name },
     { .name = "serial_target", .summary = "choose where serial output goes besides the ring", .form = FORM_WORDS,
       .args = serial_target_args, .option = "-serial", .when = WHEN_PRECONFIG, .run = run_serial_target,
-      .details = "The command serial always shows the last 64 KiB." },
+      .details = "The command serial always shows the last 64 KiB.  A pty and a socket (which listens, 0600) also take input; "
+                 "who connects gets what was sent before.  A guest that sends faster than its reader reads is made to wait, "
+                 "nobody is waited for who is not there; info serial counts what a reader lost." },
     { .name = "object_add", .summary = "create a memory backend", .form = FORM_VARIANTS,
       .variants = object_variants, .option = "-object", .when = WHEN_ALWAYS, .run = run_object_add },
     { .name = "object_del", .summary = "delete a memory backend that nothing uses", .form = FORM_WORDS,

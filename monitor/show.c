@@ -106,7 +106,8 @@ add_machine(GString *out, const struct definition *d)
 static void
 add_serial(GString *out, const struct definition *d)
 {
-    g_autofree char *listening = g_strdup_printf("%s,server=on,wait=off", d->serial);
+    g_autofree char *path = serial_target_path(d->serial);
+    g_autofree char *listening = g_strdup_printf("unix:%s,server=on,wait=off", path);
 
     add_option(out, "-serial", g_str_has_prefix(d->serial, "unix:") ? listening : d->serial);
 }

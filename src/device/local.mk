@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-libnumon_a_SOURCES += include/device.h src/device/device-private.h src/device/bus.c src/device/irq.c src/device/outlet.c \
-	src/device/power.c src/device/rtc.c src/device/serial.c src/device/uart.c
+libnumon_a_SOURCES += include/device.h src/device/device-private.h src/device/serial-private.h \
+	src/device/uart-private.h src/device/alarm.c src/device/bus.c src/device/irq.c src/device/line.c \
+	src/device/outlet.c src/device/power.c src/device/rtc.c src/device/serial.c src/device/uart-state.c \
+	src/device/uart.c
 
 unit_programs += testsuite/unit/test-device
 testsuite_unit_test_device_SOURCES = testsuite/unit/test-device.c

@@ -1,71 +1,136 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A 16550A UART (National PC16550D data sheet) for guests that poll: every register works, no interrupt is raised.
+/* A 16550A UART (National PC16550D data sheet; section numbers below are its own).
  *
- * What the guest sends goes to the serial ring at once, so the transmitter is always empty.  Nothing is received
- * from outside; in loopback mode (MCR bit 4) the receiver gets what is sent, which is how drivers tell a real 16550
- * and its FIFO.  The receiver is a FIFO of 16 bytes, or one byte while FCR bit 0 is clear. */
-#include "device.h"
+ * The line is as fast as its other end.  What the guest sends goes to the serial ring at once, so that the transmitter
+ * is always empty - unless the reader of the target has fallen behind: then bytes wait in the transmitter's FIFO, which
+ * the guest sees as "not empty" until main says that there is room.  What comes from outside goes to the receiver's FIFO
+ * as far as there is room; the rest waits outside, so that only loopback overruns.  The time of a character counts only
+ * for the FIFO's timeout.  Neither word length nor parity change a byte, and OUT2 does not gate the interrupt: guests
+ * that never set them up work, as with QEMU.
+ *
+ * Each thread that changes a register brings the interrupt line up to date before it drops the lock. */
+#include "uart-private.h"
 
-enum {
-    REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCR, UART_PORTS,
+/* --- receiver and transmitter ----------------------------------------------------------------------------------- */
 
-    IER_RECEIVED = 0x01, IER_TRANSMIT = 0x02, IER_LINE = 0x04, IER_MODEM = 0x08,
-    IIR_NONE = 0x01, IIR_MODEM = 0x00, IIR_TRANSMIT = 0x02, IIR_RECEIVED = 0x04, IIR_LINE = 0x06, IIR_FIFO = 0xc0,
-    FCR_ENABLE = 0x01, FCR_CLEAR_RECEIVER = 0x02, FCR_KEPT = 0xc9,
-    LCR_DLAB = 0x80,
-    MCR_KEPT = 0x1f, MCR_LOOP = 0x10,
-    LSR_READY = 0x01, LSR_OVERRUN = 0x02, LSR_EMPTY = 0x60,     /* THRE and TEMT */
-    MSR_LINES = 0xb0,               /* carrier, data set ready, clear to send: somebody listens */
-    MSR_DELTA = 0x0f,
-    FIFO_SIZE = 16,
-    DIVISOR_RESET = 12,             /* 9600 bit/s of a 1.8432 MHz clock */
-};
-
-struct uart {
-    struct serial *serial;          /* borrowed */
-    struct lock lock;               /* rank 15 */
-    /* Under the lock; migrated. */
-    uint8_t ier, fcr, lcr, mcr, scr;
-    uint8_t msr;                    /* as read, with the changes since the last reading in bits 0 to 3 */
-    uint8_t overrun;                /* LSR bit 1 */
-    bool transmit_told;             /* the "transmitter empty" interrupt was identified since the last byte */
-    uint16_t divisor;
-    uint8_t fifo[FIFO_SIZE];        /* oldest first */
-    uint8_t fifo_count;
-};
-
-struct uart *
-uart_new(struct serial *serial)
+static unsigned
+room_of(const struct uart *u)
 {
-    struct uart *u = g_new0(struct uart, 1);
-
-    u->serial = serial;
-    lock_init(&u->lock, 15, "uart");
-    uart_reset(u);
-    return u;
+    return u->fcr & FCR_ENABLE ? FIFO_SIZE : 1;
 }
 
-void
-uart_free(struct uart *u)
+/* Four characters of the line's speed, each of start, data, parity and stop bits, in microseconds (8.4). */
+static int64_t
+timeout_us(const struct uart *u)
 {
-    if (!u)
+    int64_t bits = 1 + 5 + (u->lcr & 3) + (u->lcr & 0x08 ? 1 : 0) + (u->lcr & 0x04 ? 2 : 1);
+    int64_t divisor = MAX(u->divisor, 1);
+
+    return 4 * bits * divisor * 16 * 1000000 / UART_CLOCK;
+}
+
+/* The alarm rings no later than the timeout is due; one that rings too early is set anew then.  So it is set once for
+ * many bytes. */
+static void
+arm(struct uart *u)
+{
+    if (!u->alarm || u->timeout_at < 0 || !(u->ier & IER_RECEIVED) || (u->armed_at >= 0 && u->armed_at <= u->timeout_at))
         return;
-    lock_release(&u->lock);
-    g_free(u);
+    u->armed_at = u->timeout_at;
+    alarm_set(u->alarm, u->armed_at);
 }
 
-void
-uart_reset(struct uart *u)
+/* A byte came or was taken: the timeout counts anew. */
+static void
+restart_timeout(struct uart *u)
 {
-    lock_take(&u->lock);
-    u->ier = u->fcr = u->lcr = u->mcr = u->scr = u->overrun = u->fifo_count = 0;
-    u->transmit_told = false;
-    u->msr = MSR_LINES;
-    u->divisor = DIVISOR_RESET;
-    lock_drop(&u->lock);
+    u->timeout = false;
+    u->timeout_at = u->fifo_count && u->fcr & FCR_ENABLE ? u->now_us() + timeout_us(u) : -1;
+    arm(u);
 }
 
-/* The modem lines as MCR makes them: in loopback the outputs are the inputs (data sheet 8.6.7). */
+static void
+clear_receiver(struct uart *u)
+{
+    u->fifo_count = 0;
+    u->breaks = 0;
+    restart_timeout(u);
+}
+
+static void
+store(struct uart *u, uint8_t byte, bool is_break)
+{
+    u->breaks &= ~(1u << u->fifo_count);
+    u->breaks |= (uint16_t)is_break << u->fifo_count;
+    u->fifo[u->fifo_count++] = byte;
+    restart_timeout(u);
+}
+
+static uint8_t
+fetch(struct uart *u)
+{
+    uint8_t byte = u->fifo[0];
+
+    if (u->fifo_count == 0)
+        return 0;
+    u->fifo_count--;
+    u->breaks >>= 1;
+    for (unsigned i = 0; i < u->fifo_count; i++)
+        u->fifo[i] = u->fifo[i + 1];
+    restart_timeout(u);
+    return byte;
+}
+
+static void
+loop_back(struct uart *u, uint8_t byte)
+{
+    if (u->fifo_count < room_of(u)) {
+        store(u, byte, false);
+        return;
+    }
+    u->overrun = LSR_OVERRUN;
+    if (room_of(u) == 1)
+        u->fifo[0] = byte;          /* the new byte takes the place of the unread one */
+}
+
+/* The transmitter has become empty, which the guest is told once. */
+static void
+transmitted(struct uart *u)
+{
+    u->out_count = 0;
+    u->transmit_told = false;
+}
+
+static void
+send(struct uart *u, uint8_t byte)
+{
+    if (u->mcr & MCR_LOOP) {
+        loop_back(u, byte);
+        transmitted(u);
+    } else if (u->out_count == 0 && !serial_full(u->serial)) {
+        serial_put(u->serial, byte);
+        transmitted(u);
+    } else if (u->out_count < room_of(u)) {
+        u->out[u->out_count++] = byte;
+    } else {
+        serial_lose(u->serial, 1);  /* the guest did not look whether it may */
+    }
+}
+
+/* What waits in the transmitter goes, if there is room. */
+static void
+drain(struct uart *u)
+{
+    if (u->out_count == 0 || serial_full(u->serial))
+        return;
+    for (unsigned i = 0; i < u->out_count; i++)
+        serial_put(u->serial, u->out[i]);
+    transmitted(u);
+}
+
+/* --- modem lines ------------------------------------------------------------------------------------------------ */
+
+/* The lines as MCR makes them: in loopback the outputs are the inputs (8.6.7). */
 static uint8_t
 modem_lines(uint8_t mcr)
 {
@@ -86,50 +151,50 @@ set_modem(struct uart *u, uint8_t mcr)
         u->msr |= 0x04;             /* ring indicator tells its trailing edge only */
 }
 
+/* --- interrupts ------------------------------------------------------------------------------------------------- */
+
 static uint8_t
-identify(struct uart *u)
+line_status(const struct uart *u)
+{
+    return u->overrun | (u->fifo_count ? LSR_READY : 0) | (u->out_count ? 0 : LSR_EMPTY) |
+           (u->fifo_count && u->breaks & 1 ? LSR_BREAK : 0) | (u->fcr & FCR_ENABLE && u->breaks ? LSR_FIFO_ERROR : 0);
+}
+
+static bool
+receiver_calls(const struct uart *u)
+{
+    static const uint8_t triggers[] = { 1, 4, 8, 14 };
+
+    return u->fifo_count >= (u->fcr & FCR_ENABLE ? triggers[u->fcr >> 6] : 1);
+}
+
+/* What IIR says, by priority (8.6.4, Table III). */
+static uint8_t
+identify(const struct uart *u)
 {
     uint8_t fifo = u->fcr & FCR_ENABLE ? IIR_FIFO : 0;
 
-    if (u->ier & IER_LINE && u->overrun)
+    if (u->ier & IER_LINE && line_status(u) & LSR_TROUBLE)
         return fifo | IIR_LINE;
-    if (u->ier & IER_RECEIVED && u->fifo_count)
+    if (u->ier & IER_RECEIVED && u->timeout)
+        return fifo | IIR_TIMEOUT;
+    if (u->ier & IER_RECEIVED && receiver_calls(u))
         return fifo | IIR_RECEIVED;
-    if (u->ier & IER_TRANSMIT && !u->transmit_told) {
-        u->transmit_told = true;
+    if (u->ier & IER_TRANSMIT && u->out_count == 0 && !u->transmit_told)
         return fifo | IIR_TRANSMIT;
-    }
     if (u->ier & IER_MODEM && u->msr & MSR_DELTA)
         return fifo | IIR_MODEM;
     return fifo | IIR_NONE;
 }
 
-static uint8_t
-receive(struct uart *u)
-{
-    uint8_t byte = u->fifo[0];
-
-    if (u->fifo_count == 0)
-        return 0;
-    u->fifo_count--;
-    for (unsigned i = 0; i < u->fifo_count; i++)
-        u->fifo[i] = u->fifo[i + 1];
-    return byte;
-}
-
 static void
-loop_back(struct uart *u, uint8_t byte)
+update_line(struct uart *u)
 {
-    unsigned room = u->fcr & FCR_ENABLE ? FIFO_SIZE : 1;
-
-    if (u->fifo_count < room) {
-        u->fifo[u->fifo_count++] = byte;
-        return;
-    }
-    u->overrun = LSR_OVERRUN;
-    if (room == 1)
-        u->fifo[0] = byte;          /* the new byte takes the place of the unread one */
+    if (u->irqs)
+        irqs_set(u->irqs, u->gsi, !(identify(u) & IIR_NONE));
 }
+
+/* --- registers -------------------------------------------------------------------------------------------------- */
 
 static uint8_t
 read_register(struct uart *u, uint64_t offset)
@@ -138,18 +203,21 @@ read_register(struct uart *u, uint64_t offset)
 
     switch (offset) {
     case REG_DATA:
-        return u->lcr & LCR_DLAB ? u->divisor & 0xff : receive(u);
+        return u->lcr & LCR_DLAB ? u->divisor & 0xff : fetch(u);
     case REG_IER:
         return u->lcr & LCR_DLAB ? u->divisor >> 8 : u->ier;
     case REG_IIR_FCR:
-        return identify(u);
+        value = identify(u);
+        u->transmit_told = u->transmit_told || (value & IIR_CAUSE) == IIR_TRANSMIT;
+        return value;
     case REG_LCR:
         return u->lcr;
     case REG_MCR:
         return u->mcr;
     case REG_LSR:
-        value = LSR_EMPTY | u->overrun | (u->fifo_count ? LSR_READY : 0);
+        value = line_status(u);
         u->overrun = 0;
+        u->breaks &= ~1u;
         return value;
     case REG_MSR:
         value = u->msr;
@@ -160,40 +228,48 @@ read_register(struct uart *u, uint64_t offset)
     }
 }
 
-/* Returns true if the byte leaves the UART. */
-static bool
-write_data(struct uart *u, uint8_t value)
+/* The interrupt of an empty transmitter comes anew when it is switched on, even if IIR had told it: the data sheet does
+ * not say so, but chips do, and drivers test it. */
+static void
+set_ier(struct uart *u, uint8_t value)
 {
-    if (u->lcr & LCR_DLAB) {
-        u->divisor = (u->divisor & 0xff00) | value;
-        return false;
-    }
-    u->transmit_told = false;
-    if (!(u->mcr & MCR_LOOP))
-        return true;
-    loop_back(u, value);
-    return false;
+    if (value & ~u->ier & IER_TRANSMIT)
+        u->transmit_told = false;
+    u->ier = value & IER_KEPT;
+    arm(u);
 }
 
-static bool
+static void
+set_fcr(struct uart *u, uint8_t value)
+{
+    bool turned = (value ^ u->fcr) & FCR_ENABLE;
+
+    /* The other bits count only while the lowest is written as 1 (8.6.3). */
+    u->fcr = value & FCR_ENABLE ? value & FCR_KEPT : 0;
+    if (turned || (value & FCR_ENABLE && value & FCR_CLEAR_RECEIVER))
+        clear_receiver(u);
+    if (u->out_count && (turned || (value & FCR_ENABLE && value & FCR_CLEAR_TRANSMITTER)))
+        transmitted(u);
+}
+
+static void
 write_register(struct uart *u, uint64_t offset, uint8_t value)
 {
     switch (offset) {
     case REG_DATA:
-        return write_data(u, value);
+        if (u->lcr & LCR_DLAB)
+            u->divisor = (u->divisor & 0xff00) | value;
+        else
+            send(u, value);
+        break;
     case REG_IER:
-        if (u->lcr & LCR_DLAB) {
+        if (u->lcr & LCR_DLAB)
             u->divisor = (u->divisor & 0xff) | value << 8;
-        } else {
-            if (value & ~u->ier & IER_TRANSMIT)
-                u->transmit_told = false;
-            u->ier = value & 0x0f;
-        }
+        else
+            set_ier(u, value);
         break;
     case REG_IIR_FCR:
-        if (value & FCR_CLEAR_RECEIVER || (value ^ u->fcr) & FCR_ENABLE)
-            u->fifo_count = 0;
-        u->fcr = value & FCR_ENABLE ? value & FCR_KEPT : 0;
+        set_fcr(u, value);
         break;
     case REG_LCR:
         u->lcr = value;
@@ -205,7 +281,16 @@ write_register(struct uart *u, uint64_t offset, uint8_t value)
         u->scr = value;
         break;
     }
-    return false;
+}
+
+/* The receiver is empty, or as good as outside has to wait no longer. */
+static void
+ask_for_input(struct uart *u)
+{
+    if (!u->starved || u->fifo_count || u->frozen || u->mcr & MCR_LOOP)
+        return;
+    u->starved = false;
+    serial_wake(u->serial);
 }
 
 static uint64_t
@@ -217,6 +302,8 @@ uart_read(void *device, uint64_t offset, unsigned size)
     lock_take(&u->lock);
     for (unsigned i = 0; i < size; i++)
         value |= (uint64_t)read_register(u, offset + i) << 8 * i;
+    ask_for_input(u);
+    update_line(u);
     lock_drop(&u->lock);
     return value;
 }
@@ -226,16 +313,12 @@ uart_write(void *device, uint64_t offset, unsigned size, uint64_t value)
 {
     struct uart *u = device;
 
-    for (unsigned i = 0; i < size; i++) {
-        uint8_t byte = value >> 8 * i & 0xff;
-        bool leaves;
-
-        lock_take(&u->lock);
-        leaves = write_register(u, offset + i, byte);
-        lock_drop(&u->lock);
-        if (leaves)
-            serial_put(u->serial, byte);
-    }
+    lock_take(&u->lock);
+    for (unsigned i = 0; i < size; i++)
+        write_register(u, offset + i, value >> 8 * i & 0xff);
+    ask_for_input(u);
+    update_line(u);
+    lock_drop(&u->lock);
 }
 
 bool
@@ -246,42 +329,128 @@ uart_attach(struct uart *u, struct bus *bus, uint64_t port, GError **error)
     return bus_claim(bus, BUS_PORT, port, UART_PORTS, "uart", &ops, u, error);
 }
 
-static bool
-uart_after_load(void *object, GError **error)
+/* --- the outside, on main --------------------------------------------------------------------------------------- */
+
+static size_t
+take_input(void *self, const uint8_t *bytes, size_t size)
 {
-    struct uart *u = object;
+    struct uart *u = self;
+    size_t taken = 0;
 
-    if (u->fifo_count > FIFO_SIZE) {
-        unsigned count = u->fifo_count;
-
-        u->fifo_count = 0;
-        return fail(error, NUMON_ERROR_PEER, "cannot load the UART: %u bytes in a FIFO of %d", count, FIFO_SIZE);
-    }
-    u->ier &= 0x0f;
-    u->mcr &= MCR_KEPT;
-    u->overrun &= LSR_OVERRUN;
-    return true;
+    lock_take(&u->lock);
+    while (!u->frozen && !(u->mcr & MCR_LOOP) && taken < size && u->fifo_count < room_of(u))
+        store(u, bytes[taken++], false);
+    u->starved = taken < size;
+    update_line(u);
+    lock_drop(&u->lock);
+    return taken;
 }
 
-static const struct state_field uart_fields[] = {
-    { "ier", STATE_U8, offsetof(struct uart, ier) },
-    { "fcr", STATE_U8, offsetof(struct uart, fcr) },
-    { "lcr", STATE_U8, offsetof(struct uart, lcr) },
-    { "mcr", STATE_U8, offsetof(struct uart, mcr) },
-    { "scr", STATE_U8, offsetof(struct uart, scr) },
-    { "msr", STATE_U8, offsetof(struct uart, msr) },
-    { "overrun", STATE_U8, offsetof(struct uart, overrun) },
-    { "transmit_told", STATE_BOOL, offsetof(struct uart, transmit_told) },
-    { "divisor", STATE_U16, offsetof(struct uart, divisor) },
-    { "fifo", STATE_BUFFER, offsetof(struct uart, fifo), FIFO_SIZE },
-    { "fifo_count", STATE_U8, offsetof(struct uart, fifo_count) },
-    { 0 }
-};
-
-struct state_section
-uart_state(struct uart *u)
+/* A break is a character of zeros for longer than its time.  One without room is lost, as on a line. */
+static void
+take_break(void *self)
 {
-    return (struct state_section) {
-        .name = "uart", .version = 1, .fields = uart_fields, .object = u, .after_load = uart_after_load,
-    };
+    struct uart *u = self;
+
+    lock_take(&u->lock);
+    if (!u->frozen && !(u->mcr & MCR_LOOP) && u->fifo_count < room_of(u))
+        store(u, 0, true);
+    update_line(u);
+    lock_drop(&u->lock);
+}
+
+static void
+take_room(void *self)
+{
+    struct uart *u = self;
+
+    lock_take(&u->lock);
+    if (!u->frozen)
+        drain(u);
+    update_line(u);
+    lock_drop(&u->lock);
+}
+
+void
+uart_tick(struct uart *u)
+{
+    lock_take(&u->lock);
+    if (!u->frozen && u->timeout_at >= 0 && u->now_us() >= u->timeout_at) {
+        u->timeout = u->fifo_count > 0 && u->fcr & FCR_ENABLE;
+        u->timeout_at = -1;
+    }
+    u->armed_at = -1;
+    if (!u->frozen)
+        arm(u);
+    update_line(u);
+    lock_drop(&u->lock);
+}
+
+static void
+ring(void *self)
+{
+    uart_tick(self);
+}
+
+void
+uart_freeze(struct uart *u, bool frozen)
+{
+    lock_take(&u->lock);
+    u->frozen = frozen;
+    if (!frozen) {
+        drain(u);
+        u->starved = false;
+        if (u->fifo_count && !u->timeout)
+            restart_timeout(u);
+        update_line(u);
+    }
+    lock_drop(&u->lock);
+    if (!frozen)
+        serial_wake(u->serial);
+}
+
+/* --- made, reset, freed ----------------------------------------------------------------------------------------- */
+
+void
+uart_reset(struct uart *u)
+{
+    lock_take(&u->lock);
+    u->ier = u->fcr = u->lcr = u->mcr = u->scr = u->overrun = 0;
+    transmitted(u);
+    u->msr = MSR_LINES;
+    u->divisor = DIVISOR_RESET;
+    clear_receiver(u);
+    update_line(u);
+    lock_drop(&u->lock);
+    serial_wake(u->serial);
+}
+
+struct uart *
+uart_new(struct serial *serial, struct irqs *irqs, unsigned gsi, int64_t (*now_us)(void))
+{
+    static const struct serial_guest ends = { take_input, take_break, take_room };
+    struct uart *u = g_new0(struct uart, 1);
+
+    u->serial = serial;
+    u->irqs = irqs;
+    u->gsi = gsi;
+    u->now_us = now_us ? now_us : g_get_monotonic_time;
+    u->armed_at = -1;
+    lock_init(&u->lock, 15, "uart");
+    if (!now_us)
+        u->alarm = alarm_new(ring, u);
+    uart_reset(u);
+    serial_attach(serial, &ends, u);
+    return u;
+}
+
+void
+uart_free(struct uart *u)
+{
+    if (!u)
+        return;
+    serial_attach(u->serial, NULL, NULL);
+    alarm_free(u->alarm);
+    lock_release(&u->lock);
+    g_free(u);
 }

@@ -188,6 +188,8 @@ void machine_release_plugged(struct parts *p);
 void machine_reset_plugged(struct parts *p);
 /* The definition takes what arrived with the guest.  Main. */
 void machine_take_plugged(void *machine);
+/* What comes from outside (input, time) changes no device while they are frozen.  Any thread, vCPUs parked. */
+void parts_freeze_devices(struct parts *p, bool frozen);
 /* All sections anew; no migration lives. */
 void parts_list_sections(struct parts *p, struct machine *m);
 

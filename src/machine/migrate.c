@@ -83,7 +83,9 @@ in_make_room(void *self, GError **error)
     unsigned before = run_reasons(m->parts->run);
 
     run_hold(m->parts->run, STOP_USER | STOP_MIGRATE);
+    parts_freeze_devices(m->parts, true);
     if (!parts_empty(m->parts, true, error)) {
+        parts_freeze_devices(m->parts, false);
         run_release(m->parts->run, (STOP_USER | STOP_MIGRATE) & ~before, NULL);
         return false;
     }

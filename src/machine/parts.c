@@ -81,6 +81,17 @@ output_failed(void *self, const char *text)
     machine_tell(self, text);
 }
 
+/* In QEMU's words: scripts look for them. */
+static void
+tell_pty(struct machine *m, const struct serial *s, const char *label)
+{
+    g_autofree char *text = serial_pty(s) ? g_strdup_printf("char device redirected to %s (label %s)", serial_pty(s), label)
+                                          : NULL;
+
+    if (text)
+        machine_tell(m, text);
+}
+
 static bool
 make_devices(struct parts *p, struct machine *m, GError **error)
 {
@@ -90,7 +101,8 @@ make_devices(struct parts *p, struct machine *m, GError **error)
     if (!p->serial)
         return false;
     serial_on_failure(p->serial, output_failed, m);
-    p->uart = uart_new(p->serial);
+    tell_pty(m, p->serial, "serial0");
+    p->uart = uart_new(p->serial, p->irqs, UART_GSI, NULL);
     p->rtc = rtc_new();
     p->power = power_new(p->serial, machine_power_event, m);
     return uart_attach(p->uart, p->bus, UART_PORT, error) && rtc_attach(p->rtc, p->bus, error) &&
@@ -140,6 +152,12 @@ parts_list_sections(struct parts *p, struct machine *m)
         p->sections[count + i] = &p->own[i];
     for (unsigned i = 0; i < p->plugged_count; i++)
         p->sections[count + G_N_ELEMENTS(p->own) + i] = &p->plugged_sections[i];
+}
+
+void
+parts_freeze_devices(struct parts *p, bool frozen)
+{
+    uart_freeze(p->uart, frozen);
 }
 
 /* --- all together ----------------------------------------------------------------------------------------------- */

@@ -111,6 +111,8 @@ machine_freeze(struct machine *m, bool frozen)
         condition_wait(&m->written, &m->writes);
     m->frozen = frozen;
     lock_drop(&m->writes);
+    if (m->parts)
+        parts_freeze_devices(m->parts, frozen);
 }
 
 static bool

@@ -149,7 +149,7 @@ test_ring(void)
 static void
 test_targets(void)
 {
-    static const char *const bad[] = { "", "nul", "nullx", "stdio:", "file:", "unix:", "tcp:1", "FILE:x" };
+    static const char *const bad[] = { "", "nul", "nullx", "stdio:", "file:", "unix:", "pty:", "ptyx", "tcp:1", "FILE:x" };
     g_autofree char *deep = g_strnfill(200, 'x'), *unix_deep = g_strconcat("unix:", deep, NULL);
     GError *error = NULL;
 
@@ -350,9 +350,18 @@ test_socket_files(void)
 
 /* --- uart ------------------------------------------------------------------------------------------------------- */
 
+static int64_t fake_time_us;
+
+static int64_t
+fake_now(void)
+{
+    return fake_time_us;
+}
+
 struct board {
     struct mailbox *mailbox;
     struct serial *serial;
+    struct irqs *irqs;
     struct bus *bus;
     struct uart *uart;
 };
@@ -363,7 +372,8 @@ board_init(struct board *b)
     b->mailbox = mailbox_new(NULL);
     b->serial = serial_new("null", b->mailbox, NULL);
     b->bus = bus_new();
-    b->uart = uart_new(b->serial);
+    b->irqs = irqs_new();
+    b->uart = uart_new(b->serial, b->irqs, UART_GSI, fake_now);
     g_assert_true(uart_attach(b->uart, b->bus, COM1, NULL));
 }
 
@@ -371,6 +381,7 @@ static void
 board_release(struct board *b)
 {
     uart_free(b->uart);
+    irqs_free(b->irqs);
     bus_free(b->bus);
     serial_free(b->serial);
     mailbox_free(b->mailbox);
@@ -445,6 +456,312 @@ test_uart_loopback(void)
     board_release(&b);
 }
 
+/* --- uart with interrupts ---------------------------------------------------------------------------------------- */
+
+static bool
+line(struct board *b)
+{
+    return irqs_levels(b->irqs) >> UART_GSI & 1;
+}
+
+/* From outside; what has room. */
+static size_t
+type(struct board *b, const char *text)
+{
+    size_t size = serial_type(b->serial, text, strlen(text));
+    struct serial_counts counts;
+
+    serial_counts(b->serial, &counts);
+    return size - counts.waiting;
+}
+
+static void
+test_uart_transmit_interrupt(void)
+{
+    struct board b;
+
+    board_init(&b);
+    g_assert_false(line(&b));
+    out(&b, 1, 0x02);
+    g_assert_true(line(&b));                    /* the transmitter is empty: told when that is asked for */
+    g_assert_cmphex(in(&b, 2), ==, 0x02);
+    g_assert_false(line(&b));                   /* reading IIR is the answer */
+    out(&b, 1, 0x02);
+    g_assert_false(line(&b));                   /* it was on already */
+    out(&b, 1, 0x00);
+    out(&b, 1, 0x02);
+    g_assert_true(line(&b));                    /* Linux tests whether it comes anew */
+    out(&b, 1, 0x00);
+    g_assert_false(line(&b));
+    g_assert_cmphex(in(&b, 2), ==, 0x01);
+    out(&b, 1, 0x02);
+    in(&b, 2);
+    out(&b, 0, 'x');
+    g_assert_true(line(&b));
+    /* Another cause goes first, and leaves this one where it was. */
+    out(&b, 1, 0x07);
+    g_assert_cmpuint(type(&b, "a"), ==, 1);
+    g_assert_cmphex(in(&b, 2), ==, 0x04);
+    g_assert_cmphex(in(&b, 0), ==, 'a');
+    g_assert_cmphex(in(&b, 2), ==, 0x02);
+    g_assert_false(line(&b));
+    board_release(&b);
+}
+
+/* 115200 bit/s, 8 bits, no parity: four characters are 347 us. */
+static void
+set_up_fifo(struct board *b, uint8_t fcr)
+{
+    out(b, 3, 0x83);
+    out(b, 0, 1);
+    out(b, 1, 0);
+    out(b, 3, 0x03);
+    out(b, 2, fcr);
+}
+
+static void
+test_uart_trigger_and_timeout(void)
+{
+    static const uint8_t levels[] = { 1, 4, 8, 14 };
+    struct board b;
+
+    board_init(&b);
+    for (unsigned i = 0; i < G_N_ELEMENTS(levels); i++) {
+        fake_time_us = 1000;
+        set_up_fifo(&b, (uint8_t)(0x07 | i << 6));
+        out(&b, 1, 0x01);
+        for (unsigned n = 1; n <= levels[i]; n++) {
+            g_assert_false(line(&b));
+            g_assert_cmpuint(type(&b, "c"), ==, 1);
+        }
+        g_assert_true(line(&b));
+        g_assert_cmphex(in(&b, 2), ==, 0xc4);
+        g_assert_cmphex(in(&b, 0), ==, 'c');
+        g_assert_cmpint(line(&b), ==, false);
+        g_assert_cmphex(in(&b, 5) & 0x01, ==, levels[i] > 1);
+    }
+    /* 13 bytes are left below a trigger of 14: their time comes. */
+    fake_time_us += 346;
+    uart_tick(b.uart);
+    g_assert_false(line(&b));
+    fake_time_us += 2;
+    uart_tick(b.uart);
+    g_assert_true(line(&b));
+    g_assert_cmphex(in(&b, 2), ==, 0xcc);
+    g_assert_cmphex(in(&b, 2), ==, 0xcc);       /* only reading a byte ends it */
+    g_assert_cmphex(in(&b, 0), ==, 'c');
+    g_assert_false(line(&b));
+    fake_time_us += 348;
+    uart_tick(b.uart);
+    g_assert_true(line(&b));                    /* and it comes again for the rest */
+    out(&b, 2, 0x03);
+    g_assert_false(line(&b));                   /* the receiver was cleared */
+    g_assert_cmphex(in(&b, 5), ==, 0x60);
+    board_release(&b);
+}
+
+/* Input waits outside while the FIFO is full, in order, and nothing overruns. */
+static void
+test_uart_input_waits(void)
+{
+    struct board b;
+
+    board_init(&b);
+    g_assert_cmpuint(type(&b, "xy"), ==, 1);    /* without FIFO one byte */
+    g_assert_cmpuint(serial_type(b.serial, "no", 2), ==, 0);
+    g_assert_cmphex(in(&b, 0), ==, 'x');
+    mailbox_drain(b.mailbox);
+    g_assert_cmphex(in(&b, 0), ==, 'y');
+    set_up_fifo(&b, 0x07);
+    g_assert_cmpuint(type(&b, "0123456789abcdefghijklmnopqrstuvw"), ==, 16);
+    for (unsigned i = 0; i < 33; i++) {
+        g_assert_cmphex(in(&b, 5), ==, 0x61);
+        g_assert_cmphex(in(&b, 0), ==, "0123456789abcdefghijklmnopqrstuvw"[i]);
+        mailbox_drain(b.mailbox);
+    }
+    g_assert_cmphex(in(&b, 5), ==, 0x60);
+    /* In loopback nothing comes from outside. */
+    out(&b, 4, 0x10);
+    g_assert_cmpuint(type(&b, "z"), ==, 0);
+    out(&b, 0, 'L');
+    g_assert_cmphex(in(&b, 0), ==, 'L');
+    out(&b, 4, 0x00);
+    mailbox_drain(b.mailbox);
+    g_assert_cmphex(in(&b, 0), ==, 'z');
+    board_release(&b);
+}
+
+static void
+test_uart_line_and_modem(void)
+{
+    struct board b;
+
+    board_init(&b);
+    set_up_fifo(&b, 0x07);
+    out(&b, 1, 0x0d);                           /* received, line, modem */
+    type(&b, "a");
+    serial_type_break(b.serial);
+    g_assert_cmphex(in(&b, 5), ==, 0xe1);       /* an error somewhere in the FIFO, not of its first byte */
+    g_assert_cmphex(in(&b, 2), ==, 0xc4);
+    g_assert_cmphex(in(&b, 0), ==, 'a');
+    g_assert_cmphex(in(&b, 2), ==, 0xc6);
+    g_assert_cmphex(in(&b, 5), ==, 0xf1);       /* break; reading it is the answer */
+    g_assert_cmphex(in(&b, 5), ==, 0x61);
+    g_assert_cmphex(in(&b, 2), ==, 0xc4);
+    g_assert_cmphex(in(&b, 0), ==, 0);
+    g_assert_false(line(&b));
+    in(&b, 6);
+    out(&b, 4, 0x14);                           /* loopback: carrier, ready, clear to send fall, the bell rings */
+    g_assert_true(line(&b));
+    g_assert_cmphex(in(&b, 2), ==, 0xc0);
+    g_assert_cmphex(in(&b, 6), ==, 0x4b);
+    g_assert_false(line(&b));
+    out(&b, 4, 0x10);
+    g_assert_cmphex(in(&b, 6), ==, 0x04);       /* the bell's end is told, not its beginning */
+    for (unsigned i = 0; i < 17; i++)
+        out(&b, 0, 'o');
+    g_assert_cmphex(in(&b, 2), ==, 0xc6);
+    g_assert_cmphex(in(&b, 5), ==, 0x63);
+    board_release(&b);
+}
+
+/* A reader that does not read makes the transmitter wait; what the guest sends without looking is lost and counted. */
+static void
+test_uart_waits_for_reader(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    g_autofree char *path = scratch_path("uart"), *target = g_strconcat("unix:", path, ",server=on,wait=off", NULL);
+    struct board b = { .mailbox = mailbox, .serial = serial_new(target, mailbox, NULL), .bus = bus_new(),
+                       .irqs = irqs_new() };
+    struct serial_counts counts;
+    uint64_t sent = 0, got = 0;
+    char bytes[4096];
+    int client;
+
+    b.uart = uart_new(b.serial, b.irqs, UART_GSI, fake_now);
+    g_assert_true(uart_attach(b.uart, b.bus, COM1, NULL));
+    set_up_fifo(&b, 0x07);
+    while (sent < 2 * SERIAL_RING_SIZE) {       /* nobody is there: nothing waits */
+        g_assert_cmphex(in(&b, 5), ==, 0x60);
+        out(&b, 0, '0');
+        sent++;
+    }
+    client = connect_to(path);
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    out(&b, 1, 0x02);
+    in(&b, 2);
+    while (in(&b, 5) & 0x20) {
+        out(&b, 0, '1');
+        sent++;
+        g_assert_cmpuint(sent, <, 64 * MIB);
+        if (sent % 4096 == 0)
+            while (g_main_context_iteration(NULL, FALSE))
+                ;
+    }
+    in(&b, 2);
+    g_assert_false(line(&b));
+    for (unsigned i = 0; i < 15; i++, sent++)   /* the FIFO has room for 16 in all */
+        out(&b, 0, '2');
+    serial_counts(b.serial, &counts);
+    g_assert_true(counts.reader);
+    g_assert_cmpuint(counts.lost, ==, 0);
+    out(&b, 0, '!');
+    serial_counts(b.serial, &counts);
+    g_assert_cmpuint(counts.lost, ==, 1);
+    while (!line(&b)) {
+        ssize_t n = recv(client, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+        got += n > 0 ? (uint64_t)n : 0;
+        g_main_context_iteration(NULL, FALSE);
+    }
+    g_assert_cmphex(in(&b, 5), ==, 0x60);
+    g_assert_cmphex(in(&b, 2), ==, 0xc2);
+    g_assert_cmpuint(serial_total(b.serial), ==, sent);
+    while (got < sent - SERIAL_RING_SIZE) {     /* all but what was gone before it came */
+        ssize_t n = recv(client, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+        got += n > 0 ? (uint64_t)n : 0;
+        g_main_context_iteration(NULL, FALSE);
+    }
+    g_assert_cmpint(bytes[0], !=, '0');
+    close_fd(&client);
+    board_release(&b);
+}
+
+/* A reader that goes does not leave the transmitter waiting. */
+static void
+test_uart_reader_goes(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    g_autofree char *path = scratch_path("gone"), *target = g_strconcat("unix:", path, NULL);
+    struct board b = { .mailbox = mailbox, .serial = serial_new(target, mailbox, NULL), .bus = bus_new(),
+                       .irqs = irqs_new() };
+    int client = connect_to(path);
+
+    b.uart = uart_new(b.serial, b.irqs, UART_GSI, fake_now);
+    g_assert_true(uart_attach(b.uart, b.bus, COM1, NULL));
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    for (uint64_t i = 0; in(&b, 5) & 0x20; i++) {
+        out(&b, 0, '1');
+        g_assert_cmpuint(i, <, 64 * MIB);
+        if (i % 4096 == 0)
+            while (g_main_context_iteration(NULL, FALSE))
+                ;
+    }
+    close_fd(&client);
+    while (!(in(&b, 5) & 0x20))
+        g_main_context_iteration(NULL, FALSE);
+    board_release(&b);
+}
+
+static void
+test_uart_pty(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    struct board b = { .mailbox = mailbox, .serial = serial_new("pty", mailbox, NULL), .bus = bus_new(),
+                       .irqs = irqs_new() };
+    g_autofree char *name = NULL;
+    char got[16] = "";
+    ssize_t n = 0, last;
+    int other;
+
+    g_assert_nonnull(b.serial);
+    name = g_strdup(serial_pty(b.serial));
+    g_assert_true(g_str_has_prefix(serial_target(b.serial), "pty:/dev/"));
+    b.uart = uart_new(b.serial, b.irqs, UART_GSI, fake_now);
+    g_assert_true(uart_attach(b.uart, b.bus, COM1, NULL));
+    set_up_fifo(&b, 0x07);
+    out(&b, 0, 'h');
+    other = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    g_assert_cmpint(other, >=, 0);
+    g_assert_cmpint(write(other, "in\r\003", 4), ==, 4);
+    while (!(in(&b, 5) & 0x01))
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_cmphex(in(&b, 0), ==, 'i');
+    g_assert_cmphex(in(&b, 0), ==, 'n');
+    g_assert_cmphex(in(&b, 0), ==, '\r');
+    g_assert_cmphex(in(&b, 0), ==, 3);
+    out(&b, 0, '\n');
+    while (n < 2) {
+        while (g_main_context_iteration(NULL, FALSE))
+            ;
+        last = read(other, got + n, sizeof(got) - (size_t)n);
+        g_assert_cmpint(last, >, 0);
+        n += last;
+    }
+    g_assert_cmpstr(got, ==, "h\n");            /* raw, with no echo */
+    close_fd(&other);
+    other = open(name, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    g_assert_cmpint(write(other, "2", 1), ==, 1);       /* and gone again */
+    close_fd(&other);
+    while (!(in(&b, 5) & 0x01))
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_cmphex(in(&b, 0), ==, '2');
+    board_release(&b);
+}
+
 /* --- state ------------------------------------------------------------------------------------------------------ */
 
 struct cursor { const GByteArray *bytes; size_t at; };
@@ -484,16 +801,32 @@ test_uart_state(void)
     board_init(&b);
     out(&a, 7, 0x77);
     out(&a, 4, 0x10);
-    out(&a, 2, 0x01);
+    out(&a, 2, 0xc1);
     out(&a, 0, 'p');
     out(&a, 0, 'q');
+    out(&a, 1, 0x01);
+    uart_freeze(a.uart, true);
+    uart_freeze(b.uart, true);
+    g_assert_cmpuint(type(&b, "later"), ==, 0);
+    fake_time_us += 1000000;
+    uart_tick(a.uart);                          /* neither time nor input change it any more */
+    g_assert_false(line(&a));
     from = uart_state(a.uart);
     to = uart_state(b.uart);
     move_state(&from, &to);
+    g_assert_false(line(&b));
+    uart_freeze(b.uart, false);
+    fake_time_us += 1000000;
+    uart_tick(b.uart);
+    g_assert_true(line(&b));
+    g_assert_cmphex(in(&b, 2), ==, 0xcc);
     g_assert_cmphex(in(&b, 7), ==, 0x77);
     g_assert_cmphex(in(&b, 0), ==, 'p');
     g_assert_cmphex(in(&b, 0), ==, 'q');
     g_assert_cmphex(in(&b, 5), ==, 0x60);
+    out(&b, 4, 0x00);
+    mailbox_drain(b.mailbox);
+    g_assert_cmphex(in(&b, 0), ==, 'l');
     board_release(&a);
     board_release(&b);
 }
@@ -629,6 +962,13 @@ main(int argc, char **argv)
     g_test_add_func("/device/serial/socket-files", test_socket_files);
     g_test_add_func("/device/uart/registers", test_uart_registers);
     g_test_add_func("/device/uart/loopback", test_uart_loopback);
+    g_test_add_func("/device/uart/transmit-interrupt", test_uart_transmit_interrupt);
+    g_test_add_func("/device/uart/trigger-and-timeout", test_uart_trigger_and_timeout);
+    g_test_add_func("/device/uart/input-waits", test_uart_input_waits);
+    g_test_add_func("/device/uart/line-and-modem", test_uart_line_and_modem);
+    g_test_add_func("/device/uart/waits-for-reader", test_uart_waits_for_reader);
+    g_test_add_func("/device/uart/reader-goes", test_uart_reader_goes);
+    g_test_add_func("/device/uart/pseudo-terminal", test_uart_pty);
     g_test_add_func("/device/uart/state", test_uart_state);
     g_test_add_func("/device/power", test_power);
     g_test_add_func("/device/rtc", test_rtc);

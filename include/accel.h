@@ -6,6 +6,7 @@
 
 #include "base.h"
 #include "boot.h"
+#include "cpu.h"
 #include "device.h"
 #include "memory.h"
 #include "state.h"
@@ -59,6 +60,7 @@ struct accel_setup {
     char **ret_warning;             /* NULL, or set on success: what the user should know (owned by caller), or NULL */
     enum dirty_log dirty_log;       /* kvm: how writes are logged */
     unsigned dirty_ring_size;       /* kvm, ring: entries, a power of two; 0: as many as are useful */
+    const struct cpu_options *cpu;  /* kvm: what its CPUs show; NULL: the model "base" */
     bool clock_stops;               /* kvm: a migration's downtime is not added to the guest's time */
 };
 
@@ -130,6 +132,9 @@ struct accel_class {
     bool (*registers)(struct accel *a, unsigned cpu, struct cpu_registers *ret, GError **error);
     /* The guest physical address of a virtual one by the vCPU's page tables; NULL if it has none. */
     bool (*translate)(struct accel *a, unsigned cpu, uint64_t address, uint64_t *ret_gpa, GError **error);
+    /* What the CPUs of 'a' show, or (NULL) those of a guest with these options would: found out by trying, which
+     * takes milliseconds.  NULL: no CPU is emulated.  Error: HOST. */
+    bool (*cpu_resolve)(struct accel *a, const struct cpu_options *options, struct cpu_resolved *ret, GError **error);
     /* How often the vCPU left its guest, by reason, since it was made: fills up to 'room' of them, returns how many
      * there are, the same in the same order for all CPUs.  Any thread.  NULL: nothing leaves a guest. */
     unsigned (*exits)(struct accel *a, unsigned cpu, struct exit_count *ret, unsigned room);

@@ -189,6 +189,8 @@ bool topology_find_slot(const struct topology *t, const uint64_t *taken, const s
                         GError **error);
 /* The APIC id of the CPU in a slot: each level in the bits it needs, as QEMU assigns them. */
 unsigned smp_apic_id(const struct smp *derived, unsigned slot);
+/* The bit from which on an APIC id has the number of this level; threads have it from bit 0. */
+unsigned smp_apic_shift(const struct smp *derived, enum smp_level level);
 
 /* The sum of the nodes' sizes in bytes; UINT64_MAX if it does not fit. */
 uint64_t topology_memory(const struct topology *t, struct backend_lookup backends);

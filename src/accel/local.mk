@@ -19,6 +19,7 @@ libnumon_a_SOURCES += src/accel/kvm/kvm-private.h
 libnumon_a_SOURCES += src/accel/kvm/capabilities.c
 libnumon_a_SOURCES += src/accel/kvm/chips.c
 libnumon_a_SOURCES += src/accel/kvm/cpuid.c
+libnumon_a_SOURCES += src/accel/kvm/cpu-trial.c
 libnumon_a_SOURCES += src/accel/kvm/describe.c
 libnumon_a_SOURCES += src/accel/kvm/dirty.c
 libnumon_a_SOURCES += src/accel/kvm/dirty-ring.c

@@ -144,15 +144,22 @@ bits_for(unsigned count)
 }
 
 unsigned
+smp_apic_shift(const struct smp *s, enum smp_level level)
+{
+    unsigned bits = 0;
+
+    for (unsigned i = level + 1; i < SMP_LEVELS; i++)
+        bits += bits_for(s->levels[i]);
+    return bits;
+}
+
+unsigned
 smp_apic_id(const struct smp *s, unsigned slot)
 {
     struct cpu_place place = smp_place(s, slot);
-    unsigned id = place.socket;
 
-    id = id << bits_for(s->levels[SMP_DIES]) | place.die;
-    id = id << bits_for(s->levels[SMP_MODULES]) | place.module;
-    id = id << bits_for(s->levels[SMP_CORES]) | place.core;
-    return id << bits_for(s->levels[SMP_THREADS]) | place.thread;
+    return place.socket << smp_apic_shift(s, SMP_SOCKETS) | place.die << smp_apic_shift(s, SMP_DIES) |
+           place.module << smp_apic_shift(s, SMP_MODULES) | place.core << smp_apic_shift(s, SMP_CORES) | place.thread;
 }
 
 /* CPUs of another smp line would leave explicit mappings of CPUs that are no more. */

@@ -326,7 +326,13 @@ test_what_cannot_be_taken_is_named(void)
     expect_difference(&b, "kvm-xsave-size", "4096", "11008", NULL);
     expect_difference(&b, "kvm-xsave-size", "11008", "4096", "source 11008, here 4096");
     expect_difference(&b, "kvm-xsave-size", "many", "4096", "source many, here 4096");
-    expect_difference(&b, "kvm-cpuid-1.0", "0 0 0 1", "0 0 0 2", "source 0 0 0 1, here 0 0 0 2");
+    expect_difference(&b, "kvm-cpu-signature", "0x60fb1", "0x60fb2", "source 0x60fb1, here 0x60fb2");
+    expect_difference(&b, "kvm-cpu", "base", "host", NULL);
+    expect_difference(&b, "kvm-cpu-features", "sse2 avx ", "avx sse2 ", NULL);
+    expect_difference(&b, "kvm-cpu-features", "sse2 avx aes ", "pku sse2 ", "not here: avx aes, only here: pku (info "
+                      "cpu_features says why; the same `cpu` on both sides, with + and -, makes them equal)");
+    expect_difference(&b, "kvm-cpu-features", "sse2 ", "sse2 aes ", "only here: aes (info cpu_features says why; the "
+                      "same `cpu` on both sides, with + and -, makes them equal)");
     near = g_strdup_printf("%" G_GUINT64_FORMAT, k->tsc_khz + 1);
     khz = g_strdup_printf("%" G_GUINT64_FORMAT, k->tsc_khz);
     expect_difference(&b, "kvm-tsc-khz", near, khz, NULL);

@@ -1,188 +1,214 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The CPU model "base": features that every x86-64 processor has and that KVM carries over completely, so that a
- * guest moves between hosts of one vendor.  No extended state (XSAVE, AVX), nothing later than SSE3, no memory
- * type ranges, whose registers do not travel.
- *
- * The table says what may be shown; what the host cannot do is left out.  Identity and topology leaves are made. */
+/* CPUID of vCPUs: what KVM says that guests can have, and what it shows of the leaves that a vCPU was given. */
 #include "kvm-private.h"
 
 #include <errno.h>
 #include <string.h>
 
 enum {
-    LEAF_TOPOLOGY   = 0x0b,
-    LEAF_BASIC_LAST = LEAF_TOPOLOGY,
-    LEAF_KVM        = 0x40000000,
-    LEAF_EXTENDED   = 0x80000000, LEAF_EXTENDED_LAST = 0x80000008,
-
-    /* Family 15, model 107, stepping 1: what QEMU's qemu64 is, so that guests know its quirks. */
-    SIGNATURE       = 0x00060fb1,
-    ECX_HYPERVISOR  = 1u << 31,
-    EDX_HTT         = 1 << 28,
-    CLFLUSH_SIZE    = 8,            /* in units of 8 bytes */
-    VIRTUAL_BITS    = 48,
+    LEAF_FEATURES = 1, LEAF_XSAVE = 0xd,
+    ECX_X2APIC = 1 << 21, ECX_TSC_DEADLINE = 1 << 24, ECX_XSAVE = 1 << 26,
+    LEAF_POWER = 6, EAX_ARAT = 1 << 2,
 };
+#define ECX_HYPERVISOR (UINT32_C(1) << 31)
 
-#define BIT(n) (1u << (n))
+/* --- KVM's lists and ours --------------------------------------------------------------------------------------- */
 
-/* Registers of leaves as far as the model shows them (Intel SDM 2A, CPUID; AMD APM 3, appendix E). */
-static const struct {
-    uint32_t function, eax, ebx, ecx, edx;
-} shown[] = {
-    { .function = 1,
-      .ecx = BIT(0) | BIT(21),                              /* SSE3, x2APIC */
-      .edx = BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) |   /* FPU to APIC */
-             BIT(11) | BIT(13) | BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(19) |  /* SEP PGE MCA CMOV PAT PSE36 CLFSH */
-             BIT(23) | BIT(24) | BIT(25) | BIT(26) },       /* MMX FXSR SSE SSE2 */
-    { .function = LEAF_KVM + 1,
-      .eax = BIT(0) | BIT(1) | BIT(3) | BIT(24) },          /* kvmclock old and new, no delay by I/O, stable */
-    { .function = LEAF_EXTENDED + 1,
-      .ecx = BIT(0),                                        /* LAHF */
-      .edx = BIT(11) | BIT(20) | BIT(29) | 0x0183f37d },    /* SYSCALL NX LM, and AMD's copies of leaf 1 */
-    { .function = LEAF_EXTENDED + 7, .edx = BIT(8) },       /* invariant TSC: a destination has the same */
-};
+static GArray *
+leaves_from(const struct kvm_cpuid2 *c)
+{
+    GArray *leaves = g_array_new(FALSE, TRUE, sizeof(struct cpuid_leaf));
+
+    for (unsigned i = 0; i < c->nent; i++) {
+        const struct kvm_cpuid_entry2 *e = &c->entries[i];
+        struct cpuid_leaf *leaf = cpuid_make(leaves, e->function, e->index);
+
+        leaf->indexed = e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+        leaf->reg[CPUID_EAX] = e->eax;
+        leaf->reg[CPUID_EBX] = e->ebx;
+        leaf->reg[CPUID_ECX] = e->ecx;
+        leaf->reg[CPUID_EDX] = e->edx;
+    }
+    return leaves;
+}
 
 static struct kvm_cpuid2 *
-supported_cpuid(const struct kvm *k, GError **error)
+leaves_to(const GArray *leaves)
+{
+    struct kvm_cpuid2 *c = g_malloc0(sizeof *c + leaves->len * sizeof c->entries[0]);
+
+    c->nent = leaves->len;
+    for (guint i = 0; i < leaves->len; i++) {
+        const struct cpuid_leaf *leaf = &g_array_index(leaves, struct cpuid_leaf, i);
+
+        c->entries[i] = (struct kvm_cpuid_entry2) {
+            .function = leaf->function, .index = leaf->index,
+            .flags = leaf->indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
+            .eax = leaf->reg[CPUID_EAX], .ebx = leaf->reg[CPUID_EBX], .ecx = leaf->reg[CPUID_ECX],
+            .edx = leaf->reg[CPUID_EDX],
+        };
+    }
+    return c;
+}
+
+/* KVM_GET_SUPPORTED_CPUID of /dev/kvm, or KVM_GET_CPUID2 of a vCPU; NULL sets errno. */
+static struct kvm_cpuid2 *
+get_list(int fd, unsigned long request)
 {
     /* Asking costs a CPUID instruction an entry, slow where those trap: so the first room is ample. */
     for (unsigned room = 256; room <= 4096; room *= 2) {
-        struct kvm_cpuid2 *c = g_malloc0(sizeof(*c) + room * sizeof(c->entries[0]));
+        struct kvm_cpuid2 *c = g_malloc0(sizeof *c + room * sizeof c->entries[0]);
 
         c->nent = room;
-        if (kvm_ioctl(k->system_fd, KVM_GET_SUPPORTED_CPUID, c) == 0)
+        if (kvm_ioctl(fd, request, c) == 0)
             return c;
         g_free(c);
         if (errno != E2BIG && errno != ENOMEM)
             break;
     }
-    fail_host(error, errno, "cannot learn which CPU features KVM supports");
     return NULL;
 }
 
-static const struct kvm_cpuid_entry2 *
-find_leaf(const struct kvm_cpuid2 *c, uint32_t function)
-{
-    static const struct kvm_cpuid_entry2 none;
-
-    for (unsigned i = 0; i < c->nent; i++)
-        if (c->entries[i].function == function)
-            return &c->entries[i];
-    return &none;
-}
-
-static struct kvm_cpuid_entry2 *
-add_leaf(struct kvm_cpuid2 *c, uint32_t function)
-{
-    struct kvm_cpuid_entry2 *e = &c->entries[c->nent++];
-
-    g_assert(c->nent <= CPUID_ENTRIES_MAX);
-    e->function = function;
-    return e;
-}
-
+/* What KVM makes itself, and does not list in all of its versions (api.rst, KVM_GET_SUPPORTED_CPUID). */
 static void
-add_shown(struct kvm_cpuid2 *c, const struct kvm_cpuid2 *supported)
+add_unlisted(const struct kvm *k, GArray *leaves)
 {
-    for (unsigned i = 0; i < G_N_ELEMENTS(shown); i++) {
-        const struct kvm_cpuid_entry2 *host = find_leaf(supported, shown[i].function);
-        struct kvm_cpuid_entry2 *e = add_leaf(c, shown[i].function);
+    struct cpuid_leaf *leaf = cpuid_make(leaves, LEAF_FEATURES, 0);
 
-        e->eax = host->eax & shown[i].eax;
-        e->ebx = host->ebx & shown[i].ebx;
-        e->ecx = host->ecx & shown[i].ecx;
-        e->edx = host->edx & shown[i].edx;
-    }
+    leaf->reg[CPUID_ECX] |= ECX_HYPERVISOR | ECX_X2APIC;
+    if (kvm_capability(k, KVM_CAP_TSC_DEADLINE_TIMER))
+        leaf->reg[CPUID_ECX] |= ECX_TSC_DEADLINE;
+    cpuid_make(leaves, LEAF_POWER, 0)->reg[CPUID_EAX] |= EAX_ARAT;
 }
 
-static void
-add_identity(struct kvm_cpuid2 *c, const struct kvm_cpuid2 *supported, unsigned physical_bits)
-{
-    static const char brand[48] = "numon base CPU";
-    const struct kvm_cpuid_entry2 *vendor = find_leaf(supported, 0);
-    struct kvm_cpuid_entry2 *e = add_leaf(c, 0);
+/* --- what guests get -------------------------------------------------------------------------------------------- */
 
-    e->eax = LEAF_BASIC_LAST;
-    e->ebx = vendor->ebx;
-    e->ecx = vendor->ecx;
-    e->edx = vendor->edx;
-    e = add_leaf(c, LEAF_KVM);
-    e->eax = LEAF_KVM + 1;
-    e->ebx = 0x4b4d564b;            /* "KVMKVMKVM" (Documentation/virt/kvm/x86/cpuid.rst) */
-    e->ecx = 0x564b4d56;
-    e->edx = 0x4d;
-    e = add_leaf(c, LEAF_EXTENDED);
-    e->eax = LEAF_EXTENDED_LAST;
-    e->ebx = vendor->ebx;
-    e->ecx = vendor->ecx;
-    e->edx = vendor->edx;
-    for (unsigned i = 0; i < 3; i++) {
-        e = add_leaf(c, LEAF_EXTENDED + 2 + i);
-        memcpy(&e->eax, brand + 16 * i, 16);            /* eax to edx lie in a row */
-    }
-    e = add_leaf(c, LEAF_EXTENDED_LAST);
-    e->eax = physical_bits | VIRTUAL_BITS << 8;
+static const char *
+refuses(void *self, unsigned feature)
+{
+    return cpu_trial_refuses(self, cpu_features[feature].name);
 }
 
-static unsigned
-bits_for(unsigned count)
+bool
+cpuid_init(struct kvm *k, const struct cpu_options *options, GError **error)
 {
-    unsigned bits = 0;
+    static const struct cpu_options usual = { .model = CPU_MODEL_BASE };
+    g_autofree struct kvm_cpuid2 *supported = get_list(k->system_fd, KVM_GET_SUPPORTED_CPUID);
+    struct cpu_trial trial = { .vm_fd = -1, .cpu_fd = -1, .system_fd = k->system_fd, .supported = supported };
+    struct cpu_host host = { .refuses = refuses, .self = &trial };
 
-    while (1u << bits < count)
-        bits++;
-    return bits;
+    if (!supported)
+        return fail_host(error, errno, "cannot learn which CPU features KVM supports");
+    k->supported = leaves_from(supported);
+    add_unlisted(k, k->supported);
+    host.leaves = k->supported;
+    cpu_resolve(options ? options : &usual, &host, &k->cpu);
+    cpu_trial_release(&trial);
+    return true;
 }
 
-/* Leaves 1 and 0xb as far as they differ between vCPUs. */
-static void
-add_topology(struct kvm_cpuid2 *c, const struct topology_final *t, unsigned apic_id)
+void
+cpuid_release(struct kvm *k)
 {
-    static const unsigned alone[SMP_LEVELS] = { 1, 1, 1, 1, 1 };
-    const unsigned *levels = t ? t->smp.levels : alone;
-    unsigned threads = levels[SMP_THREADS], in_module = threads * levels[SMP_CORES];
-    unsigned cpus = in_module * levels[SMP_MODULES] * levels[SMP_DIES];
-    unsigned thread_bits = bits_for(threads);
-    unsigned socket_bits = thread_bits + bits_for(levels[SMP_CORES]) + bits_for(levels[SMP_MODULES]) +
-                           bits_for(levels[SMP_DIES]);
-    struct kvm_cpuid_entry2 *e = (struct kvm_cpuid_entry2 *)find_leaf(c, 1);
-    const struct { unsigned bits, count, type; } level[] = { { thread_bits, threads, 1 }, { socket_bits, cpus, 2 },
-                                                             { 0, 0, 0 } };
+    g_clear_pointer(&k->supported, g_array_unref);
+    g_clear_pointer(&k->cpuid, g_array_unref);
+}
 
-    e->eax = SIGNATURE;
-    e->ebx = apic_id << 24 | MIN(cpus, 255) << 16 | CLFLUSH_SIZE << 8;
-    e->ecx |= ECX_HYPERVISOR;
-    e->edx |= cpus > 1 ? EDX_HTT : 0;
-    for (unsigned i = 0; i < G_N_ELEMENTS(level); i++) {
-        e = add_leaf(c, LEAF_TOPOLOGY);
-        e->index = i;
-        e->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
-        e->eax = level[i].bits;
-        e->ebx = level[i].count;
-        e->ecx = level[i].type << 8 | i;
-        e->edx = apic_id;
-    }
+/* Gives a vCPU its leaves; '*ret_seen' are those that it then has. */
+static bool
+give(const struct kvm *k, int fd, unsigned apic_id, uint64_t tsc_khz, GArray **ret_seen)
+{
+    const struct cpu_leaves_input in = {
+        .cpu = &k->cpu, .host = k->supported, .topology = k->topology, .apic_id = apic_id,
+        .physical_bits = k->physical_bits, .tsc_khz = tsc_khz,
+    };
+    g_autoptr(GArray) leaves = cpu_leaves(&in);
+    g_autofree struct kvm_cpuid2 *list = leaves_to(leaves), *seen = NULL;
+
+    if (kvm_ioctl(fd, KVM_SET_CPUID2, list) < 0)
+        return false;
+    if (ret_seen)
+        seen = get_list(fd, KVM_GET_CPUID2);
+    if (ret_seen)
+        *ret_seen = seen ? leaves_from(seen) : g_array_ref(leaves);
+    return true;
+}
+
+static uint64_t
+own_khz(int fd)
+{
+    return (uint64_t)MAX(kvm_ioctl_number(fd, KVM_GET_TSC_KHZ, 0), 0);
+}
+
+static uint64_t
+xcr0_seen(const GArray *seen)
+{
+    bool xsave = cpuid_get(seen, LEAF_FEATURES, 0, CPUID_ECX) & ECX_XSAVE;
+
+    if (!xsave)
+        return 1;
+    return cpuid_get(seen, LEAF_XSAVE, 0, CPUID_EAX) | (uint64_t)cpuid_get(seen, LEAF_XSAVE, 0, CPUID_EDX) << 32;
 }
 
 bool
 vcpu_set_cpuid(struct kvm_cpu *c, GError **error)
 {
     struct kvm *k = c->kvm;
-    g_autofree struct kvm_cpuid2 *made = NULL;
 
-    if (!k->supported) {
-        k->supported = supported_cpuid(k, error);
-        if (!k->supported)
-            return false;
-    }
-    made = g_malloc0(sizeof(*made) + CPUID_ENTRIES_MAX * sizeof(made->entries[0]));
-    add_shown(made, k->supported);
-    add_identity(made, k->supported, k->physical_bits);
-    add_topology(made, k->topology, c->apic_id);
-    if (kvm_ioctl(c->fd, KVM_SET_CPUID2, made) < 0)
+    c->told_khz = c->index == 0 ? own_khz(c->fd) : k->cpus[0].told_khz;
+    if (!give(k, c->fd, c->apic_id, c->told_khz, c->index == 0 ? &k->cpuid : NULL))
         return fail_host(error, errno, "cannot give vCPU %u its features", c->index);
-    k->xcr0 = 1;                    /* x87 alone, without XSAVE */
-    if (c->index == 0)
-        k->cpuid = g_steal_pointer(&made);
+    if (c->index != 0)
+        return true;
+    cpu_note_seen(&k->cpu, k->cpuid);
+    k->xcr0 = xcr0_seen(k->cpuid);
     return true;
+}
+
+void
+vcpu_tell_khz(struct kvm_cpu *c, uint64_t khz)
+{
+    if (khz != c->told_khz && give(c->kvm, c->fd, c->apic_id, khz, NULL))
+        c->told_khz = khz;
+}
+
+/* --- for people ------------------------------------------------------------------------------------------------- */
+
+/* A vCPU of a virtual machine that is there for this alone. */
+static bool
+preview(struct kvm *k, const struct cpu_options *options, GError **error)
+{
+    g_autoptr(GArray) seen = NULL;
+    bool given;
+    int fd;
+
+    if (!cpuid_init(k, options, error))
+        return false;
+    fd = kvm_ioctl_number(k->vm_fd, KVM_CREATE_VCPU, 0);
+    given = fd >= 0 && give(k, fd, 0, own_khz(fd), &seen);
+    if (given)
+        cpu_note_seen(&k->cpu, seen);
+    else
+        fail_host(error, errno, "cannot try the CPU features of KVM here");
+    close_fd(&fd);
+    return given;
+}
+
+bool
+kvm_cpu_resolve(struct accel *a, const struct cpu_options *options, struct cpu_resolved *ret, GError **error)
+{
+    struct kvm k = { .system_fd = -1, .vm_fd = -1, .physical_bits = PHYSICAL_BITS };
+    bool ok = true;
+
+    if (a) {
+        *ret = ((struct kvm *)a)->cpu;
+        return true;
+    }
+    ok = kvm_open(&k, error) && preview(&k, options, error);
+    if (ok)
+        *ret = k.cpu;
+    cpuid_release(&k);
+    close_fd(&k.vm_fd);
+    close_fd(&k.system_fd);
+    return ok;
 }

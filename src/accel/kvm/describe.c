@@ -11,15 +11,23 @@
 
 /* --- the source ------------------------------------------------------------------------------------------------- */
 
+/* The place of a CPU follows from the machine's own lines, and so do the caches. */
 static void
 describe_cpuid(const struct kvm *k, GString *lines)
 {
-    for (unsigned i = 0; i < k->cpuid->nent; i++) {
-        const struct kvm_cpuid_entry2 *e = &k->cpuid->entries[i];
+    g_autofree char *options = cpu_options_spell(&k->cpu.options);
+    char vendor[13] = "";
 
-        g_string_append_printf(lines, "kvm-cpuid-%x.%u=%08x %08x %08x %08x\n", e->function, e->index, e->eax, e->ebx,
-                               e->ecx, e->edx);
+    for (unsigned i = 0; i < 3; i++) {
+        uint32_t text = cpuid_get(k->cpuid, 0, 0, (enum cpuid_register[]) { CPUID_EBX, CPUID_EDX, CPUID_ECX }[i]);
+
+        memcpy(vendor + 4 * i, &text, sizeof text);
     }
+    g_string_append_printf(lines, "kvm-cpu=%s\nkvm-cpu-vendor=%s\nkvm-cpu-signature=0x%x\nkvm-cpu-address-bits=0x%x\n"
+                           "kvm-cpu-features=", options, vendor, cpuid_get(k->cpuid, 1, 0, CPUID_EAX),
+                           cpuid_get(k->cpuid, 0x80000008, 0, CPUID_EAX) & 0xffff);
+    cpu_features_seen(k->cpuid, lines);
+    g_string_append_c(lines, '\n');
 }
 
 /* A counter that is the host's can be read without stopping the guest; nothing is known of another. */
@@ -95,6 +103,20 @@ explain(const char *format, char *missing)
     return text;
 }
 
+/* Fewer would break what the guest does, more would appear under it: they must be the same, however they came about. */
+static char *
+features_differ(const char *source, const char *here)
+{
+    g_autofree char *lacking = missing_words(source, here, has_word, "");
+    g_autofree char *more = missing_words(here, source, has_word, "");
+
+    if (!lacking && !more)
+        return NULL;
+    return g_strdup_printf("%s%s%s%s%s (info cpu_features says why; the same `cpu` on both sides, with + and -, makes "
+                           "them equal)", lacking ? "not here: " : "", lacking ? lacking : "", lacking && more ? ", " : "",
+                           more ? "only here: " : "", more ? more : "");
+}
+
 static char *
 tsc_differs(struct kvm *k, const char *source)
 {
@@ -138,6 +160,10 @@ kvm_differs(struct accel *a, const char *name, const char *source, const char *h
         return explain("KVM here has no %s", missing_words(source, here, has_part, ""));
     if (strcmp(name, "kvm-msrs") == 0)
         return explain("KVM here cannot set %s", missing_words(source, here, has_word, "0x"));
+    if (strcmp(name, "kvm-cpu") == 0)
+        return NULL;                /* the features that came of it count */
+    if (strcmp(name, "kvm-cpu-features") == 0)
+        return features_differ(source, here);
     if (strcmp(name, "kvm-xcr0") == 0)
         return number_differs(name, source, here, is_subset);
     if (strcmp(name, "kvm-xsave-size") == 0)

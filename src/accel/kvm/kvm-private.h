@@ -7,12 +7,13 @@
 #define KVM_PRIVATE_H
 
 #include "accel.h"
+#include "cpu.h"
 
 #include <linux/kvm.h>
 
 enum {
     KVM_CPUS_MAX = 128,
-    CPUID_ENTRIES_MAX = 32,
+    PHYSICAL_BITS = 40,             /* of guest physical addresses, as every x86-64 processor with virtualisation has */
     XSAVE_SIZE_MAX = 65536,         /* a page more than any processor has */
     MSRS_MAX = 1024,
     MSR_RECORD_SIZE = 12,           /* in a stream: be32 index, be64 value */
@@ -84,6 +85,7 @@ struct kvm_cpu {
     struct page_watch watch;        /* its thread tells it and reads it; the signal handler on that thread writes it */
     bool exit_left;                 /* KVM_RUN told something while settling; it lies in 'run' */
     struct cpu_state state;         /* of the last save or load */
+    uint64_t told_khz;              /* the time stamp counter's frequency that its CPUID tells; 0: none */
     uint64_t stop_tsc;              /* if kvm.stopped: its time stamp counter right after the stop */
 };
 
@@ -161,8 +163,9 @@ struct kvm {
     enum tsc_setting tsc_setting;
     bool recovers;                  /* machine checks that a guest can survive */
     bool clock_stops;               /* downtime is not added to the guest's time */
-    struct kvm_cpuid2 *supported;   /* by this host */
-    struct kvm_cpuid2 *cpuid;       /* what vCPU 0 was given */
+    GArray *supported;              /* struct cpuid_leaf: what guests can have here */
+    struct cpu_resolved cpu;        /* what this one gets of it */
+    GArray *cpuid;                  /* struct cpuid_leaf: what vCPU 0 has, as KVM shows it */
     struct state_section *sections; /* NULL until asked for */
     unsigned section_count;
     struct cpu_state reset_cpu;     /* as KVM made vCPU 0 */
@@ -198,6 +201,8 @@ bool slot_plan_make(struct slot_plan *plan, const struct kvm_slot *slots, unsign
                     const struct slot_rules *rules, GError **error);
 void slot_plan_release(struct slot_plan *plan);
 
+/* Opens /dev/kvm and creates an empty VM; what was opened stays in 'k', whose descriptors are -1 before. */
+bool kvm_open(struct kvm *k, GError **error);
 /* What KVM says of a capability, 0 if it has it not. */
 int kvm_capability(const struct kvm *k, int number);
 /* False, naming the first of what numon cannot do without that 'has' denies. */
@@ -286,8 +291,31 @@ char *vcpu_fault_text(struct kvm_cpu *c, const struct guest_map *map, int run_er
 /* nap.c: gives up the vCPU for 'us' microseconds or until it is kicked.  On the vCPU's thread. */
 void vcpu_nap(struct kvm_cpu *c, uint64_t us);
 
-/* cpuid.c: gives the vCPU the features of the model "base". */
+/* cpuid.c */
+/* Finds out which features guests get, before the first vCPU; 'options' NULL: the model "base". */
+bool cpuid_init(struct kvm *k, const struct cpu_options *options, GError **error);
+void cpuid_release(struct kvm *k);
 bool vcpu_set_cpuid(struct kvm_cpu *c, GError **error);
+/* The frequency that a guest comes with stands in its leaves; a vCPU that has run already keeps what it has seen. */
+void vcpu_tell_khz(struct kvm_cpu *c, uint64_t khz);
+bool kvm_cpu_resolve(struct accel *a, const struct cpu_options *options, struct cpu_resolved *ret, GError **error);
+
+/* cpu-trial.c: begin with zeros but for the first four. */
+struct cpu_trial {
+    int vm_fd, cpu_fd;                      /* -1 */
+    int system_fd;
+    const struct kvm_cpuid2 *supported;     /* borrowed: what the vCPU shows */
+    bool begun, works;
+    uint8_t *memory;
+    struct kvm_run *run;
+    size_t run_size;
+    struct kvm_sregs sregs;
+    struct kvm_vcpu_events events;
+};
+/* Why a feature that KVM lists does not work (static text, to follow "KVM here"), or NULL: it does, or cannot be
+ * tried. */
+const char *cpu_trial_refuses(struct cpu_trial *t, const char *feature);
+void cpu_trial_release(struct cpu_trial *t);
 
 /* msr.c */
 bool msrs_list(struct kvm *k, GError **error);

@@ -83,8 +83,8 @@ kvm_check_required(int (*has)(void *self, int capability), void *self, GError **
 }
 
 /* Opens /dev/kvm, looks for all that is required, and creates an empty VM. */
-static bool
-open_vm(struct kvm *k, GError **error)
+bool
+kvm_open(struct kvm *k, GError **error)
 {
     int version;
 
@@ -108,7 +108,7 @@ static bool
 kvm_probe(GError **error)
 {
     struct kvm k = { .system_fd = -1, .vm_fd = -1 };
-    bool works = open_vm(&k, error);
+    bool works = kvm_open(&k, error);
 
     close_fd(&k.vm_fd);
     close_fd(&k.system_fd);
@@ -150,6 +150,16 @@ count_warning(const struct kvm *k, const struct accel_setup *setup)
                            hot ? "hotpluggable" : "SMP", hot ? setup->cpu_slots : present, recommended);
 }
 
+static char *
+warnings(const struct kvm *k, const struct accel_setup *setup)
+{
+    g_autofree char *count = count_warning(k, setup), *features = cpu_warning(&k->cpu, "KVM here");
+
+    if (count && features)
+        return g_strdup_printf("%s; %s", count, features);
+    return g_strdup(count ? count : features);
+}
+
 /* What must be settled before the first vCPU. */
 static bool
 prepare_vm(struct kvm *k, const struct accel_setup *setup, GError **error)
@@ -183,8 +193,8 @@ learn(struct kvm *k, const struct guest_map *map)
 
     k->parts = parts_learn(k);
     k->xsave_size = (uint32_t)MAX(xsave, (int)sizeof(struct kvm_xsave));
-    /* 40 bits, as every x86-64 processor with virtualisation has, unless RAM or what may be added needs more. */
-    k->physical_bits = 40;
+    /* Unless RAM or what may be added needs more. */
+    k->physical_bits = PHYSICAL_BITS;
     while (MAX(last->gpa + last->size, map->device_base + map->device_size) > UINT64_C(1) << k->physical_bits)
         k->physical_bits++;
 }
@@ -226,8 +236,7 @@ kvm_destroy(struct accel *a)
     cpu_state_release(&k->reset_cpu);
     g_free(k->cpus);
     g_free(k->msr_indices);
-    g_free(k->supported);
-    g_free(k->cpuid);
+    cpuid_release(k);
     g_free(k->sections);
     g_free(k);
 }
@@ -245,12 +254,12 @@ kvm_create(const struct accel_setup *setup, GError **error)
     k->clock_stops = setup->clock_stops;
     k->cpus_present = setup->cpus_present;
     k->apic_ids = setup->apic_ids;
-    if (open_vm(k, error) && check_limits(k, setup, error) && prepare_vm(k, setup, error) &&
+    if (kvm_open(k, error) && check_limits(k, setup, error) && prepare_vm(k, setup, error) &&
         dirty_init(k, setup, error) && slots_init(k, setup->map, error) && chips_create(k, error)) {
         learn(k, setup->map);
-        if (create_cpus(k, setup, error) && msrs_list(k, error) && reset_capture(k, error)) {
+        if (cpuid_init(k, setup->cpu, error) && create_cpus(k, setup, error) && msrs_list(k, error) && reset_capture(k, error)) {
             if (setup->ret_warning)
-                *setup->ret_warning = count_warning(k, setup);
+                *setup->ret_warning = warnings(k, setup);
             return (struct accel *)k;
         }
     }
@@ -360,6 +369,7 @@ const struct accel_class accel_kvm = {
     .sections = kvm_sections,
     .describe = kvm_describe,
     .differs = kvm_differs,
+    .cpu_resolve = kvm_cpu_resolve,
     .exits = kvm_exits,
     .stats = kvm_stats,
     .time_stop = kvm_time_stop,

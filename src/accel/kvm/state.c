@@ -309,5 +309,6 @@ cpu_after_load(void *object, GError **error)
     s->debugregs.flags = 0;
     c->exit_left = false;
     registers_forget(c);
+    vcpu_tell_khz(c, s->tsc_khz);
     return cpu_state_put(c, s, PARTS_ALL, PUT_FULL, error) && tsc_after_load(c, s, error);
 }

@@ -289,7 +289,8 @@ bench_init(struct bench *b, unsigned cpu_count, const uint8_t *code, const uint8
     b->mailbox = mailbox_new(NULL);
     b->bus = bus_new();
     b->serial = serial_new("null", b->mailbox, NULL);
-    b->uart = uart_new(b->serial);
+    b->irqs = irqs_new();
+    b->uart = uart_new(b->serial, b->irqs, UART_GSI, NULL);
     g_assert_true(uart_attach(b->uart, b->bus, 0x3f8, NULL));
     g_assert_true(bus_claim(b->bus, BUS_PORT, PORTS, PORT_STRIDE * CPUS, "test", &ports, &b->station, NULL));
     g_assert_true(bus_claim(b->bus, BUS_MMIO, MMIO, MMIO_STRIDE * CPUS, "test", &mmio, &b->station, NULL));
@@ -307,6 +308,7 @@ bench_release(struct bench *b)
     drop_vm(b);
     guest_map_free(b->map);
     uart_free(b->uart);
+    irqs_free(b->irqs);
     serial_free(b->serial);
     bus_free(b->bus);
     mailbox_free(b->mailbox);

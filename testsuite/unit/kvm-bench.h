@@ -49,6 +49,7 @@ struct bench {
     struct bus *bus;
     struct serial *serial;
     struct uart *uart;
+    struct irqs *irqs;
     struct guest_map *map;
     const uint8_t *code;
     unsigned cpu_count;

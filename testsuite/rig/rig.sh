@@ -10,7 +10,11 @@
 #
 # Environment: RIG_BUILD, the build directory (default "."); RIG_DIR, where the rig's files lie (RIG_BUILD/rig);
 # RIG_NODES, 2 to 4 (4); RIG_LIMIT, seconds after which the machine is ended (14400); RIG_UNITS, the unit programs that
-# suites run, relative to the build directory; RIG_FACTOR, how many times slower than others a suite may be there (8).
+# suites run, relative to the build directory; RIG_FACTOR, how many times slower than others a suite may be there (8);
+# RIG_QEMU and RIG_WORDS, more options for QEMU and more words for the kernel, for who looks for a fault.
+#
+# When the machine ends otherwise than by its own will, or a SIGTERM ends it, "rig: last words: LINE" come: the kernel's
+# messages, and where its CPUs were.  It is loaded where it was linked (nokaslr), so these addresses mean something.
 #
 # Where the rig cannot be had: status 77 and a line "rig: unsupported: REASON".
 set -eu
@@ -219,7 +223,7 @@ add_numon()
     (cd "$source" && find testsuite include monitor src doc HACKING README NEWS -type f ! -name '*.o') |
         (cd "$source" && tar -cf - -T -) | tar -xf - -C "$root/numon"
     cd "$RIG_BUILD"
-    for file in numon src/guest/*.elf testsuite/numon.*/* ${RIG_UNITS-}; do
+    for file in numon src/guest/*.elf testsuite/numon.*/* testsuite/rig/steady ${RIG_UNITS-}; do
         [ -x "$file" ] || [ "${file%.elf}" != "$file" ] || continue
         [ -f "$file" ] || continue
         mkdir -p "$root/numon/build/$(dirname "$file")"
@@ -283,8 +287,20 @@ nodes()
     done
 }
 
+# What tells why the machine came to stand still or ended.  QEMU's monitor answers unless QEMU itself is stuck.
+last_words()
+{
+    {
+        tr -d '\r' < "$work/kernel.log" | grep . | tail -n 60
+        [ ! -p "$work/monitor.in" ] || [ -z "$machine" ] || {
+            echo "info registers -a" > "$work/monitor.in"
+            timeout -s KILL 2 cat "$work/monitor.out" | tr '\r' '\n' | grep -aE '^(CPU#|RIP=)'
+        }
+    } 2>/dev/null | sed 's/^/rig: last words: /' >&2 || true
+}
+
 # Runs the machine in mode $1 until it ends.  It dies with this shell, whatever ends that, and after RIG_LIMIT.  In the
-# background, for a shell that waits hears signals at once.
+# background, for a shell that waits hears signals at once.  The kernel talks to a file.
 run()
 {
     mode=$1
@@ -297,14 +313,16 @@ run()
     fi
     [ "$mode" != script ] || exec </dev/null
     exec 3<&0
-    line="console=ttyS0 quiet panic=-1 nowatchdog mitigations=off"
+    line="console=ttyS1 panic=-1 nowatchdog mitigations=off nokaslr ${RIG_WORDS-}"
     # Its clock is the TSC: all CPUs have the host's, and other clocks need a lock that they all share.
     [ ! -x "$RIG_BUILD/testsuite/rig/tsc" ] || line="$line tsc=reliable tsc_early_khz=$("$RIG_BUILD/testsuite/rig/tsc")"
+    mkfifo "$work/monitor.in" "$work/monitor.out"
     setpriv --pdeathsig KILL timeout --foreground -s KILL "${RIG_LIMIT-14400}" \
         setpriv --pdeathsig KILL qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35 \
         -accel tcg,thread=multi -cpu EPYC,+svm,+npt -smp $cpus -m 4096M $options \
-        -kernel "$packages/vmlinuz" -initrd "$work/initrd" \
-        -append "$line $words" $console 2>"$work/qemu.log" <&3 3<&- &
+        -kernel "$packages/vmlinuz" -initrd "$work/initrd" -append "$line $words" $console \
+        -serial "file:$work/kernel.log" -chardev "pipe,id=monitor,path=$work/monitor" -mon chardev=monitor \
+        ${RIG_QEMU-} 2>"$work/qemu.log" <&3 3<&- &
     machine=$!
     status=0
     wait $machine || status=$?
@@ -313,13 +331,16 @@ run()
         grep -v "TCG doesn't support requested feature" "$work/qemu.log" >&2 || true
         echo "rig: QEMU ended with status $status" >&2
     fi
+    grep -q 'reboot: Power down' "$work/kernel.log" 2>/dev/null || last_words
     return $status
 }
 
 # Ends the machine, if it runs, and leaves nothing.
 clean_up()
 {
+    status=$?
     if [ -n "$machine" ]; then
+        [ $status -ne 143 ] || last_words
         kill -KILL "$machine" 2>/dev/null || true
         wait "$machine" 2>/dev/null || true
     fi

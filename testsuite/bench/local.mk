@@ -13,3 +13,13 @@ bench-dirty: testsuite/bench/bench-dirty$(EXEEXT)
 	testsuite/bench/bench-dirty$(EXEEXT) bench-dirty.json
 .PHONY: bench-dirty
 CLEANFILES += bench-dirty.json
+
+# Migrations of numon and of QEMU in turn, beside what the machine can do at most.
+EXTRA_PROGRAMS += testsuite/bench/bench-limits
+testsuite_bench_bench_limits_SOURCES = testsuite/bench/bench-limits.c
+EXTRA_DIST += testsuite/bench/migrate.pl testsuite/bench/Vmm.pm
+bench-migrate: numon$(EXEEXT) testsuite/bench/bench-limits$(EXEEXT) src/guest/numon-workload.elf
+	$(srcdir)/testsuite/bench/migrate.pl ./numon$(EXEEXT) testsuite/bench/bench-limits$(EXEEXT) \
+		src/guest/numon-workload.elf bench-migrate.json
+.PHONY: bench-migrate
+CLEANFILES += bench-migrate.json

@@ -45,11 +45,21 @@ struct cpu_start {
     uint16_t gdt_limit, idt_limit;
 };
 
+/* Kernel and initrd, open and recognised; they stay open, so that a reset finds them even if the names are gone. */
+struct boot_files;
+/* 'kernel': path, "builtin:workload", or "flat:" and the path of code for real mode.  'initrd': NULL, or a path; for
+ * a Multiboot kernel "FILE ARGUMENTS,FILE ARGUMENTS" as QEMU has it, a comma in a name being written twice.
+ * Error: ARGUMENT, LIMIT or HOST, naming the file and what was looked for.  Any thread. */
+struct boot_files *boot_files_open(const char *kernel, const char *initrd, GError **error);
+void boot_files_free(struct boot_files *files);     /* NULL is fine */
+typedef struct boot_files boot_files;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(boot_files, boot_files_free)
+
 struct boot_setup {
     const struct guest_map *map;
     const struct topology_final *topology;
     const struct hmat *hmat;        /* NULL: the guest is not told of latencies and bandwidths */
-    const char *kernel;             /* path, or "builtin:workload" */
+    const struct boot_files *files;
     const char *command_line;       /* may be NULL */
     bool direct_cpus;               /* start the workload guest's other CPUs directly */
     /* For the workload guest; other kernels ignore them. */
@@ -57,8 +67,8 @@ struct boot_setup {
     uint64_t tsc_khz;               /* frequency of the time stamp counter; 0: the guest finds out */
 };
 
-/* Loads kernel, command line and ACPI tables into guest memory (fresh: all zeros) and fills 'starts' (one a CPU
- * slot).  Error: ARGUMENT or HOST naming the file and what was looked for; guest memory may then be half written.
+/* Loads kernel, initrd, command line and ACPI tables into guest memory (fresh: all zeros) and fills 'starts' (one a
+ * CPU slot).  Error: ARGUMENT or HOST naming the file and what was looked for; guest memory may then be half written.
  * Does not mark pages dirty. */
 bool boot_load(const struct boot_setup *setup, struct cpu_start *starts, GError **error);
 /* Says anew which CPUs there are, to a guest that was loaded and has not begun. */
@@ -66,8 +76,11 @@ void boot_update_cpus(const struct topology_final *topology, const struct hmat *
 /* How a CPU starts that is not the first: the workload guest, if it lies in memory and numon loaded it, has it run at
  * once; else it waits. */
 void boot_start_cpu(const struct guest_map *map, unsigned slot, struct cpu_start *ret);
-/* Checks that the kernel exists and is of a known kind and fits RAM, without a machine. */
-bool boot_check(const char *kernel, uint64_t ram_bytes, GError **error);
+/* Checks that kernel and initrd exist, are of a known kind and fit RAM, and that the kernel takes the command line
+ * (may be NULL), without a machine.  '*ret_part' (may be NULL) says what an error is about. */
+enum boot_part { BOOT_KERNEL, BOOT_INITRD, BOOT_COMMAND_LINE };
+bool boot_check(const char *kernel, const char *initrd, const char *command_line, uint64_t ram_bytes,
+                enum boot_part *ret_part, GError **error);
 /* Checks that a kernel can be given this command line.  Error: LIMIT. */
 bool boot_check_command_line(const char *text, GError **error);
 /* Path of the installed or built image behind "builtin:workload", or NULL with an error saying where it looked.

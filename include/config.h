@@ -47,6 +47,7 @@ typedef struct definition {
     enum dirty_log dirty_log;       /* kvm */
     unsigned dirty_ring_size;       /* entries; 0: not given */
     char *kernel;                   /* never NULL: "builtin:workload" */
+    char *initrd;                   /* NULL if unset */
     char *append;                   /* NULL if unset */
     char *serial;                   /* never NULL: "null" */
     char *mem_path;                 /* file or folder of RAM without backend; NULL: ordinary memory */
@@ -93,6 +94,7 @@ bool definition_set_workload(struct definition *d, const struct values *v, GErro
 /* Kernel, append, name, serial are plain strings.  In append and name each control character becomes a blank and
  * blanks at both ends go, so that save and re-entry give the same; NULL or "" unsets. */
 bool definition_set_kernel(struct definition *d, const char *kernel, GError **error);
+bool definition_set_initrd(struct definition *d, const char *initrd, GError **error);      /* "" or NULL unsets it */
 void definition_set_append(struct definition *d, const char *text);
 void definition_set_name(struct definition *d, const char *name);
 /* -mem-path and -mem-prealloc; "" or NULL unsets the path. */

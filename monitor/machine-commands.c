@@ -29,14 +29,19 @@ run_accel(struct call *call, GError **error)
     return call_edit(call, definition_set_accel, error);
 }
 
-/* --- one word of text: kernel, append, name, serial_target ------------------------------------------------------ */
+/* --- one word of text: kernel, initrd, append, name, serial_target ---------------------------------------------- */
 
 enum { TEXT_VALUE };
 
 static const struct property kernel_args[] = {
     [TEXT_VALUE] = { "file", PROPERTY_WORD, .required = true, .value_default = BUILTIN_WORKLOAD,
                      .complete = COMPLETE_KERNEL,
-                     .help = "Linux bzImage, PVH or Multiboot ELF, or builtin:workload" },
+                     .help = "Linux bzImage, PVH or Multiboot ELF, flat:FILE, or builtin:workload" },
+    { 0 }
+};
+static const struct property initrd_args[] = {
+    [TEXT_VALUE] = { "file", PROPERTY_WORD, .complete = COMPLETE_FILE,
+                     .help = "the file, or Multiboot modules as \"FILE ARGUMENTS,FILE\"; without it, none" },
     { 0 }
 };
 static const struct property append_args[] = {
@@ -68,6 +73,12 @@ edit_kernel(struct definition *d, const struct values *v, GError **error)
 }
 
 static bool
+edit_initrd(struct definition *d, const struct values *v, GError **error)
+{
+    return definition_set_initrd(d, v->at[TEXT_VALUE].word, error);
+}
+
+static bool
 edit_append(struct definition *d, const struct values *v, GError **error)
 {
     definition_set_append(d, text_or_null(v));
@@ -91,6 +102,12 @@ static enum outcome
 run_kernel(struct call *call, GError **error)
 {
     return call_edit(call, edit_kernel, error);
+}
+
+static enum outcome
+run_initrd(struct call *call, GError **error)
+{
+    return call_edit(call, edit_initrd, error);
 }
 
 static enum outcome
@@ -322,7 +339,14 @@ static const struct command machine_commands[] = {
                  "must work." },
     { .name = "kernel", .summary = "choose what the guest boots", .form = FORM_WORDS, .args = kernel_args,
       .option = "-kernel", .when = WHEN_PRECONFIG, .run = run_kernel,
-      .details = "The default is builtin:workload, with pattern=idle." },
+      .details = "The default is builtin:workload, with pattern=idle.  Other files are recognised by what is in "
+                 "them, Multiboot before PVH before Linux.  flat:FILE is code that is loaded at 0x10000 and begins "
+                 "there in real mode, with all segments 0x1000 and the stack at 0x8000." },
+    { .name = "initrd", .summary = "give the kernel an initrd, or modules", .form = FORM_WORDS, .args = initrd_args,
+      .option = "-initrd", .when = WHEN_PRECONFIG, .run = run_initrd,
+      .details = "A Multiboot kernel is given each file of the list as a module whose text is the file's name and "
+                 "arguments; two commas stand for one in a name.  Others have one file, under the name as it is "
+                 "written." },
     { .name = "append", .summary = "set the kernel's command line", .form = FORM_WORDS, .args = append_args,
       .option = "-append", .when = WHEN_PRECONFIG, .run = run_append },
     { .name = "name", .summary = "name the machine", .form = FORM_WORDS, .args = name_args, .option = "-name",

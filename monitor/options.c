@@ -8,7 +8,7 @@
 /* Options that are commands, in the order in which they take effect; those of one name in the order given. */
 static const char *const effects[] = {
     "-name", "-machine", "-accel", "-m", "-mem-path", "-mem-prealloc", "-smp", "-object", "-numa", "-device",
-    "-kernel", "-append", "-serial", "-action", NULL
+    "-kernel", "-initrd", "-append", "-serial", "-action", NULL
 };
 
 enum program_option {

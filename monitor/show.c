@@ -79,9 +79,12 @@ add_kernel(GString *out, const struct definition *d)
     g_autofree char *pairs = builtin ? workload_parameters_format(&d->workload, true) : g_strdup("");
     g_autofree char *text = g_strjoin(d->append && *pairs ? " " : "", pairs, d->append ? d->append : "", NULL);
 
-    if (!path)
+    /* QEMU has nothing that starts a flat binary. */
+    if (!path || g_str_has_prefix(path, "flat:"))
         return;
     add_option(out, "-kernel", path);
+    if (d->initrd)
+        add_option(out, "-initrd", d->initrd);
     if (*text)
         add_option(out, "-append", text);
 }

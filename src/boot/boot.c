@@ -13,6 +13,16 @@ layout_piece(uint64_t *gpa, uint64_t size)
     return *gpa < LAYOUT_LOW_END ? MIN(size, LAYOUT_LOW_END - *gpa) : size;
 }
 
+bool
+put(const struct guest_map *map, uint64_t gpa, const void *bytes, uint64_t size, const char *what, GError **error)
+{
+    if (guest_map_write(map, gpa, bytes, size))
+        return true;
+    return fail(error, NUMON_ERROR_ARGUMENT,
+                "cannot put the %s into guest memory: %" PRIu64 " bytes at 0x%" PRIx64 " are not all RAM", what, size,
+                gpa);
+}
+
 /* Fills the control page if the kernel just loaded has one. */
 static bool
 fill_control_page(const struct boot_setup *setup, GError **error)
@@ -24,7 +34,7 @@ fill_control_page(const struct boot_setup *setup, GError **error)
     if (head.version != CONTROL_VERSION)
         return fail(error, NUMON_ERROR_ARGUMENT,
                     "cannot load kernel '%s': its control page has version %" PRIu64 ", this numon knows %d",
-                    setup->kernel, head.version, CONTROL_VERSION);
+                    setup->files->kernel.file.name, head.version, CONTROL_VERSION);
     head.flags = CONTROL_FLAG_NAP | (setup->direct_cpus ? CONTROL_FLAG_DIRECT : 0);
     head.tsc_khz = setup->tsc_khz;
     if (setup->workload) {
@@ -51,20 +61,85 @@ acpi_setup_of(const struct topology_final *topology, const struct hmat *hmat, co
 }
 
 static bool
-load(const struct boot_setup *setup, const struct kernel *k, struct cpu_start *starts, GError **error)
+check_command_line(const struct boot_files *f, const char *text, GError **error)
+{
+    const struct kernel_image *i = &f->kernel.image;
+
+    if (i->kind == KERNEL_FLAT && *text)
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot pass a command line to kernel '%s': a flat binary takes "
+                    "none", f->kernel.file.name);
+    if (i->kind == KERNEL_LINUX && strlen(text) > i->linux_image.command_limit)
+        return fail(error, NUMON_ERROR_LIMIT, "cannot pass a command line of %zu characters to kernel '%s', which "
+                    "takes %" PRIu64, strlen(text), f->kernel.file.name, i->linux_image.command_limit);
+    return boot_check_command_line(text, error);
+}
+
+static bool
+load_files(const struct boot_files *f, const struct plan *plan, const struct guest_map *map, GError **error)
+{
+    const struct kernel *k = &f->kernel;
+    const struct linux_image *l = &k->image.linux_image;
+
+    if (k->image.kind == KERNEL_LINUX &&
+        !bootfile_load(&k->file, l->offset, l->size, map, plan->kernel, l->size, error))
+        return false;
+    for (unsigned i = 0; i < k->image.segment_count; i++) {
+        const struct segment *s = &k->image.segments[i];
+
+        if (!bootfile_load(&k->file, s->offset, s->file_size, map, s->gpa, s->memory_size, error))
+            return false;
+    }
+    for (unsigned i = 0; i < f->module_count; i++) {
+        const struct bootfile *file = &f->modules[i].file;
+
+        if (!bootfile_load(file, 0, file->size, map, plan->modules[i], file->size, error))
+            return false;
+    }
+    return true;
+}
+
+/* What the kernel finds beside itself, and the registers of the first CPU. */
+static bool
+tell(const struct telling *t, struct cpu_start *ret, GError **error)
+{
+    const struct kernel_image *image = &t->files->kernel.image;
+    bool ok = true;
+
+    switch (image->kind) {
+    case KERNEL_LINUX:
+        ok = linux_write(t, error);
+        start_linux(image->linux_image.wide, t->plan->kernel, ret);
+        break;
+    case KERNEL_FLAT:
+        start_flat(ret);
+        return true;
+    case KERNEL_PVH:
+        ok = pvh_write(t, error);
+        start_protected(image->kind, (uint32_t)image->entry, ret);
+        break;
+    case KERNEL_MULTIBOOT:
+        ok = multiboot_write(t, error);
+        start_protected(image->kind, (uint32_t)image->entry, ret);
+        break;
+    }
+    return ok && put(t->map, BOOT_COMMAND_GPA, t->command_line, strlen(t->command_line) + 1, "command line", error);
+}
+
+bool
+boot_load(const struct boot_setup *setup, struct cpu_start *starts, GError **error)
 {
     const char *command_line = setup->command_line ? setup->command_line : "";
+    const struct boot_files *f = setup->files;
+    struct memory_map ram;
+    struct plan plan;
+    struct telling t = { setup->map, &ram, f, &plan, command_line, BOOT_RSDP_GPA };
     struct acpi_setup acpi = acpi_setup_of(setup->topology, setup->hmat, setup->map);
 
-    if (!boot_check_command_line(command_line, error) || !kernel_load(k, setup->map, error) ||
-        !acpi_write(&acpi, setup->map, error))
+    memory_map_build(setup->map, &ram);
+    if (!check_command_line(f, command_line, error) || !plan_make(f, &ram, &plan, error) ||
+        !load_files(f, &plan, setup->map, error) || !acpi_write(&acpi, setup->map, error) ||
+        !tell(&t, &starts[0], error) || !fill_control_page(setup, error))
         return false;
-    if (!(k->image.kind == KERNEL_PVH ? pvh_write(setup->map, command_line, BOOT_RSDP_GPA, error)
-                                      : multiboot_write(setup->map, command_line, error)))
-        return false;
-    if (!fill_control_page(setup, error))
-        return false;
-    start_protected(k->image.kind, k->image.entry, &starts[0]);
     for (unsigned slot = 1; slot < setup->topology->smp.maxcpus; slot++)
         boot_start_cpu(setup->map, slot, &starts[slot]);
     return true;
@@ -93,28 +168,26 @@ boot_start_cpu(const struct guest_map *map, unsigned slot, struct cpu_start *ret
 }
 
 bool
-boot_load(const struct boot_setup *setup, struct cpu_start *starts, GError **error)
+boot_check(const char *kernel, const char *initrd, const char *command_line, uint64_t ram_bytes,
+           enum boot_part *ret_part, GError **error)
 {
-    struct kernel k;
-    bool ok = kernel_open(setup->kernel, &k, error) && load(setup, &k, starts, error);
+    enum boot_part part;
+    g_autoptr(boot_files) f = files_open(kernel, initrd, &part, error);
+    struct memory_map ram;
+    struct plan plan;
+    bool ok = f;
 
-    kernel_release(&k);
-    return ok;
-}
-
-bool
-boot_check(const char *kernel, uint64_t ram_bytes, GError **error)
-{
-    struct kernel k;
-    bool ok = kernel_open(kernel, &k, error);
-
-    if (ok && k.image.end > ram_bytes) {
-        g_autofree char *ram = size_format(ram_bytes);
-
-        ok = fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': it reaches to 0x%" PRIx64 ", RAM is %s",
-                  kernel, k.image.end, ram);
+    if (f) {
+        memory_map_of(ram_bytes, &ram);
+        part = BOOT_COMMAND_LINE;
+        ok = check_command_line(f, command_line ? command_line : "", error);
     }
-    kernel_release(&k);
+    if (f && ok) {
+        ok = plan_make(f, &ram, &plan, error);
+        part = plan.kernel_fits ? BOOT_INITRD : BOOT_KERNEL;
+    }
+    if (ret_part)
+        *ret_part = part;
     return ok;
 }
 

@@ -1,128 +1,174 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Kernel files: which kind, and into guest memory with them. */
+/* Kernel files: which kind.  QEMU's order: Multiboot before ELF with a PVH note before Linux.  A flat binary says
+ * nothing of itself, so it must be asked for. */
 #include "boot-private.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include <elf.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define BUILTIN "builtin:"
-#define SUPPORTED "numon boots ELF kernels with a PVH note and Multiboot 1 kernels"
-
-/* Linux: Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header". */
-enum { LINUX_MAGIC_OFFSET = 0x202 };
+#define FLAT "flat:"
+#define SUPPORTED "a Linux bzImage ('HdrS' at byte 0x202), an ELF file with a PVH note or a Multiboot 1 header " \
+                  "(0x1badb002 in the first 8 KiB), or a file with a Multiboot 1 header that has addresses"
 
 static bool
-read_whole(int fd, const char *name, uint64_t size, uint8_t *to, GError **error)
+is_elf(const uint8_t *head, uint64_t size)
 {
-    for (uint64_t got = 0; got < size; ) {
-        ssize_t n = read(fd, to + got, size - got);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return fail_host(error, errno, "cannot read kernel '%s'", name);
-        if (n == 0)
-            return fail(error, NUMON_ERROR_HOST, "cannot read kernel '%s': it shrank while it was read", name);
-        got += (uint64_t)n;
-    }
-    return true;
+    return size >= SELFMAG && memcmp(head, ELFMAG, SELFMAG) == 0;
 }
 
 static bool
-read_file(const char *name, struct kernel *k, GError **error)
-{
-    CLEANUP_FD int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return fail_host(error, errno, "cannot open kernel '%s'", name);
-    if (!S_ISREG(st.st_mode))
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': it is not a regular file", name);
-    if ((uint64_t)st.st_size > KERNEL_FILE_MAX)
-        return fail(error, NUMON_ERROR_LIMIT, "cannot load kernel '%s': it has %" PRIu64 " bytes, the limit is %"
-                    PRIu64, name, (uint64_t)st.st_size, (uint64_t)KERNEL_FILE_MAX);
-    k->owned = g_try_malloc((gsize)st.st_size + 1);
-    if (!k->owned)
-        return fail_host(error, ENOMEM, "cannot read kernel '%s'", name);
-    k->file = (struct file_bytes) { k->name, k->owned, (uint64_t)st.st_size };
-    return read_whole(fd, name, k->file.size, k->owned, error);
-}
-
-static bool
-recognise(const struct file_bytes *file, struct kernel_image *ret, GError **error)
+recognise(const struct bootfile *file, const uint8_t *head, uint64_t size, struct kernel_image *ret, GError **error)
 {
     struct multiboot_header header;
-    bool multiboot = multiboot_find(file, &header);
+    bool multiboot = multiboot_find(head, size, &header);
 
-    if (elf_recognise(file)) {
-        if (!elf_read(file, ret, error))
+    if (is_elf(head, size)) {
+        if (!elf_read(file, head, size, multiboot, ret, error))
             return false;
-        if (ret->kind == KERNEL_PVH || multiboot)
-            return true;
-        return fail(error, NUMON_ERROR_ARGUMENT,
-                    "cannot load kernel '%s': it has neither a PVH note nor a Multiboot header", file->name);
+        return ret->kind == KERNEL_PVH || multiboot ||
+               fail_file(file, error, "it is an ELF file with neither a PVH note (XEN_ELFNOTE_PHYS32_ENTRY) nor a "
+                         "Multiboot 1 header (0x1badb002 in the first 8 KiB)");
     }
     if (multiboot)
         return multiboot_read(file, &header, ret, error);
-    if (file->size >= LINUX_MAGIC_OFFSET + 4 && memcmp(file->bytes + LINUX_MAGIC_OFFSET, "HdrS", 4) == 0)
-        return fail(error, NUMON_ERROR_ARGUMENT,
-                    "cannot load kernel '%s': it is a Linux bzImage; " SUPPORTED " (Linux's own vmlinux is one)",
-                    file->name);
-    return fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': unknown format; " SUPPORTED, file->name);
+    if (linux_recognise(head, size))
+        return linux_read(file, head, size, ret, error);
+    return fail_file(file, error, "its %" PRIu64 " bytes are of unknown format: numon looked for " SUPPORTED
+                     " (`kernel flat:FILE` takes any code for real mode)", file->size);
+}
+
+bool
+kernel_recognise(const struct bootfile *file, struct kernel_image *ret, GError **error)
+{
+    uint64_t size = MIN(file->size, KERNEL_HEAD);
+    g_autofree uint8_t *head = g_malloc0(KERNEL_HEAD);
+
+    *ret = (struct kernel_image) { .kind = KERNEL_MULTIBOOT };
+    return bootfile_read(file, 0, head, size, error) && recognise(file, head, size, ret, error);
+}
+
+/* It may fill conventional memory; the code knows the rest by itself. */
+static bool
+read_flat(const struct bootfile *file, struct kernel_image *ret, GError **error)
+{
+    if (file->size > BOOT_LOW_RAM_END - BOOT_FLAT_GPA)
+        return fail_file(file, error, "a flat binary has at most %d bytes (from 0x%x to 0x%x), it has %" PRIu64,
+                         BOOT_LOW_RAM_END - BOOT_FLAT_GPA, BOOT_FLAT_GPA, BOOT_LOW_RAM_END, file->size);
+    *ret = (struct kernel_image) { .kind = KERNEL_FLAT, .entry = BOOT_FLAT_GPA, .segment_count = 1 };
+    ret->segments[0] = (struct segment) {
+        .file_size = file->size, .gpa = BOOT_FLAT_GPA, .memory_size = file->size,
+    };
+    ret->end = BOOT_FLAT_GPA + file->size;
+    return true;
 }
 
 bool
 kernel_open(const char *name, struct kernel *ret, GError **error)
 {
-    *ret = (struct kernel) { .name = g_strdup(name) };
+    bool flat = g_str_has_prefix(name, FLAT);
+
+    *ret = (struct kernel) { .file.fd = -1 };
     if (strcmp(name, BUILTIN_WORKLOAD) == 0)
-        ret->file = (struct file_bytes) {
-            ret->name, builtin_workload, (uint64_t)(builtin_workload_end - builtin_workload),
+        ret->file = (struct bootfile) {
+            .what = "kernel", .name = g_strdup(name), .bytes = builtin_workload, .fd = -1,
+            .size = (uint64_t)(builtin_workload_end - builtin_workload),
         };
     else if (g_str_has_prefix(name, BUILTIN))
         return fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': the only builtin one is '"
                     BUILTIN_WORKLOAD "'", name);
-    else if (!read_file(name, ret, error))
+    else if (!bootfile_open(&ret->file, "kernel", flat ? name + strlen(FLAT) : name, error))
         return false;
-    return recognise(&ret->file, &ret->image, error);
+    return flat ? read_flat(&ret->file, &ret->image, error) : kernel_recognise(&ret->file, &ret->image, error);
+}
+
+/* --- kernel and initrd together --------------------------------------------------------------------------------- */
+
+static bool
+add_module(struct boot_files *f, const char *path, const char *text, GError **error)
+{
+    struct module *m = &f->modules[f->module_count];
+
+    if (f->module_count == MODULES_MAX)
+        return fail(error, NUMON_ERROR_LIMIT, "cannot load initrd '%s': it is one more than %d modules", path,
+                    MODULES_MAX);
+    f->module_count++;
+    m->text = g_strdup(text);
+    m->file.fd = -1;
+    return bootfile_open(&m->file, "initrd", path, error) &&
+           (m->file.size <= UINT32_MAX ||
+            fail_file(&m->file, error, "it has %" PRIu64 " bytes, the protocols have room for 32-bit sizes",
+                      m->file.size));
+}
+
+/* "FILE ARGUMENTS,FILE ARGUMENTS"; two commas stand for one in it. */
+static bool
+add_modules(struct boot_files *f, const char *list, GError **error)
+{
+    g_autoptr(GString) one = g_string_new(NULL);
+
+    do {
+        g_autofree char *path = NULL;
+
+        g_string_truncate(one, 0);
+        for (; *list && (*list != ',' || list[1] == ','); list++) {
+            g_string_append_c(one, *list);
+            list += *list == ',';
+        }
+        g_strchug(one->str);
+        path = g_strndup(one->str, strcspn(one->str, " "));
+        if (!*path)
+            return fail(error, NUMON_ERROR_ARGUMENT, "cannot load initrd: between two commas of its list of modules "
+                        "there is no file name");
+        if (!add_module(f, path, one->str, error))
+            return false;
+    } while (*list++ == ',');
+    return true;
+}
+
+static bool
+open_initrd(struct boot_files *f, const char *initrd, GError **error)
+{
+    if (f->kernel.file.bytes)
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot load initrd '%s': kernel '%s' takes none", initrd,
+                    f->kernel.file.name);
+    if (f->kernel.image.kind == KERNEL_FLAT)
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot load initrd '%s': a flat binary takes none", initrd);
+    return f->kernel.image.kind == KERNEL_MULTIBOOT ? add_modules(f, initrd, error)
+                                                    : add_module(f, initrd, "", error);
+}
+
+struct boot_files *
+files_open(const char *kernel, const char *initrd, enum boot_part *ret_part, GError **error)
+{
+    g_autoptr(boot_files) f = g_new0(struct boot_files, 1);
+
+    *ret_part = BOOT_KERNEL;
+    if (!kernel_open(kernel, &f->kernel, error))
+        return NULL;
+    *ret_part = BOOT_INITRD;
+    if (initrd && !open_initrd(f, initrd, error))
+        return NULL;
+    return g_steal_pointer(&f);
+}
+
+struct boot_files *
+boot_files_open(const char *kernel, const char *initrd, GError **error)
+{
+    enum boot_part part;
+
+    return files_open(kernel, initrd, &part, error);
 }
 
 void
-kernel_release(struct kernel *k)
+boot_files_free(struct boot_files *f)
 {
-    g_free(k->name);
-    g_free(k->owned);
-    *k = (struct kernel) { 0 };
-}
-
-/* Over section borders; the end does not overflow (image_add). */
-static bool
-is_ram(const struct guest_map *map, uint64_t gpa, uint64_t size)
-{
-    for (uint64_t end = gpa + size; gpa < end;) {
-        const struct section *s = guest_map_find(map, gpa);
-
-        if (!s)
-            return false;
-        gpa = s->gpa + s->size;
+    if (!f)
+        return;
+    bootfile_close(&f->kernel.file);
+    for (unsigned i = 0; i < f->module_count; i++) {
+        bootfile_close(&f->modules[i].file);
+        g_free(f->modules[i].text);
     }
-    return true;
-}
-
-bool
-kernel_load(const struct kernel *k, const struct guest_map *map, GError **error)
-{
-    for (unsigned i = 0; i < k->image.segment_count; i++) {
-        const struct segment *s = &k->image.segments[i];
-
-        /* Behind what the file has are zeros already; but they must be RAM. */
-        if (!is_ram(map, s->gpa, s->memory_size) ||
-            !guest_map_write(map, s->gpa, k->file.bytes + s->offset, s->file_size))
-            return fail(error, NUMON_ERROR_ARGUMENT, "cannot load kernel '%s': %" PRIu64 " bytes at 0x%" PRIx64
-                        " are not all guest RAM", k->name, s->memory_size, s->gpa);
-    }
-    return true;
+    g_free(f);
 }

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 libnumon_a_SOURCES += include/boot.h src/boot/boot-private.h
 libnumon_a_SOURCES += include/platform.h src/boot/dsdt.S src/boot/fadt.c src/boot/hmat.c
-libnumon_a_SOURCES += src/boot/acpi.c src/boot/boot.c src/boot/builtin.S src/boot/elf.c src/boot/kernel.c
-libnumon_a_SOURCES += src/boot/madt.c src/boot/multiboot.c src/boot/pvh.c src/boot/slit.c src/boot/srat.c
+libnumon_a_SOURCES += src/boot/acpi.c src/boot/boot.c src/boot/bootfile.c src/boot/builtin.S src/boot/elf.c
+libnumon_a_SOURCES += src/boot/kernel.c src/boot/linux.c src/boot/madt.c src/boot/multiboot.c src/boot/plan.c
+libnumon_a_SOURCES += src/boot/pvh.c src/boot/slit.c src/boot/srat.c
 libnumon_a_SOURCES += src/boot/start.c
 
 # Where boot_builtin_path finds the installed image.
@@ -27,3 +28,5 @@ MAINTAINERCLEANFILES += src/boot/dsdt.aml
 unit_programs += testsuite/unit/test-boot testsuite/unit/test-acpi
 testsuite_unit_test_acpi_SOURCES = testsuite/unit/test-acpi.c
 testsuite_unit_test_boot_SOURCES = testsuite/unit/test-boot.c
+unit_programs += testsuite/unit/test-linux
+testsuite_unit_test_linux_SOURCES = testsuite/unit/test-linux.c

@@ -9,6 +9,9 @@ enum { RFLAGS_FIXED = 1 << 1, RFLAGS_IOPL_3 = 3 << 12 };       /* IOPL: as src/g
 #define LIMIT_ALL UINT32_MAX
 #define MULTIBOOT_BOOTED UINT32_C(0x2badb002)
 
+enum { LINUX_CODE = 0x10, LINUX_DATA = 0x18, LINUX_ENTRY_64 = 0x200 };
+enum { FLAT_STACK = 0x8000 };
+
 /* Any selectors do: both protocols leave the descriptor table to the kernel. */
 enum { SELECTOR_CODE = 0x08, SELECTOR_DATA = 0x10, SELECTOR_TSS = 0x18 };
 
@@ -39,6 +42,51 @@ start_protected(enum kernel_kind kind, uint32_t entry, struct cpu_start *ret)
         .cs = flat(SELECTOR_CODE, TYPE_CODE, false), .ds = data, .es = data, .fs = data, .gs = data, .ss = data,
         .tr = { .selector = SELECTOR_TSS, .limit = 0x67, .type = TYPE_TSS_BUSY, .present = 1 },
         .ldt = no_ldt(), .gdt_limit = 0xffff, .idt_limit = 0xffff,
+    };
+}
+
+/* boot.rst, "32-bit Boot Protocol" and "64-bit Boot Protocol": the zero page in rsi, code at selector 0x10, data at
+ * 0x18, interrupts off; in 32 bits ebp, edi and ebx are 0. */
+void
+start_linux(bool wide, uint64_t load, struct cpu_start *ret)
+{
+    struct cpu_segment data = flat(LINUX_DATA, TYPE_DATA, false);
+
+    *ret = (struct cpu_start) {
+        .kind = CPU_START_DIRECT, .rip = load + (wide ? LINUX_ENTRY_64 : 0), .rflags = RFLAGS_FIXED,
+        .rsp = BOOT_STACK_TOP, .rsi = BOOT_INFO_GPA,
+        .cr0 = CR0_PE | CR0_ET,
+        .cs = flat(LINUX_CODE, TYPE_CODE, wide), .ds = data, .es = data, .fs = data, .gs = data, .ss = data,
+        .tr = { .limit = 0x67, .type = TYPE_TSS_BUSY, .present = 1 },
+        .ldt = no_ldt(), .gdt_base = BOOT_MAP_GPA, .gdt_limit = 4 * 8 - 1, .idt_limit = 0xffff,
+    };
+    if (wide) {
+        ret->cr0 = CR0_LONG;
+        ret->cr3 = BOOT_TABLES_GPA;
+        ret->cr4 = CR4_PAE;
+        ret->efer = EFER_LME | EFER_LMA;
+    }
+}
+
+static struct cpu_segment
+real(uint16_t selector, uint8_t type)
+{
+    return (struct cpu_segment) {
+        .selector = selector, .base = (uint64_t)selector << 4, .limit = 0xffff, .type = type, .present = 1, .s = 1,
+    };
+}
+
+/* As lkvm starts one (kvmtool, x86/kvm.c: load_flat_binary): all segments at its first byte, the stack in them. */
+void
+start_flat(struct cpu_start *ret)
+{
+    struct cpu_segment data = real(BOOT_FLAT_GPA >> 4, TYPE_DATA);
+
+    *ret = (struct cpu_start) {
+        .kind = CPU_START_DIRECT, .rip = 0, .rsp = FLAT_STACK, .rflags = RFLAGS_FIXED, .cr0 = CR0_ET,
+        .cs = real(BOOT_FLAT_GPA >> 4, TYPE_CODE), .ds = data, .es = data, .fs = data, .gs = data, .ss = data,
+        .tr = { .limit = 0xffff, .type = TYPE_TSS_BUSY, .present = 1 },
+        .ldt = no_ldt(), .gdt_limit = 0xffff, .idt_limit = 0x3ff,
     };
 }
 

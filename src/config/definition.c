@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The definition as a value: made, copied, compared, edited.  A plain struct but for five strings and the list of
+/* The definition as a value: made, copied, compared, edited.  A plain struct but for six strings and the list of
  * backends, so that a copy for each command costs little. */
 #include "config.h"
 
@@ -59,6 +59,7 @@ definition_copy(const struct definition *d)
     copy->devices = g_array_copy(d->devices);
     copy->cpus = g_array_copy(d->cpus);
     copy->kernel = g_strdup(d->kernel);
+    copy->initrd = g_strdup(d->initrd);
     copy->mem_path = g_strdup(d->mem_path);
     copy->append = g_strdup(d->append);
     copy->serial = g_strdup(d->serial);
@@ -76,6 +77,7 @@ definition_free(struct definition *d)
     g_array_unref(d->devices);
     g_array_unref(d->cpus);
     g_free(d->kernel);
+    g_free(d->initrd);
     g_free(d->mem_path);
     g_free(d->append);
     g_free(d->serial);
@@ -108,6 +110,7 @@ definition_rest_equal(const struct definition *a, const struct definition *b)
         && a->clock == b->clock
         && a->dirty_log == b->dirty_log && a->dirty_ring_size == b->dirty_ring_size
         && g_strcmp0(a->name, b->name) == 0 && strcmp(a->kernel, b->kernel) == 0
+        && g_strcmp0(a->initrd, b->initrd) == 0
         && g_strcmp0(a->mem_path, b->mem_path) == 0 && a->mem_prealloc == b->mem_prealloc
         && g_strcmp0(a->append, b->append) == 0 && strcmp(a->serial, b->serial) == 0
         && memcmp(&a->workload, &b->workload, sizeof a->workload) == 0;
@@ -297,6 +300,15 @@ definition_set_kernel(struct definition *d, const char *kernel, GError **error)
         return fail(error, NUMON_ERROR_ARGUMENT, "kernel '%s' does not exist; the one built in is '"
                     KERNEL_DEFAULT "'", kernel);
     replace_text(&d->kernel, kernel);
+    return true;
+}
+
+bool
+definition_set_initrd(struct definition *d, const char *initrd, GError **error)
+{
+    if (initrd && *initrd && !fits_a_line("initrd", initrd, error))
+        return false;
+    replace_text(&d->initrd, initrd && *initrd ? initrd : NULL);
     return true;
 }
 

@@ -88,6 +88,8 @@ definition_save(const struct definition *d)
     if (d->accel != ACCEL_AUTO || d->clock != CLOCK_ADVANCE || d->dirty_log != DIRTY_LOG_AUTO)
         save_accel(d, out);
     save_word(out, "kernel", d->kernel, KERNEL_DEFAULT);
+    if (d->initrd)
+        save_word(out, "initrd", d->initrd, "");
     if (d->append)
         g_string_append_printf(out, "append %s\n", d->append);
     save_word(out, "serial_target", d->serial, SERIAL_DEFAULT);

@@ -26,6 +26,7 @@ struct parts {
     unsigned cpu_slots;             /* all by slot: a CPU goes by the number of its slot */
     unsigned apic_ids[TOPOLOGY_CPUS];
     int cpu_nodes[TOPOLOGY_CPUS];
+    struct boot_files *files;       /* NULL: nothing is loaded from files */
     struct cpu_start *starts;       /* filled by parts_load */
     struct run *run;
     struct dirty_limit *limit;

@@ -125,12 +125,12 @@ check_workload(const struct definition *d, GPtrArray *problems)
     struct control_parameters parameters;
     uint32_t node;
 
+    if (!parts_is_workload(d))
+        return;
     if (d->append && !boot_check_command_line(d->append, &error)) {
         problem_add(problems, g_strdup("append"), "%s", error->message);
         return;
     }
-    if (!parts_is_workload(d))
-        return;
     if (!parts_workload(d, &parameters, &error)) {
         problem_add(problems, g_strdup("append"), "%s", error->message);
         return;
@@ -140,6 +140,23 @@ check_workload(const struct definition *d, GPtrArray *problems)
         return;
     problem_add(problems, g_strdup(node == d->workload.node ? "workload node=own" : "append"),
                 "the workload is to write to node %u, which does not exist", node);
+}
+
+/* Kernel, initrd and command line, but for what check_workload and the definition's own problems have. */
+static void
+check_kernel(const struct definition *d, GPtrArray *problems)
+{
+    static const char *const remedies[] = {
+        [BOOT_KERNEL] = "kernel " BUILTIN_WORKLOAD, [BOOT_INITRD] = "initrd", [BOOT_COMMAND_LINE] = "append",
+    };
+    g_autoptr(GError) error = NULL;
+    bool workload = parts_is_workload(d);
+    enum boot_part part;
+
+    if (workload && definition_ram(d) < RAM_MIN)
+        return;
+    if (!boot_check(d->kernel, d->initrd, workload ? NULL : d->append, definition_ram(d), &part, &error))
+        problem_add(problems, g_strdup(remedies[part]), "%s", error->message);
 }
 
 /* What stands against the kernel and the accelerator on this host. */
@@ -158,11 +175,7 @@ check_host(const struct definition *d, GPtrArray *problems)
                     "accelerator '%s' emulates no CPU, so it cannot run kernel '%s'", class->name, d->kernel);
     }
     g_clear_error(&error);
-    /* RAM that is too small for the workload guest is among the definition's own problems. */
-    if (!(parts_is_workload(d) && definition_ram(d) < RAM_MIN) && !boot_check(d->kernel, definition_ram(d), &error)) {
-        problem_add(problems, g_strdup("kernel " BUILTIN_WORKLOAD), "%s", error->message);
-        g_clear_error(&error);
-    }
+    check_kernel(d, problems);
     check_workload(d, problems);
 }
 

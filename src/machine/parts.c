@@ -204,6 +204,7 @@ parts_free(struct parts *p)
     serial_free(p->serial);
     bus_free(p->bus);
     irqs_free(p->irqs);
+    boot_files_free(p->files);
     guest_map_free(p->map);
     g_free(p->sections);
     machine_release_plugged(p);
@@ -277,13 +278,20 @@ parts_load(struct parts *p, const struct definition *d, GError **error)
     struct control_parameters parameters;
     bool workload = parts_is_workload(d);
     struct boot_setup setup = {
-        .map = p->map, .topology = &p->topology, .hmat = definition_told_hmat(d), .kernel = d->kernel, .command_line = d->append,
+        .map = p->map, .topology = &p->topology, .hmat = definition_told_hmat(d),
+        .command_line = d->append,
         .direct_cpus = workload, .workload = workload ? &parameters : NULL,
         .tsc_khz = p->class->tsc_khz(p->accel),
     };
 
     if (workload && (!parts_workload(d, &parameters, error) || !clear_content(p, error)))
         return false;
+    if (!p->class->lays_out_workload && !p->files) {
+        p->files = boot_files_open(d->kernel, d->initrd, error);
+        if (!p->files)
+            return false;
+    }
+    setup.files = p->files;
     if (p->class->lays_out_workload ? !lay_out(p, &parameters, error) : !boot_load(&setup, p->starts, error))
         return false;
     return reset_cpus(p, error);

@@ -22,6 +22,16 @@ $(verdict_images): $(verdict_sources)
 check_DATA += $(verdict_images)
 CLEANFILES += $(verdict_images)
 EXTRA_DIST += $(verdict_sources)
+
+# Kernels that tell what they were told, and that they were started.
+kernel_images = $(verdict_dir)/bzimage.bin $(verdict_dir)/flat.bin
+$(kernel_images): $(verdict_dir)/bzimage.S $(verdict_dir)/flat.S
+	$(AM_V_GEN)$(MKDIR_P) $(verdict_dir) && $(GUEST_CC) -m64 -nostdlib -static -no-pie -Wl,--build-id=none \
+		-Wl,--oformat=binary -Wl,-Ttext=0 -Wl,-e,0 -o $@ $(top_srcdir)/$(verdict_dir)/`basename $@ .bin`.S
+check_DATA += $(kernel_images)
+CLEANFILES += $(kernel_images)
+EXTRA_DIST += $(verdict_dir)/bzimage.S $(verdict_dir)/flat.S testsuite/numon.kvm/kernels.exp
+
 # KVM under everything at once, for SOAK_SECONDS; "make check" has a short one.
 SOAK_SECONDS = 1800
 SOAK_SEED = 1

@@ -72,12 +72,13 @@ static bool
 load_kernel(const struct guest_map *map, const struct topology_final *t, const char *kernel, struct cpu_start *starts,
             GError **error)
 {
+    g_autoptr(boot_files) files = boot_files_open(kernel, NULL, error);
     struct boot_setup setup = {
-        .map = map, .topology = t, .kernel = kernel, .command_line = "pattern=hot",
+        .map = map, .topology = t, .files = files, .command_line = "pattern=hot",
         .direct_cpus = true, .tsc_khz = 1234567,
     };
 
-    return boot_load(&setup, starts, error);
+    return files && boot_load(&setup, starts, error);
 }
 
 /* --- the start ------------------------------------------------------------------------------------------------------------ */
@@ -120,11 +121,13 @@ start_info_describes_ram_and_command_line(void)
 {
     g_autoptr(guest_map) map = new_map(2);
     g_autofree struct topology_final *t = new_topology(2, 1);
+    g_autofree char *multiboot = boot_builtin_path(NULL), *folder = g_path_get_dirname(multiboot);
+    g_autofree char *pvh = g_build_filename(folder, "numon-workload-pvh.elf", NULL);
     uint64_t entries;
     char text[12];
     struct cpu_start start;
 
-    g_assert_true(load_kernel(map, t, "builtin:workload", &start, NULL));
+    g_assert_true(load_kernel(map, t, pvh, &start, NULL));
     g_assert_cmphex(field(map, INFO_GPA, 4), ==, 0x336ec578);
     g_assert_true(guest_map_read(map, field(map, INFO_GPA + 24, 8), text, sizeof text));
     g_assert_cmpstr(text, ==, "pattern=hot");
@@ -145,7 +148,8 @@ parameters_go_into_the_control_page(void)
     g_autofree struct topology_final *t = new_topology(0, 2);
     struct control_parameters p = { .pattern = PATTERN_HOT, .rate = 77 };
     struct cpu_start starts[2];
-    struct boot_setup setup = { .map = map, .topology = t, .kernel = "builtin:workload", .workload = &p };
+    g_autoptr(boot_files) files = boot_files_open("builtin:workload", NULL, NULL);
+    struct boot_setup setup = { .map = map, .topology = t, .files = files, .workload = &p };
     const struct control_head *head = guest_map_host(map, CONTROL_GPA, sizeof *head);
 
     g_assert_true(boot_load(&setup, starts, NULL));
@@ -164,8 +168,8 @@ installed_image_is_the_builtin_one(void)
     struct cpu_start start;
 
     g_assert_no_error(error);
-    g_assert_true(boot_check("builtin:workload", 16 * MIB, NULL));
-    g_assert_false(boot_check("builtin:workload", 2 * MIB, NULL));
+    g_assert_true(boot_check("builtin:workload", NULL, NULL, 16 * MIB, NULL, NULL));
+    g_assert_false(boot_check("builtin:workload", NULL, NULL, 2 * MIB, NULL, NULL));
     g_assert_true(load_kernel(a, t, path, &start, NULL));
     g_assert_true(load_kernel(b, t, "builtin:workload", &start, NULL));
     g_assert_cmpmem(guest_map_host(a, 0, 8 * MIB), 8 * MIB, guest_map_host(b, 0, 8 * MIB), 8 * MIB);
@@ -284,22 +288,21 @@ static void
 other_files_are_named(void)
 {
     g_autoptr(guest_map) map = new_map(0);
-    g_autofree char *linux_image = g_malloc0(0x1000), *text = NULL;
+    g_autofree char *zeros = g_malloc0(0x1000), *text = NULL;
     g_autoptr(GError) error = NULL;
 
-    memcpy(linux_image + 0x202, "HdrS", 4);
-    g_assert_cmpint(try_bytes(map, linux_image, 0x1000, &text), ==, NUMON_ERROR_ARGUMENT);
+    g_assert_cmpint(try_bytes(map, zeros, 0x1000, &text), ==, NUMON_ERROR_ARGUMENT);
     g_assert_nonnull(strstr(text, "bzImage"));
     g_assert_nonnull(strstr(text, "PVH"));
     g_assert_cmpint(try_bytes(map, "hello", 5, NULL), ==, NUMON_ERROR_ARGUMENT);
     g_assert_cmpint(try_bytes(map, "", 0, NULL), ==, NUMON_ERROR_ARGUMENT);
-    g_assert_false(boot_check("/nonexistent/kernel", GIB, &error));
+    g_assert_false(boot_check("/nonexistent/kernel", NULL, NULL, GIB, NULL, &error));
     g_assert_error(error, NUMON_ERROR, NUMON_ERROR_HOST);
     g_clear_error(&error);
-    g_assert_false(boot_check("/dev/zero", GIB, &error));
+    g_assert_false(boot_check("/dev/zero", NULL, NULL, GIB, NULL, &error));
     g_assert_error(error, NUMON_ERROR, NUMON_ERROR_ARGUMENT);
     g_clear_error(&error);
-    g_assert_false(boot_check("builtin:linux", GIB, &error));
+    g_assert_false(boot_check("builtin:linux", NULL, NULL, GIB, NULL, &error));
     g_assert_error(error, NUMON_ERROR, NUMON_ERROR_ARGUMENT);
 }
 

@@ -225,8 +225,9 @@ static void
 vm_start(struct vm *vm, const char *kernel, bool direct, const struct control_parameters *p,
          const char *command_line)
 {
+    g_autoptr(boot_files) files = boot_files_open(kernel, NULL, NULL);
     struct boot_setup setup = {
-        .map = vm->map, .topology = &vm->topology, .kernel = kernel, .command_line = command_line,
+        .map = vm->map, .topology = &vm->topology, .files = files, .command_line = command_line,
         .direct_cpus = direct, .workload = p,
         .tsc_khz = (uint64_t)ioctl(vm->vcpus[0].fd, KVM_GET_TSC_KHZ, 0),
     };

@@ -118,6 +118,50 @@ void uart_tick(struct uart *u);
 void uart_freeze(struct uart *u, bool frozen);
 struct state_section uart_state(struct uart *u);
 
+/* The Generic Event Device: events for guests that interpret ACPI tables (platform.h, PLATFORM_EVENT_*). */
+struct ged;
+struct ged *ged_new(struct irqs *irqs);
+void ged_free(struct ged *g);                           /* NULL is fine */
+bool ged_attach(struct ged *g, struct bus *bus, GError **error);
+void ged_reset(struct ged *g);
+/* Tells the guest; it finds out when it listens.  Any thread, without a device's lock. */
+void ged_raise(struct ged *g, uint32_t events);
+struct state_section ged_state(struct ged *g);
+
+/* Slots of memory or CPUs, as guests that interpret ACPI tables find them (platform.h, PLATFORM_SLOT_*). */
+struct slot_content {
+    bool there;
+    uint64_t base, size;            /* of memory; bytes */
+    uint32_t node;
+    uint32_t id;                    /* a CPU's APIC id */
+};
+struct bays;
+/* 'name' is static; 'event' is told by the GED.  At most PLATFORM_MEMORY_SLOTS.  'answered' is called on a vCPU's
+ * thread, without the device's lock, when bays_ejected or bays_refused has something new. */
+struct bays *bays_new(const char *name, unsigned count, uint32_t event, struct ged *ged,
+                        void (*answered)(void *self), void *self);
+void bays_free(struct bays *s);                       /* NULL is fine */
+bool bays_attach(struct bays *s, struct bus *bus, uint64_t port, GError **error);
+/* Nobody listens and nothing is under way; what is in the slots stays. */
+void bays_reset(struct bays *s);
+/* What is in a slot from now on; when there is nothing, nothing is under way either.  Any thread. */
+void bays_set(struct bays *s, unsigned slot, const struct slot_content *content);
+/* True if the guest interprets tables, so that it wants to be told and asked.  Any thread. */
+bool bays_listen(struct bays *s);
+/* Tells the guest that something came to the slot, if it listens.  Any thread. */
+void bays_inserted(struct bays *s, unsigned slot);
+/* Asks the guest, which listens, to let go of it; false if it was asked and has not answered.  Any thread. */
+bool bays_want(struct bays *s, unsigned slot);
+/* The first slot from 'from' on that the guest has let go of and that has not been emptied since (bays_set); the
+ * count of slots if there is none.  Any thread. */
+unsigned bays_ejected(struct bays *s, unsigned from);
+/* It stays although the guest let go of it. */
+void bays_keep(struct bays *s, unsigned slot);
+/* One thing that the guest refused, told once: to let go of it, or ('*ret_came') to take it; _OST's status code.  False
+ * if there is none.  Any thread. */
+bool bays_refused(struct bays *s, unsigned *ret_slot, bool *ret_came, uint32_t *ret_code);
+struct state_section bays_state(struct bays *s);
+
 /* The ports of the power block: i8042 reset (0x64), exit port (0xf4), debug console (0xe9).  'event' is called on
  * the vCPU's thread. */
 enum power_event { POWER_RESET, POWER_EXIT };

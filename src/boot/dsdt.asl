@@ -38,7 +38,6 @@
         p##SEL = Arg0                                                                       \
         Local0 = p##STS                                                                     \
         Release (p##LCK)                                                                    \
-        If (Local0 == PLATFORM_SLOT_NONE) { Return (0) }                                    \
         If (Local0 & PLATFORM_SLOT_ENABLED) { Return (0x0F) }                               \
         Return (0)                                                                          \
     }                                                                                       \

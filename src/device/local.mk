@@ -4,5 +4,8 @@ libnumon_a_SOURCES += include/device.h src/device/device-private.h src/device/se
 	src/device/outlet.c src/device/power.c src/device/rtc.c src/device/serial.c src/device/uart-state.c \
 	src/device/uart.c
 
-unit_programs += testsuite/unit/test-device
+libnumon_a_SOURCES += src/device/ged.c src/device/bays.c
+
+unit_programs += testsuite/unit/test-device testsuite/unit/test-hotplug
+testsuite_unit_test_hotplug_SOURCES = testsuite/unit/test-hotplug.c
 testsuite_unit_test_device_SOURCES = testsuite/unit/test-device.c

@@ -174,6 +174,7 @@ machine_note_arrival(struct machine *m, const struct memory_device *device, bool
 void
 machine_settle_arrivals(struct machine *m)
 {
+    machine_settle_ejections(m);
     if (!m->arrivals || machine_arriving(m) || m->populating || m->measurements || m->dirtyings)
         return;
     for (unsigned i = m->arrivals->len; !atomic_load(&m->arrived) && m->parts && i-- > 0;) {

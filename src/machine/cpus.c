@@ -113,6 +113,7 @@ machine_cpu_add(struct machine *m, const struct values *v, GError **error)
         return false;
     machine_adopt(m, g_steal_pointer(&d));
     tell_plugged(m, slot);
+    bays_inserted(m->parts->cpus_seen, slot);
     return true;
 }
 

@@ -30,8 +30,8 @@ can_change_moving(struct machine *m, const char *attempt, bool comes, GError **e
     return !stopped || fail(error, NUMON_ERROR_STATE, "cannot %s: the guest was migrated away", attempt);
 }
 
-static bool
-can_change(struct machine *m, const char *attempt, bool comes, GError **error)
+bool
+machine_may_change_devices(struct machine *m, const char *attempt, bool comes, GError **error)
 {
     if (!m->parts)
         return fail(error, NUMON_ERROR_STATE, "cannot %s: the machine is not built", attempt);
@@ -72,7 +72,7 @@ machine_device_plan(struct machine *m, enum memory_device_kind kind, const struc
     g_autoptr(definition) d = NULL;
     const struct memory_device *device;
 
-    if (m->parts && !can_change(m, "add a device", true, error))
+    if (m->parts && !machine_may_change_devices(m, "add a device", true, error))
         return false;
     d = with_device(m, kind, v, error);
     if (!d || (m->parts && !has_slot(m, error)))
@@ -185,7 +185,7 @@ may_plug(struct plug *p)
     if (p->arrival)
         return migrate_arrival_wanted(p->arrival)
             || fail(&p->error, NUMON_ERROR_STATE, "the device was not added: the migration has ended");
-    return can_change(p->machine, "add the device", true, &p->error);
+    return machine_may_change_devices(p->machine, "add the device", true, &p->error);
 }
 
 static void
@@ -209,6 +209,8 @@ plug_finish(struct plug *p)
         machine_note_arrival(m, p->place.device, p->with_backend);
     if (ok)
         tell_plugged(m, p);
+    if (ok && !p->arrival)
+        machine_device_came(m, &p->place);
 }
 
 static void
@@ -258,7 +260,7 @@ machine_device_add(struct machine *m, enum memory_device_kind kind, const struct
     struct definition *d;
 
     machine_settle_arrivals(m);
-    if (!can_change(m, "add a device", true, error))
+    if (!machine_may_change_devices(m, "add a device", true, error))
         return false;
     d = with_device(m, kind, v, error);
     if (!d)
@@ -339,10 +341,16 @@ machine_device_delete(struct machine *m, const char *name, GError **error)
     const struct memory_device *device = definition_device(m->definition, name);
     g_autofree char *text = g_strdup_printf("memory device '%s' deleted", name);
 
+    bool asked;
+
     if (!device)
         return machine_cpu_keep(m, name, error);
-    if (!can_change(m, "delete the device", false, error) || !can_unplug(device, error)
-        || !machine_take_device(m, name, NULL, error))
+    if (!machine_may_change_devices(m, "delete the device", false, error) || !can_unplug(device, error)
+        || !machine_ask_for_device(m, device, &asked, error))
+        return false;
+    if (asked)
+        return true;
+    if (!machine_take_device(m, name, NULL, error))
         return false;
     machine_tell(m, text);
     return true;
@@ -355,7 +363,7 @@ machine_define_backends(struct machine *m, struct definition *d, GError **error)
 {
     if (!m->parts)
         return machine_define(m, d, error);
-    if (!can_change(m, "change the memory backends", true, error)) {
+    if (!machine_may_change_devices(m, "change the memory backends", true, error)) {
         definition_free(d);
         return false;
     }

@@ -18,6 +18,8 @@ struct parts {
     struct uart *uart;
     struct rtc *rtc;
     struct power *power;
+    struct ged *ged;
+    struct bays *memory_slots, *cpus_seen;         /* as guests see them that interpret ACPI tables */
     const struct accel_class *class;
     char *memory_warning;           /* of machine_make_map, or NULL */
     char *accel_reason;             /* why not the accelerators before it; NULL if it was the first or named */
@@ -30,7 +32,7 @@ struct parts {
     struct cpu_start *starts;       /* filled by parts_load */
     struct run *run;
     struct dirty_limit *limit;
-    struct state_section own[3];    /* uart, rtc, machine */
+    struct state_section own[6];    /* uart, rtc, machine, ged and slots */
     struct plugged *plugged;        /* one a virtio-mem, by rising address */
     struct state_section *plugged_sections;
     unsigned plugged_count;
@@ -164,6 +166,24 @@ bool machine_device_arrive(struct machine *m, struct definition *d, bool with_ba
                            GError **error);
 /* Takes a device out, and its backend out of the definition if that is named. */
 bool machine_take_device(struct machine *m, const char *name, const char *backend, GError **error);
+
+/* May it change now?  'comes': one is added.  Error: STATE. */
+bool machine_may_change_devices(struct machine *m, const char *attempt, bool comes, GError **error);
+
+/* --- hotplug.c -------------------------------------------------------------------------------------------------- */
+
+bool machine_make_slots(struct parts *p, struct machine *m, GError **error);
+void machine_free_slots(struct parts *p);
+void machine_reset_slots(struct parts *p);
+/* What is in them follows the definition and the CPUs there are. */
+void machine_fill_slots(struct parts *p, const struct definition *d);
+/* Asks a guest that listens to let go of the device; '*ret_asked' is false if there is none to be asked.  Error STATE:
+ * it was asked and has not answered. */
+bool machine_ask_for_device(struct machine *m, const struct memory_device *device, bool *ret_asked, GError **error);
+/* Tells a guest that listens of a device that came. */
+void machine_device_came(struct machine *m, const struct device_place *at);
+/* Takes out, soon, what the guest has let go of, if nothing hinders it any more.  Main. */
+void machine_settle_ejections(struct machine *m);
 
 /* --- arrive.c --------------------------------------------------------------------------------------------------- */
 

@@ -106,7 +106,7 @@ make_devices(struct parts *p, struct machine *m, GError **error)
     p->rtc = rtc_new();
     p->power = power_new(p->serial, machine_power_event, m);
     return uart_attach(p->uart, p->bus, UART_PORT, error) && rtc_attach(p->rtc, p->bus, error) &&
-           power_attach(p->power, p->bus, error);
+           power_attach(p->power, p->bus, error) && machine_make_slots(p, m, error);
 }
 
 static bool
@@ -142,6 +142,10 @@ parts_list_sections(struct parts *p, struct machine *m)
     p->own[0] = uart_state(p->uart);
     p->own[1] = rtc_state(p->rtc);
     p->own[2] = (struct state_section) { "machine", 0, 1, machine_fields, m, save_machine, load_machine };
+    p->own[3] = ged_state(p->ged);
+    p->own[4] = bays_state(p->memory_slots);
+    p->own[5] = bays_state(p->cpus_seen);
+    machine_fill_slots(p, m->definition);
     machine_list_plugged(p, m->definition);
     p->section_count = count + G_N_ELEMENTS(p->own) + p->plugged_count;
     g_free(p->sections);
@@ -198,6 +202,7 @@ parts_free(struct parts *p)
     if (p->accel)
         p->class->destroy(p->accel);
     hub_free(p->hub);
+    machine_free_slots(p);
     power_free(p->power);
     rtc_free(p->rtc);
     uart_free(p->uart);
@@ -247,6 +252,7 @@ reset_cpus(struct parts *p, GError **error)
             return false;
     uart_reset(p->uart);
     rtc_reset(p->rtc);
+    machine_reset_slots(p);
     irqs_tell(p->irqs);
     return true;
 }

@@ -8,6 +8,7 @@
 void
 machine_changed(struct machine *m)
 {
+    machine_settle_ejections(m);
     if (m->events.run_state)
         m->events.run_state(m->events.self);
 }

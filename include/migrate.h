@@ -432,6 +432,22 @@ bool session_round_pages(struct session *s, uint64_t round, const struct block *
 /* Bytes of the difference of two pages, PAGE_SIZE if it would be larger, 0 if they are equal.  Pure. */
 size_t migrate_delta_size(const uint8_t *old, const uint8_t *now);
 
+/* --- what migrations cost on this host ---------------------------------------------------------------------------- */
+
+/* As the engine found it that sent 128 MiB to itself.  Time a page: into memory that the destination has not touched
+ * yet; into such as it has; of a page that is not there. */
+struct rehearsal_result {
+    double fresh_us, again_us, absent_us;
+    uint64_t setup_us, switchover_us;           /* until the first page; without pages, devices and vCPUs */
+};
+struct rehearsal;
+/* Then 'done' on main, never from within, unless rehearsal_free came first.  It takes some tenths of a second and 256
+ * MiB.  Error: HOST, LIMIT.  Main. */
+struct rehearsal *rehearsal_new(struct mailbox *mailbox, struct jobs *jobs,
+                                void (*done)(void *self, const struct rehearsal_result *result, const GError *error),
+                                void *self, GError **error);
+void rehearsal_free(struct rehearsal *r);       /* not from 'done'; NULL is fine */
+
 /* --- what a migration would be like: pure ------------------------------------------------------------------------ */
 
 /* Memory by rising address: all pages; of these, not zero; of all, that the guest writes. */
@@ -454,7 +470,10 @@ struct predict_input {
     double write_rate;                          /* pages/s */
     bool sequential;
     enum predict_log log;
-    double bandwidth, line;                     /* bytes/s: while the guest runs; at the switchover */
+    double bandwidth, line;                     /* bytes/s: while the guest runs; of the line itself */
+    bool paced;                                 /* 'bandwidth' is max-bandwidth: what a window allows goes at once */
+    struct rehearsal_result host;               /* what pages take besides; zeros: nothing */
+    double busy_share;                          /* of 'write_rate', while pages are being sent; 0: all of it */
     uint64_t switchover_bandwidth;              /* avail-switchover-bandwidth; 0: 'bandwidth' */
     uint64_t downtime_limit_ms, fixed_us;       /* fixed: of the switchover, whatever remains to be sent */
     bool eager;
@@ -471,6 +490,7 @@ struct predict_round {
 struct predict_result {
     bool converges;                             /* else total_us is when that was clear */
     uint64_t total_us, downtime_us, bytes, last_remaining;      /* what remained after the last pass, bytes */
+    uint64_t fits_bytes;                        /* what could have remained then */
     unsigned throttle_percent;
     GArray *rounds;                             /* struct predict_round; the last is the switchover */
 };

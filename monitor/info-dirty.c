@@ -2,6 +2,7 @@
 /* `info dirty`: which parts of guest memory are written, as a map of cells by guest physical address.  Measured for a
  * second through the dirty hub; or, with -r, what a round of the last migration out had to send. */
 #include "monitor-private.h"
+#include "table.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -155,7 +156,7 @@ dirty_begin(struct call *call, const struct values *args, GError **error)
     if (!look_back(m, round, cells, error))
         return COMMAND_FAILED;
     tree = g_variant_ref_sink(map_tree(cells, 0, round));
-    info_find("dirty")->print(tree, call->output);
+    info_print(call, info_find("dirty"), tree);
     return COMMAND_DONE;
 }
 
@@ -168,7 +169,7 @@ shade_of(uint64_t dirty, uint64_t pages)
 }
 
 static void
-print_piece(GVariant *piece, uint64_t cell_pages, GString *out)
+print_piece(GVariant *piece, uint64_t cell_pages, unsigned row_cells, GString *out)
 {
     g_autoptr(GVariant) counts = g_variant_lookup_value(piece, "cells", G_VARIANT_TYPE("at"));
     uint64_t pages = tree_number(piece, "pages"), dirty = tree_number(piece, "dirty"), left = pages;
@@ -183,7 +184,7 @@ print_piece(GVariant *piece, uint64_t cell_pages, GString *out)
     g_string_append_printf(out, "%s: %" PRIu64 " of %" PRIu64 " pages (%.1f %%)\n", block, dirty, pages,
                            pages ? (double)dirty * 100 / (double)pages : 0.0);
     for (size_t i = 0; i < g_variant_n_children(counts); i++) {
-        if (i % ROW_CELLS == 0)
+        if (i % row_cells == 0)
             g_string_append_printf(out, "%s%12" PRIx64 " ", i ? "\n" : "",
                                    tree_number(piece, "physical") + i * cell_pages * PAGE_SIZE);
         g_variant_get_child(counts, i, "t", &count);
@@ -193,27 +194,41 @@ print_piece(GVariant *piece, uint64_t cell_pages, GString *out)
     g_string_append_c(out, '\n');
 }
 
+/* Signs in a row, behind the address: a power of two, so that addresses are round. */
+static unsigned
+cells_for(unsigned columns)
+{
+    enum { ADDRESS_WIDTH = 13, LEAST = 8 };
+    unsigned cells = ROW_CELLS;
+
+    while (columns && cells > LEAST && cells + ADDRESS_WIDTH > columns)
+        cells /= 2;
+    return cells;
+}
+
 static void
-dirty_print(GVariant *tree, GString *out)
+dirty_print(GVariant *tree, unsigned columns, GString *out)
 {
     g_autoptr(GVariant) pieces = g_variant_lookup_value(tree, "pieces", G_VARIANT_TYPE("aa{sv}"));
     uint64_t cell_pages = tree_number(tree, "cell-pages"), round = tree_number(tree, "round");
     g_autofree char *cell = size_format(cell_pages * PAGE_SIZE);
+    g_autoptr(GString) head = g_string_new(NULL);
 
     if (round)
-        g_string_append_printf(out, "dirty when round %" PRIu64 " began", round);
+        g_string_append_printf(head, "dirty when round %" PRIu64 " began", round);
     else
-        g_string_append_printf(out, "written within %" PRIu64 " ms", tree_number(tree, "period-us") / 1000);
-    g_string_append_printf(out, "; a sign is %s: '%c' nothing, '%c' to '%c' more and more of it\n", cell, shades[0],
+        g_string_append_printf(head, "written within %" PRIu64 " ms", tree_number(tree, "period-us") / 1000);
+    g_string_append_printf(head, "; a sign is %s: '%c' nothing, '%c' to '%c' more and more of it", cell, shades[0],
                            shades[1], shades[SHADES]);
+    wrap_text(out, head->str, 2, columns);
     for (size_t i = 0; i < g_variant_n_children(pieces); i++) {
         g_autoptr(GVariant) piece = g_variant_get_child_value(pieces, i);
-        print_piece(piece, cell_pages, out);
+        print_piece(piece, cell_pages, cells_for(columns), out);
     }
 }
 
 const struct info_item info_dirty_items[] = {
     { .name = "dirty", .summary = "a map of what the guest writes", .when = WHEN_BUILT, .args = dirty_args,
-      .begin = dirty_begin, .print = dirty_print },
+      .begin = dirty_begin, .fit = dirty_print },
     { 0 }
 };

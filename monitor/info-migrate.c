@@ -284,27 +284,27 @@ print_history(GVariant *rows, GString *out)
 }
 
 /* The key that names a view. */
-static const struct { const char *key; void (*print)(GVariant *tree, GString *out); } views[] = {
+static const struct { const char *key; void (*print)(GVariant *tree, unsigned columns, GString *out); } views[] = {
     { "rounds", rounds_print }, { "parts", downtime_print }, { "why", why_print }, { "path", states_print },
     { "nodes", shares_print }, { "blocks", shares_print }, { "vcpus", shares_print },
 };
 
 static bool
-print_view(GVariant *tree, GString *out)
+print_view(GVariant *tree, unsigned columns, GString *out)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(views); i++) {
         g_autoptr(GVariant) found = g_variant_lookup_value(tree, views[i].key, NULL);
 
         if (!found)
             continue;
-        views[i].print(tree, out);
+        views[i].print(tree, columns, out);
         return true;
     }
     return false;
 }
 
 static void
-print_migrate(GVariant *tree, GString *out)
+print_migrate(GVariant *tree, unsigned columns, GString *out)
 {
     const char *status, *text;
 
@@ -312,7 +312,7 @@ print_migrate(GVariant *tree, GString *out)
         print_history(tree, out);
         return;
     }
-    if (print_view(tree, out))
+    if (print_view(tree, columns, out))
         return;
     if (!g_variant_lookup(tree, "status", "&s", &status))
         return;
@@ -394,7 +394,7 @@ print_capabilities(GVariant *tree, GString *out)
 
 const struct info_item info_migrate_items[] = {
     { .name = "migrate", .summary = "status and statistics of the current or last migration", .when = WHEN_ALWAYS,
-      .args = migrate_item_args, .get = get_migrate, .print = print_migrate },
+      .args = migrate_item_args, .get = get_migrate, .fit = print_migrate },
     { .name = "migrate_parameters", .summary = "migration parameters", .when = WHEN_ALWAYS,
       .get = get_parameters, .print = print_parameters },
     { .name = "migrate_capabilities", .summary = "migration capabilities", .when = WHEN_ALWAYS,

@@ -104,12 +104,30 @@ info_parse(struct call *call, const struct info_item *item, struct values **ret,
     return good;
 }
 
+/* Columns of the terminal that the output goes to; 0: it goes to no terminal, or to one that says nothing of them. */
+static unsigned
+columns_of(const struct call *call)
+{
+    const struct input_class *class = call->input->class;
+
+    return class->interactive && class->columns ? class->columns(call->input) : 0;
+}
+
+void
+info_print(struct call *call, const struct info_item *item, GVariant *tree)
+{
+    if (item->fit)
+        item->fit(tree, columns_of(call), call->output);
+    else
+        item->print(tree, call->output);
+}
+
 void
 info_finish(struct call *call, const struct info_item *item, GVariant *tree, const GError *error)
 {
     if (!error) {
         g_variant_ref_sink(tree);
-        item->print(tree, call->output);
+        info_print(call, item, tree);
         g_variant_unref(tree);
     }
     call_finish(call, error);
@@ -146,7 +164,7 @@ info_run(struct call *call, GError **error)
     if (!tree)
         return COMMAND_FAILED;
     g_variant_ref_sink(tree);
-    item->print(tree, call->output);
+    info_print(call, item, tree);
     return COMMAND_DONE;
 }
 

@@ -7,7 +7,8 @@ numon_SOURCES += monitor/device-commands.c
 numon_SOURCES += monitor/dump.c
 numon_SOURCES += monitor/edit.c
 numon_SOURCES += monitor/examine-commands.c
-numon_SOURCES += monitor/explain.c monitor/info-page.c monitor/info-dirty.c monitor/predict.c monitor/predict-print.c
+numon_SOURCES += monitor/explain.c monitor/info-page.c monitor/info-dirty.c monitor/predict.h monitor/predict.c \
+	monitor/predict-input.c monitor/predict-print.c
 numon_SOURCES += monitor/report.h monitor/samples.c monitor/report.c monitor/report-charts.c
 numon_SOURCES += monitor/general-commands.c
 numon_SOURCES += monitor/general.h
@@ -59,8 +60,11 @@ numon_SOURCES += monitor/why.h
 numon_SOURCES += monitor/live.c
 numon_SOURCES += monitor/live-draw.c
 numon_SOURCES += monitor/live.h
+numon_SOURCES += monitor/table.c monitor/table.h
 
 unit_programs += testsuite/unit/test-outfile testsuite/unit/test-why testsuite/unit/test-live
 testsuite_unit_test_live_SOURCES = testsuite/unit/test-live.c monitor/live-draw.c monitor/why.c
 testsuite_unit_test_why_SOURCES = testsuite/unit/test-why.c monitor/why.c
 testsuite_unit_test_outfile_SOURCES = testsuite/unit/test-outfile.c monitor/outfile.c
+unit_programs += testsuite/unit/test-table
+testsuite_unit_test_table_SOURCES = testsuite/unit/test-table.c monitor/table.c

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* info migrate rounds, nodes, blocks, vcpus: tables of the recording. */
 #include "migrate-views.h"
-
-#include <string.h>
+#include "table.h"
 
 static void
 put(GVariantDict *dict, const char *key, uint64_t number)
@@ -21,7 +20,7 @@ named(const char *name, GVariantBuilder *rows)
     return g_variant_dict_end(&dict);
 }
 
-/* --- rounds ------------------------------------------------------------------------------------------------------ */
+/* --- rounds ----------------------------------------------------------------------------------------------------- */
 
 static GVariant *
 round_row(const struct migrate_round *r)
@@ -91,11 +90,17 @@ short_size(uint64_t bytes)
 }
 
 static void
-append_size(GString *out, unsigned width, uint64_t bytes)
+add_size(struct table *t, uint64_t bytes)
 {
     g_autofree char *size = short_size(bytes);
 
-    g_string_append_printf(out, " %*s", (int)width, size);
+    table_add_text(t, size);
+}
+
+static void
+add_number(struct table *t, GVariant *row, const char *key)
+{
+    table_add(t, "%" G_GUINT64_FORMAT, tree_number(row, key));
 }
 
 static double
@@ -106,74 +111,96 @@ seconds_at(GVariant *row, const char *key)
 
 /* Pages a second that the guest wrote, and what it lost: time asleep, and time that writing took longer than before. */
 static void
-append_guest(GVariant *row, GString *out)
+add_guest(struct table *t, GVariant *row)
 {
-    double seconds = seconds_at(row, "duration-us") + seconds_at(row, "held-us"), lost_ms;
+    double seconds = seconds_at(row, "duration-us") + seconds_at(row, "held-us");
     uint64_t writes, slowed = 0;
 
     if (g_variant_lookup(row, "guest-writes", "t", &writes))
-        g_string_append_printf(out, " %8.0f", seconds > 0 ? (double)writes / seconds : 0.0);
+        table_add(t, "%.0f", seconds > 0 ? (double)writes / seconds : 0.0);
     else
-        g_string_append_printf(out, " %8s", "-");
+        table_add_text(t, "-");
     g_variant_lookup(row, "slowed-us", "t", &slowed);
-    lost_ms = (double)(tree_number(row, "throttled-us") + slowed) / 1000;
-    g_string_append_printf(out, " %7.1f", lost_ms);
+    table_add(t, "%.1f", (double)(tree_number(row, "throttled-us") + slowed) / 1000);
 }
 
 static void
-print_round(GVariant *row, GString *out)
+add_bandwidth(struct table *t, GVariant *row)
+{
+    uint64_t bandwidth;
+
+    if (g_variant_lookup(row, "bandwidth", "t", &bandwidth)) {
+        add_size(t, bandwidth);
+        table_add(t, "%.0f", (double)tree_number(row, "bandwidth-window-us") / 1000);
+    } else {
+        table_add_text(t, "-");
+        table_add_text(t, "-");
+    }
+}
+
+static void
+add_verdict(struct table *t, GVariant *row)
 {
     const char *verdict = "";
     gboolean open = FALSE;
-    uint64_t number = tree_number(row, "round"), last = number, bandwidth;
-    g_autofree char *name = NULL;
 
-    if (g_variant_lookup(row, "to-round", "t", &last))
-        name = g_strdup_printf("%" G_GUINT64_FORMAT "-%" G_GUINT64_FORMAT, number, last);
-    else
-        name = g_strdup_printf("%" G_GUINT64_FORMAT, number);
     g_variant_lookup(row, "verdict", "&s", &verdict);
     g_variant_lookup(row, "open", "b", &open);
-    g_string_append_printf(out, "%5s %8.3f %8.3f", name, seconds_at(row, "start-us"), seconds_at(row, "duration-us"));
-    g_string_append_printf(out, " %7" G_GUINT64_FORMAT " %7" G_GUINT64_FORMAT " %7" G_GUINT64_FORMAT " %6" G_GUINT64_FORMAT,
-                           tree_number(row, "zero"), tree_number(row, "normal"), tree_number(row, "delta"),
-                           tree_number(row, "compressed"));
-    append_size(out, 7, tree_number(row, "bytes"));
-    if (g_variant_lookup(row, "bandwidth", "t", &bandwidth)) {
-        append_size(out, 7, bandwidth);
-        g_string_append_printf(out, " %5.0f", (double)tree_number(row, "bandwidth-window-us") / 1000);
-    } else {
-        g_string_append_printf(out, " %7s %5s", "-", "-");
-    }
-    append_size(out, 7, tree_number(row, "dirty-start-bytes"));
-    append_size(out, 7, tree_number(row, "dirty-end-bytes"));
-    g_string_append_printf(out, " %7" G_GUINT64_FORMAT " %3" G_GUINT64_FORMAT " %6" G_GUINT64_FORMAT,
-                           tree_number(row, "dirty-rate"), tree_number(row, "throttle"),
-                           tree_number(row, "expected-downtime"));
-    append_guest(row, out);
-    g_string_append_printf(out, " %s%s\n", verdict, open && !g_str_equal(verdict, "open") ? " (open)" : "");
+    table_add(t, "%s%s", verdict, open && !g_str_equal(verdict, "open") ? " (open)" : "");
+}
+
+/* What tells how it goes comes first where there is little room. */
+static const struct table_column round_columns[] = {
+    { "round", 99 }, { "start s", 30 }, { "time s", 85 }, { "zero", 38 }, { "normal", 40 }, { "delta", 42 },
+    { "compr", 41 }, { "sent", 75 }, { "line/s", 72 }, { "in ms", 20 }, { "dirty", 70 }, { "left", 80 },
+    { "pages/s", 78 }, { "thr", 60 }, { "down", 62 }, { "writes/s", 50 }, { "lost ms", 48 }, { "verdict", 90, true },
+};
+
+static void
+add_round(struct table *t, GVariant *row)
+{
+    uint64_t number = tree_number(row, "round"), last;
+
+    if (g_variant_lookup(row, "to-round", "t", &last))
+        table_add(t, "%" G_GUINT64_FORMAT "-%" G_GUINT64_FORMAT, number, last);
+    else
+        table_add(t, "%" G_GUINT64_FORMAT, number);
+    table_add(t, "%.3f", seconds_at(row, "start-us"));
+    table_add(t, "%.3f", seconds_at(row, "duration-us"));
+    add_number(t, row, "zero");
+    add_number(t, row, "normal");
+    add_number(t, row, "delta");
+    add_number(t, row, "compressed");
+    add_size(t, tree_number(row, "bytes"));
+    add_bandwidth(t, row);
+    add_size(t, tree_number(row, "dirty-start-bytes"));
+    add_size(t, tree_number(row, "dirty-end-bytes"));
+    add_number(t, row, "dirty-rate");
+    add_number(t, row, "throttle");
+    add_number(t, row, "expected-downtime");
+    add_guest(t, row);
+    add_verdict(t, row);
 }
 
 void
-rounds_print(GVariant *tree, GString *out)
+rounds_print(GVariant *tree, unsigned columns, GString *out)
 {
     g_autoptr(GVariant) rows = g_variant_lookup_value(tree, "rounds", G_VARIANT_TYPE("aa{sv}"));
+    g_autoptr(table) t = table_new(round_columns, G_N_ELEMENTS(round_columns));
 
     if (g_variant_n_children(rows) == 0) {
         g_string_append(out, "no rounds\n");
         return;
     }
-    g_string_append_printf(out, "%5s %8s %8s %7s %7s %7s %6s %7s %7s %5s %7s %7s %7s %3s %6s %8s %7s %s\n", "round",
-                           "start s", "time s", "zero", "normal", "delta", "compr", "sent", "line/s", "in ms", "dirty",
-                           "left", "pages/s", "thr", "down", "writes/s", "lost ms", "verdict");
     for (size_t i = 0; i < g_variant_n_children(rows); i++) {
         g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
 
-        print_round(row, out);
+        add_round(t, row);
     }
+    table_print(t, columns, out);
 }
 
-/* --- shares ------------------------------------------------------------------------------------------------------ */
+/* --- shares ----------------------------------------------------------------------------------------------------- */
 
 struct group { const char *block; int number; uint64_t pages, remaining, fresh, sent, zero; };
 
@@ -274,29 +301,42 @@ share_name(GVariant *row)
     return g_strdup("none");
 }
 
+static const struct table_column share_columns[] = {
+    { "pages of", 99, true }, { "in all", 70 }, { "remaining", 90 }, { "dirtied/s", 80 }, { "sent", 50 },
+    { "zero", 60 }, { "writes", 40 }, { "asleep ms", 30 },
+};
+enum { SHARE_COLUMNS = G_N_ELEMENTS(share_columns), SHARE_CPU_COLUMNS = 2 };
+
+/* Of vCPUs two columns more. */
 static void
-print_share(GVariant *row, GString *out)
+add_share(struct table *t, GVariant *row, bool vcpus)
 {
     g_autofree char *name = share_name(row);
-    uint64_t sent = tree_number(row, "sent-pages"), rate, writes;
+    uint64_t sent = tree_number(row, "sent-pages"), number;
 
-    g_string_append_printf(out, "%-14s %10" G_GUINT64_FORMAT " %10" G_GUINT64_FORMAT, name, tree_number(row, "pages"),
-                           tree_number(row, "remaining-pages"));
-    if (g_variant_lookup(row, "dirty-rate", "t", &rate))
-        g_string_append_printf(out, " %10" G_GUINT64_FORMAT, rate);
+    table_add_text(t, name);
+    add_number(t, row, "pages");
+    add_number(t, row, "remaining-pages");
+    if (g_variant_lookup(row, "dirty-rate", "t", &number))
+        table_add(t, "%" G_GUINT64_FORMAT, number);
     else
-        g_string_append_printf(out, " %10s", "-");
-    g_string_append_printf(out, " %10" G_GUINT64_FORMAT " %6.1f%%", sent,
-                           sent ? (double)tree_number(row, "zero-pages") * 100 / (double)sent : 0.0);
-    if (g_variant_lookup(row, "guest-writes", "t", &writes))
-        g_string_append_printf(out, " %10" G_GUINT64_FORMAT, writes);
-    if (g_variant_lookup(row, "throttled-us", "t", &writes))
-        g_string_append_printf(out, " %9.1f", (double)writes / 1000);
-    g_string_append_c(out, '\n');
+        table_add_text(t, "-");
+    add_number(t, row, "sent-pages");
+    table_add(t, "%.1f%%", sent ? (double)tree_number(row, "zero-pages") * 100 / (double)sent : 0.0);
+    if (!vcpus)
+        return;
+    if (g_variant_lookup(row, "guest-writes", "t", &number))
+        table_add(t, "%" G_GUINT64_FORMAT, number);
+    else
+        table_add_text(t, "");
+    if (g_variant_lookup(row, "throttled-us", "t", &number))
+        table_add(t, "%.1f", (double)number / 1000);
+    else
+        table_add_text(t, "");
 }
 
 void
-shares_print(GVariant *tree, GString *out)
+shares_print(GVariant *tree, unsigned columns, GString *out)
 {
     static const char *const names[] = { "nodes", "blocks", "vcpus" };
     g_autoptr(GVariant) rows = NULL;
@@ -310,11 +350,11 @@ shares_print(GVariant *tree, GString *out)
         g_string_append(out, "no pages were looked at\n");
         return;
     }
-    g_string_append_printf(out, "%-14s %10s %10s %10s %10s %7s%s\n", "pages of", "in all", "remaining", "dirtied/s",
-                           "sent", "zero", vcpus ? "     writes  asleep ms" : "");
+    g_autoptr(table) t = table_new(share_columns, SHARE_COLUMNS - (vcpus ? 0 : SHARE_CPU_COLUMNS));
     for (size_t i = 0; i < g_variant_n_children(rows); i++) {
         g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
 
-        print_share(row, out);
+        add_share(t, row, vcpus);
     }
+    table_print(t, columns, out);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* info migrate downtime, why, states: what the recording of a migration says of its end and of its moment. */
 #include "migrate-views.h"
+#include "table.h"
 
 #include <string.h>
 
@@ -10,7 +11,7 @@ ms(uint64_t us)
     return (double)us / 1000;
 }
 
-/* --- why --------------------------------------------------------------------------------------------------------- */
+/* --- why -------------------------------------------------------------------------------------------------------- */
 
 static const struct migrate_step *
 step_before_end(const struct migrate_record *r)
@@ -56,7 +57,8 @@ why_of(struct machine *m, const struct migrate_record *r, struct why *ret)
     *ret = (struct why) {
         .direction = i->direction, .state = i->state, .owner = i->owner, .uri = i->uri, .error = i->error,
         .ended_in = before ? before->state : MIGRATE_NONE, .begun = r->rounds->len > 0, .round = i->dirty_syncs,
-        .rounds = i->dirty_syncs, .held = i->held, .silent_ms = i->silent_ms, .first_pass = i->first_pass, .pending = pending_bytes(r),
+        .rounds = i->dirty_syncs, .held = i->held, .silent_ms = i->silent_ms, .first_pass = i->first_pass,
+        .pending = pending_bytes(r),
         .total = i->total_bytes, .came = i->bytes, .fits = i->fits_bytes, .bandwidth = i->switchover_bandwidth,
         .max_bandwidth = counter_read(&p->max_bandwidth),
         .avail_switchover_bandwidth = counter_read(&p->avail_switchover_bandwidth),
@@ -96,15 +98,15 @@ why_tree(struct machine *m, const struct migrate_record *r)
 }
 
 void
-why_print(GVariant *tree, GString *out)
+why_print(GVariant *tree, unsigned columns, GString *out)
 {
     const char *sentence = "";
 
     g_variant_lookup(tree, "why", "&s", &sentence);
-    g_string_append_printf(out, "%s\n", sentence);
+    wrap_text(out, sentence, 2, columns);
 }
 
-/* --- downtime ---------------------------------------------------------------------------------------------------- */
+/* --- downtime --------------------------------------------------------------------------------------------------- */
 
 static GVariant *
 parts_tree(const GArray *parts)
@@ -175,8 +177,18 @@ downtime_tree(struct machine *m, const struct migrate_record *r)
     return g_variant_dict_end(&dict);
 }
 
+/* One part a line: its name has what a narrow screen leaves. */
 static void
-print_parts(GVariant *tree, const char *key, const char *indent, GString *out)
+print_part(const char *indent, const char *name, uint64_t us, unsigned columns, GString *out)
+{
+    enum { NAME_WIDTH = 34, NAME_LEAST = 12, NUMBER_WIDTH = 14 };
+    int width = columns ? CLAMP((int)columns - NUMBER_WIDTH, NAME_LEAST, NAME_WIDTH) : NAME_WIDTH;
+
+    g_string_append_printf(out, "%s%-*s %10.3f ms\n", indent, width - (int)strlen(indent), name, ms(us));
+}
+
+static void
+print_parts(GVariant *tree, const char *key, const char *indent, unsigned columns, GString *out)
 {
     g_autoptr(GVariant) rows = g_variant_lookup_value(tree, key, G_VARIANT_TYPE("a(st)"));
     const char *name;
@@ -185,55 +197,69 @@ print_parts(GVariant *tree, const char *key, const char *indent, GString *out)
 
     g_variant_iter_init(&iter, rows);
     while (g_variant_iter_next(&iter, "(&st)", &name, &us))
-        g_string_append_printf(out, "%s%-*s %10.3f ms\n", indent, 34 - (int)strlen(indent), name, ms(us));
+        print_part(indent, name, us, columns, out);
 }
 
 static void
-print_guest(GVariant *tree, GString *out)
+print_guest(GVariant *tree, unsigned columns, GString *out)
 {
+    g_autofree char *text = NULL;
     int64_t away, clock, tsc;
     uint64_t gap;
 
     if (g_variant_lookup(tree, "guest-gap-us", "t", &gap))
         g_string_append_printf(out, "the guest saw a gap of %.3f ms\n", ms(gap));
-    if (g_variant_lookup(tree, "guest-away-us", "x", &away) && g_variant_lookup(tree, "guest-clock-us", "x", &clock)
-        && g_variant_lookup(tree, "guest-tsc-us", "x", &tsc))
-        g_string_append_printf(out, "it was away for %.3f ms by the hosts' clocks; its clock went on by %.3f ms and its "
-                               "time stamp counter by %.3f ms\n", (double)away / 1000, (double)clock / 1000,
-                               (double)tsc / 1000);
+    if (!g_variant_lookup(tree, "guest-away-us", "x", &away) || !g_variant_lookup(tree, "guest-clock-us", "x", &clock)
+        || !g_variant_lookup(tree, "guest-tsc-us", "x", &tsc))
+        return;
+    text = g_strdup_printf("it was away for %.3f ms by the hosts' clocks; its clock went on by %.3f ms and its time "
+                           "stamp counter by %.3f ms", (double)away / 1000, (double)clock / 1000, (double)tsc / 1000);
+    wrap_text(out, text, 2, columns);
+}
+
+/* What the destination told of its own time. */
+static void
+print_there(GVariant *tree, unsigned columns, GString *out)
+{
+    const char *direction = "";
+    gboolean ended = FALSE, asked = FALSE;
+    uint64_t there;
+
+    g_variant_lookup(tree, "direction", "&s", &direction);
+    g_variant_lookup(tree, "ended", "b", &ended);
+    g_variant_lookup(tree, "there-asked", "b", &asked);
+    if (g_variant_lookup(tree, "there-sum-us", "t", &there)) {
+        wrap_text(out, "at the destination, since its first byte of the last RAM:", 2, columns);
+        print_parts(tree, "there", "  ", columns, out);
+        print_part("  ", "sum", there, columns, out);
+    } else if (ended && g_str_equal(direction, "outgoing")) {
+        wrap_text(out, asked ? "the destination told nothing of its part"
+                  : "the destination's part is not known: the transport has no way back", 2, columns);
+    }
 }
 
 void
-downtime_print(GVariant *tree, GString *out)
+downtime_print(GVariant *tree, unsigned columns, GString *out)
 {
-    const char *direction = "";
-    uint64_t sum, there, progress, total;
-    gboolean ended = FALSE, asked = FALSE;
+    uint64_t sum, progress, total;
+    gboolean ended = FALSE;
 
     if (!g_variant_lookup(tree, "sum-us", "t", &sum)) {
         g_string_append(out, "the guest was not stopped\n");
         return;
     }
-    g_variant_lookup(tree, "direction", "&s", &direction);
     g_variant_lookup(tree, "ended", "b", &ended);
-    g_variant_lookup(tree, "there-asked", "b", &asked);
-    print_parts(tree, "parts", "", out);
-    g_string_append_printf(out, "%-34s %10.3f ms\n", ended ? "sum" : "so far", ms(sum));
-    if (g_variant_lookup(tree, "progress-us", "t", &progress) && g_variant_lookup(tree, "total-us", "t", &total))
-        g_string_append_printf(out, "%-34s %10.3f ms\n%-34s %10.3f ms\n", "first guest progress", ms(progress),
-                               "in all", ms(total));
-    if (g_variant_lookup(tree, "there-sum-us", "t", &there)) {
-        g_string_append(out, "at the destination, since its first byte of the last RAM:\n");
-        print_parts(tree, "there", "  ", out);
-        g_string_append_printf(out, "  %-32s %10.3f ms\n", "sum", ms(there));
-    } else if (ended && g_str_equal(direction, "outgoing")) {
-        g_string_append(out, asked ? "the destination told nothing of its part\n"
-                             : "the destination's part is not known: the transport has no way back\n");
+    print_parts(tree, "parts", "", columns, out);
+    print_part("", ended ? "sum" : "so far", sum, columns, out);
+    if (g_variant_lookup(tree, "progress-us", "t", &progress) && g_variant_lookup(tree, "total-us", "t", &total)) {
+        print_part("", "first guest progress", progress, columns, out);
+        print_part("", "in all", total, columns, out);
     }
-    print_guest(tree, out);
+    print_there(tree, columns, out);
+    print_guest(tree, columns, out);
 }
 
-/* --- states ------------------------------------------------------------------------------------------------------ */
+/* --- states ----------------------------------------------------------------------------------------------------- */
 
 static GVariant *
 path_tree(const struct migrate_record *r)
@@ -314,10 +340,25 @@ print_path(GVariant *tree, GString *out)
     }
 }
 
-void
-states_print(GVariant *tree, GString *out)
+static void
+print_next(GVariant *tree, const char *state, unsigned columns, GString *out)
 {
     g_autoptr(GVariant) next = g_variant_lookup_value(tree, "next", G_VARIANT_TYPE("as"));
+    g_autoptr(GString) line = g_string_new(state);
+    const char *name;
+    GVariantIter iter;
+
+    g_variant_iter_init(&iter, next);
+    for (const char *word = " may become "; g_variant_iter_next(&iter, "&s", &name); word = ", ")
+        g_string_append_printf(line, "%s%s", word, name);
+    if (g_variant_n_children(next) == 0)
+        g_string_append(line, " is an end");
+    wrap_text(out, line->str, 2, columns);
+}
+
+void
+states_print(GVariant *tree, unsigned columns, GString *out)
+{
     g_autoptr(GVariant) commands = g_variant_lookup_value(tree, "commands", G_VARIANT_TYPE("a(sbs)"));
     const char *state = "", *name, *why;
     GVariantIter iter;
@@ -325,12 +366,11 @@ states_print(GVariant *tree, GString *out)
 
     g_variant_lookup(tree, "state", "&s", &state);
     print_path(tree, out);
-    g_string_append_printf(out, "%s", state);
-    g_variant_iter_init(&iter, next);
-    for (const char *word = " may become "; g_variant_iter_next(&iter, "&s", &name); word = ", ")
-        g_string_append_printf(out, "%s%s", word, name);
-    g_string_append(out, g_variant_n_children(next) ? "\n" : " is an end\n");
+    print_next(tree, state, columns, out);
     g_variant_iter_init(&iter, commands);
-    while (g_variant_iter_next(&iter, "(&sb&s)", &name, &may, &why))
-        g_string_append_printf(out, "%-24s %s%s\n", name, may ? "yes" : "no: ", why);
+    while (g_variant_iter_next(&iter, "(&sb&s)", &name, &may, &why)) {
+        g_autofree char *line = g_strdup_printf("%-24s %s%s", name, may ? "yes" : "no: ", why);
+
+        wrap_text(out, line, 4, columns);
+    }
 }

@@ -17,11 +17,12 @@ GVariant *states_tree(struct monitor *m, const struct migrate_record *r);
 /* "nodes", "blocks" or "vcpus". */
 GVariant *shares_tree(const struct migrate_record *r, const char *by);
 
-void prediction_print(GVariant *tree, GString *out);     /* predict-print.c */
-void rounds_print(GVariant *tree, GString *out);
-void downtime_print(GVariant *tree, GString *out);
-void why_print(GVariant *tree, GString *out);
-void states_print(GVariant *tree, GString *out);
-void shares_print(GVariant *tree, GString *out);
+/* For a terminal of so many columns; 0: for a program. */
+void prediction_print(GVariant *tree, unsigned columns, GString *out);      /* predict-print.c */
+void rounds_print(GVariant *tree, unsigned columns, GString *out);
+void downtime_print(GVariant *tree, unsigned columns, GString *out);
+void why_print(GVariant *tree, unsigned columns, GString *out);
+void states_print(GVariant *tree, unsigned columns, GString *out);
+void shares_print(GVariant *tree, unsigned columns, GString *out);
 
 #endif

@@ -122,17 +122,21 @@ struct info_item {
     const struct property *args;            /* FORM_WORDS; NULL: none */
     /* The value tree; floating reference; NULL with an error.  'args' is NULL if the item has none. */
     GVariant *(*get)(struct monitor *m, const struct values *args, GError **error);
-    /* The layout for people and scripts. */
+    /* The layout for people and scripts; or, in its place, one for a terminal of so many columns (0: for scripts). */
     void (*print)(GVariant *tree, GString *out);
+    void (*fit)(GVariant *tree, unsigned columns, GString *out);
     /* In place of 'get' where the value takes time: as a command's run(), PENDING until info_finish(). */
     enum outcome (*begin)(struct call *call, const struct values *args, GError **error);
 };
 /* NULL-terminated list of tables, each ending with a NULL name (info.c). */
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
-    info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_register_items[], info_stats_items[], info_peer_items[],
+    info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_register_items[],
+    info_stats_items[], info_peer_items[],
     info_page_items[], info_dirty_items[], info_dirty_rate_items[], info_dirty_limit_items[],
     info_predict_items[];
+/* Prints a tree (borrowed) of the item's as the call's output. */
+void info_print(struct call *call, const struct info_item *item, GVariant *tree);
 /* Ends a call whose item has 'begin': prints the tree (taken if floating), or fails. */
 void info_finish(struct call *call, const struct info_item *item, GVariant *tree, const GError *error);
 const struct info_item *info_find(const char *name);

@@ -137,7 +137,7 @@ inherited_check(const struct address *a, enum migrate_direction direction, bool 
 
     if (flags < 0 || mode < 0 || fstat(fd, &file) < 0)
         return fail_host(error, errno, "cannot use descriptor %d", fd);
-    if (flags & FD_CLOEXEC)
+    if (flags & FD_CLOEXEC && !a->own)
         return fail(error, NUMON_ERROR_ARGUMENT, "descriptor %d is numon's own: only one that numon was started with "
                     "can be used", fd);
     *ret_two_way = is_stream_socket(fd);
@@ -159,8 +159,12 @@ inherited_open(struct channel *c, const struct address *a, enum migrate_directio
     if (!inherited_check(a, direction, &two_way, error))
         return false;
     int given = (int)a->offset, fd = fcntl(given, F_DUPFD_CLOEXEC, 3);
-    if (fd < 0)
-        return fail_host(error, errno, "cannot take descriptor %d", given);
+    if (fd < 0) {
+        fail_host(error, errno, "cannot take descriptor %d", given);
+        if (a->own)
+            close_fd(&given);
+        return false;
+    }
     /* It is used up: the other side must see the end when the migration ends. */
     close_fd(&given);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);

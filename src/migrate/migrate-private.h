@@ -23,6 +23,7 @@ struct address {
     char *port;                     /* tcp; owned */
     uint64_t offset;                /* file: first byte of the stream; fd: the descriptor */
     bool has_offset;                /* file: in place, as part of the file */
+    bool own;                       /* fd: it is numon's, not one that numon was started with */
 };
 /* Others wait for a connection; these are there, or not. */
 static inline bool
@@ -202,6 +203,7 @@ struct session {
     struct mailbox *mailbox;
     struct tell *tell;
     struct address address;
+    bool own_descriptor;            /* that of fd: was made for this session, which takes it once it has started */
     uint64_t features;              /* of an outgoing stream */
     struct listener listener;
     int wake;                       /* eventfd: the worker gives up what it waits for */

@@ -13,7 +13,8 @@
 enum { RECORD_BYTES = 8, DELTA_HEADER = 3, ZERO_BYTES = 9 };
 enum { STEADY_PASSES = 6 };
 #define TIME_MOST_US (UINT64_C(1800) * 1000000)
-#define SLICE_S 0.05
+#define SLICE_S (PACE_SLICE_US / 1e6)
+#define WINDOW_S (PACE_WINDOW_US / 1e6)
 
 struct piece_state {
     double fixed, zero;                 /* pages never sent yet that nobody writes */
@@ -32,12 +33,16 @@ struct model {
     double writer;                      /* sequential: working pages passed, below 'working' */
     double now_s, round_s, looked_s;    /* time; where the round began; last look at the log */
     double sent, round_sent;            /* bytes */
+    double window_s, window_sent;       /* where the pace's window began, and with how many bytes sent */
+    double begin_s;                     /* first page */
+    double rate;                        /* bytes/s of the last whole window; 0: there was none yet */
     double known_before;                /* dirty pages at the last look */
     double taken;                       /* sent since */
     double cached;
-    bool swept;
+    bool swept, switching;
     struct converge converge;
-    unsigned steady;
+    unsigned passes;                    /* of these */
+    double least, least_before;         /* the least that one left, and of as many before */
     double last_remaining;
 };
 
@@ -123,13 +128,16 @@ write_sequential(struct model *m, double dt)
     m->writer = fmod(m->writer + count, m->working);
 }
 
+/* While pages are sent the guest may get less done: 'dt' is then the time of a guest that has the host to itself. */
 static void
-guest_runs(struct model *m, double dt)
+guest_runs(struct model *m, double dt, bool busy)
 {
+    double share = busy && m->in->busy_share > 0 ? m->in->busy_share : 1;
+
     if (m->in->sequential)
-        write_sequential(m, dt);
+        write_sequential(m, dt * share);
     else
-        write_random(m, dt);
+        write_random(m, dt * share);
     m->now_s += dt;
 }
 
@@ -163,26 +171,39 @@ remember(struct model *m, struct piece_state *p, double pages)
     m->cached += fresh;
 }
 
-/* Sends as much of one kind as 'budget' bytes allow; what remains of the budget is returned. */
+/* What a slice may take. */
+struct budget { double bytes, s; };
+
+/* Bytes/s of the line while pages go. */
 static double
-send_kind(struct model *m, double *pages, double bytes, double budget)
+speed(const struct model *m)
 {
-    double count = MIN(*pages, budget / bytes);
+    return m->in->paced || m->switching ? m->in->line : MIN(m->in->line, m->in->bandwidth);
+}
+
+/* Sends as much of one kind as the budget allows; a page takes 'host_us', or what the line needs. */
+static void
+send_kind(struct model *m, double *pages, double bytes, double host_us, struct budget *b)
+{
+    double page_s = MAX(bytes / speed(m), host_us / 1e6);
+    double count = MIN(*pages, MIN(b->bytes / bytes, b->s / page_s));
 
     *pages -= count;
     m->sent += count * bytes;
-    return budget - count * bytes;
+    b->bytes -= count * bytes;
+    b->s -= count * page_s;
 }
 
-/* '*budget' falls; false if the piece was not finished. */
+/* '*b' falls; false if the piece was not finished. */
 static bool
-send_piece(struct model *m, struct piece_state *p, double *budget)
+send_piece(struct model *m, struct piece_state *p, struct budget *b)
 {
+    const struct rehearsal_result *host = &m->in->host;
     double before = p->dirty;
 
-    *budget = send_kind(m, &p->zero, ZERO_BYTES, *budget);
-    *budget = send_kind(m, &p->fixed, PAGE_SIZE + RECORD_BYTES, *budget);
-    *budget = send_kind(m, &p->dirty, page_bytes(m, p), *budget);
+    send_kind(m, &p->zero, ZERO_BYTES, host->absent_us, b);
+    send_kind(m, &p->fixed, PAGE_SIZE + RECORD_BYTES, host->fresh_us, b);
+    send_kind(m, &p->dirty, page_bytes(m, p), m->swept ? host->again_us : host->fresh_us, b);
     p->clean += before - p->dirty;
     clear_log(m, p, before - p->dirty);
     m->taken += before - p->dirty;
@@ -194,12 +215,30 @@ send_piece(struct model *m, struct piece_state *p, double *budget)
 static bool
 send_slice(struct model *m, double *ret_s)
 {
-    double budget = m->in->bandwidth * SLICE_S, all = budget;
+    struct budget b = { .bytes = m->in->paced ? m->in->bandwidth * WINDOW_S - (m->sent - m->window_sent) : INFINITY,
+                        .s = SLICE_S };
 
-    while (m->sweep < m->in->count && send_piece(m, &m->at[m->sweep], &budget))
+    b.bytes = MAX(b.bytes, ZERO_BYTES);
+    while (m->sweep < m->in->count && send_piece(m, &m->at[m->sweep], &b))
         m->sweep++;
-    *ret_s = MAX((all - budget) / m->in->bandwidth, 1e-6);
+    *ret_s = MAX(SLICE_S - b.s, 1e-6);
     return m->sweep == m->in->count;
+}
+
+/* As src/migrate/pace.c: a window that is spent passes before more is sent. */
+static void
+end_window(struct model *m)
+{
+    double left = m->window_s + WINDOW_S - m->now_s;
+    bool spent = m->in->paced && m->sent - m->window_sent >= m->in->bandwidth * WINDOW_S - PAGE_SIZE;
+
+    if (left > 0 && !spent)
+        return;
+    if (left > 0)
+        guest_runs(m, left, false);
+    m->rate = (m->sent - m->window_sent) / (m->now_s - m->window_s);
+    m->window_s = m->now_s;
+    m->window_sent = m->sent;
 }
 
 static double
@@ -253,22 +292,35 @@ read_log(struct model *m)
     return remaining;
 }
 
-/* Passes after which as much remains as before, and nothing will change that. */
+/* After a pass: so many passes leave as much, at best, as so many before them, and nothing will change that. */
 static bool
 is_steady(struct model *m, double remaining)
 {
-    bool may_slow = m->in->converges && m->converge.percent < m->in->converge_most;
-    bool same = fabs(remaining - m->last_remaining) <= 0.02 * m->last_remaining;
+    bool may_slow = m->in->converges && m->converge.percent < m->in->converge_most, steady;
 
-    m->steady = same && !may_slow ? m->steady + 1 : 0;
     m->last_remaining = remaining;
-    return m->steady >= STEADY_PASSES;
+    m->least = m->passes++ ? MIN(m->least, remaining) : remaining;
+    if (m->passes < STEADY_PASSES)
+        return false;
+    steady = !may_slow && m->least >= 0.98 * m->least_before && m->least_before > 0;
+    m->least_before = m->least;
+    m->passes = 0;
+    return steady;
+}
+
+/* Bytes/s as the engine sees it. */
+static double
+bandwidth_seen(const struct model *m)
+{
+    double rate = m->rate > 0 ? m->rate : m->now_s > m->begin_s ? m->sent / (m->now_s - m->begin_s) : 0;
+
+    return MIN(rate, m->in->bandwidth);
 }
 
 static double
 fits_bytes(const struct model *m)
 {
-    double rate = m->in->switchover_bandwidth ? (double)m->in->switchover_bandwidth : m->in->bandwidth;
+    double rate = m->in->switchover_bandwidth ? (double)m->in->switchover_bandwidth : bandwidth_seen(m);
 
     return rate * (double)m->in->downtime_limit_ms / 1000;
 }
@@ -278,42 +330,52 @@ fits_bytes(const struct model *m)
 static void
 switch_over(struct model *m)
 {
-    double before = m->sent, line = m->in->line, unlimited = 1e15;
+    struct budget unlimited = { INFINITY, 3600 }, b = unlimited;
 
     m->sweep = 0;
-    while (m->sweep < m->in->count && send_piece(m, &m->at[m->sweep], &unlimited))
+    m->switching = true;
+    while (m->sweep < m->in->count && send_piece(m, &m->at[m->sweep], &b))
         m->sweep++;
-    double down_s = (double)m->in->fixed_us / 1e6 + (m->sent - before) / line;
+    double down_s = (double)m->in->fixed_us / 1e6 + unlimited.s - b.s;
     m->now_s += down_s;
     m->out->converges = true;
     m->out->downtime_us = (uint64_t)(down_s * 1e6);
     record(m, 0, 0);
 }
 
+/* Is a look at the log due?  At the end of a pass in any case. */
+static bool
+look_due(const struct model *m, bool end, bool may_stop)
+{
+    bool late = m->swept && m->in->converges && m->now_s - m->looked_s >= 5;
+
+    return end || late || (may_stop && remaining_bytes(m) <= fits_bytes(m));
+}
+
 static void
 run_model(struct model *m)
 {
-    double pass_s, remaining;
-    bool end;
-
     while (m->now_s * 1e6 < (double)TIME_MOST_US) {
-        end = send_slice(m, &pass_s);
-        guest_runs(m, pass_s);
+        double pass_s, remaining;
+        bool end = send_slice(m, &pass_s);
+
+        guest_runs(m, pass_s, true);
         m->swept = m->swept || end;
         bool may_stop = m->swept || m->in->eager;
-        bool late = m->swept && m->in->converges && m->now_s - m->looked_s >= 5;
-        if (!end && !late && (!may_stop || remaining_bytes(m) > fits_bytes(m)))
-            continue;
-        remaining = read_log(m);
-        /* The guest has whole pages: what is expected to be less than half of one is none. */
-        if (may_stop && (remaining < PAGE_SIZE / 2 || remaining <= fits_bytes(m))) {
-            switch_over(m);
-            return;
+        if (look_due(m, end, may_stop)) {
+            remaining = read_log(m);
+            m->out->fits_bytes = (uint64_t)fits_bytes(m);
+            /* The guest has whole pages: what is expected to be less than half of one is none. */
+            if (may_stop && (remaining < PAGE_SIZE / 2 || remaining <= fits_bytes(m))) {
+                switch_over(m);
+                return;
+            }
+            if (end && is_steady(m, remaining))
+                return;
+            if (end)
+                m->sweep = 0;
         }
-        if (end && is_steady(m, remaining))
-            return;
-        if (end)
-            m->sweep = 0;
+        end_window(m);
     }
 }
 
@@ -334,6 +396,7 @@ predict_run(const struct predict_input *in, struct predict_result *ret)
         m.working += working;
     }
     m.known_before = m.working;
+    m.now_s = m.looked_s = m.window_s = m.begin_s = (double)in->host.setup_us / 1e6;
     converge_init(&m.converge, 0);
     if (in->bandwidth > 0 && in->line > 0)
         run_model(&m);
@@ -348,174 +411,4 @@ void
 predict_result_release(struct predict_result *r)
 {
     g_clear_pointer(&r->rounds, g_array_unref);
-}
-
-/* --- from what was measured ------------------------------------------------------------------------------------- */
-
-/* Pages written at least once in 't' seconds. */
-static double
-written(double rate, double working, bool sequential, double t)
-{
-    return sequential ? MIN(rate * t, working) : working * (1 - exp(-rate * t / working));
-}
-
-/* How badly it explains the points: squares over what chance and a busy host make of a count. */
-#define NOISE 0.08
-#define BURST_S 0.1                 /* a guest may write what it wants to write in so long at once */
-static double
-misfit(const struct predict_point *points, unsigned count, double rate, double working, bool sequential)
-{
-    double burst = BURST_S * (double)points[count - 1].pages * 1e6 / (double)points[count - 1].us, sum = 0;
-
-    for (unsigned i = 0; i < count; i++) {
-        double pages = (double)points[i].pages;
-        double off = written(rate, working, sequential, (double)points[i].us / 1e6) - pages;
-
-        sum += off * off / (MAX(pages, 1) + burst * burst + pages * pages * NOISE * NOISE);
-    }
-    return sum;
-}
-
-/* The rate that fits best. */
-static double
-fit_rate(const struct predict_point *points, unsigned count, double working, bool sequential, double *ret_misfit)
-{
-    const struct predict_point *last = &points[count - 1];
-    double low = log((double)MAX(last->pages, 1) / ((double)last->us / 1e6) / 4), high = low + log(1e5);
-    double best = exp(low);
-
-    *ret_misfit = INFINITY;
-    for (unsigned zoom = 0; zoom < 4; zoom++) {
-        double step = (high - low) / 40;
-
-        for (double at = low; at <= high; at += step) {
-            double bad = misfit(points, count, exp(at), working, sequential);
-            if (bad < *ret_misfit) {
-                *ret_misfit = bad;
-                best = exp(at);
-            }
-        }
-        low = log(best) - step;
-        high = log(best) + step;
-    }
-    return best;
-}
-
-/* What speaks for a smaller working set, or another order, must be more than chance. */
-enum { CLEARLY = 6, WORKING_STEPS = 60 };
-
-/* The best of one order; '*ret_misfit' is its, '*ret_widest' that of the largest working set. */
-static struct predict_writes
-fit_working(const struct predict_point *points, unsigned count, double least, double most, bool sequential,
-            double *ret_misfit)
-{
-    struct predict_writes widest = { 0 }, best = { 0 };
-    double widest_bad = INFINITY, best_bad = INFINITY;
-
-    for (unsigned i = 0; i <= WORKING_STEPS; i++) {
-        double working = least * pow(most / least, 1 - (double)i / WORKING_STEPS), bad;
-        double rate = fit_rate(points, count, working, sequential, &bad);
-        struct predict_writes w = { .rate = rate, .working = working, .sequential = sequential };
-
-        if (i == 0) {
-            widest = w;
-            widest_bad = bad;
-        }
-        if (bad < best_bad) {
-            best = w;
-            best_bad = bad;
-        }
-    }
-    bool clearly = best_bad < widest_bad - CLEARLY;
-    *ret_misfit = clearly ? best_bad : widest_bad;
-    return clearly ? best : widest;
-}
-
-void
-predict_fit(const struct predict_point *points, unsigned count, uint64_t most_working, struct predict_writes *ret)
-{
-    uint64_t most_seen = 0;
-    double random_bad, sequential_bad;
-
-    *ret = (struct predict_writes) { 0 };
-    for (unsigned i = 0; i < count; i++)
-        most_seen = MAX(most_seen, points[i].pages);
-    if (most_seen == 0)
-        return;
-    double least = (double)most_seen, most = MAX((double)most_working, least);
-    struct predict_writes sequential = fit_working(points, count, least, most, true, &sequential_bad);
-    *ret = fit_working(points, count, least, most, false, &random_bad);
-    if (sequential_bad < random_bad - CLEARLY)
-        *ret = sequential;
-}
-
-/* --- from rounds that there were -------------------------------------------------------------------------------- */
-
-/* How far the model's rounds are from those. */
-static double
-rounds_misfit(const struct predict_input *in, const struct predict_round *rounds, unsigned count)
-{
-    struct predict_result r;
-    double sum = 0;
-
-    predict_run(in, &r);
-    for (unsigned i = 0; i < count; i++) {
-        const struct predict_round *found = NULL;
-
-        if (i < r.rounds->len)
-            found = &g_array_index(r.rounds, struct predict_round, i);
-        double off = log(((double)(found ? found->fresh_pages : 0) + 100) / ((double)rounds[i].fresh_pages + 100));
-        double longer = log(((double)(found ? found->duration_us : 0) + 1e4) / ((double)rounds[i].duration_us + 1e4));
-        sum += off * off + longer * longer;
-    }
-    predict_result_release(&r);
-    return sum;
-}
-
-static void
-set_working(struct predict_input *in, struct predict_piece *pieces, double working)
-{
-    for (unsigned i = 0; i < in->count; i++)
-        pieces[i].working = MIN(working / in->count, (double)pieces[i].pages);
-}
-
-void
-predict_fit_rounds(struct predict_input *in, struct predict_piece *pieces, const struct predict_round *rounds,
-                   unsigned count, struct predict_writes *ret)
-{
-    enum { ROUNDS_MOST = 8, STEPS = 16, ZOOMS = 3 };
-    double pages = 0, known = in->write_rate, best = INFINITY, fresh = 100, seconds = 0.01;
-
-    count = MIN(count, ROUNDS_MOST);
-    for (unsigned i = 0; i < in->count; i++)
-        pages += MAX(pieces[i].filled, 1);
-    for (unsigned i = 0; i < count; i++) {
-        fresh = MAX(fresh, (double)rounds[i].fresh_pages);
-        seconds += (double)rounds[i].duration_us / 1e6;
-    }
-    double low = log(MIN(fresh, pages)), high = log(MAX(pages, fresh));
-    double slow = log(fresh / seconds / 4), fast = slow + log(1000);
-    in->pieces = pieces;
-    for (unsigned zoom = 0; zoom < ZOOMS; zoom++) {
-        double step = (high - low) / STEPS, rate_step = (fast - slow) / STEPS;
-
-        for (unsigned i = 0; i <= STEPS; i++)
-            for (unsigned k = 0; k <= (known > 0 ? 0 : STEPS); k++) {
-                struct predict_writes w = { .working = exp(low + i * step), .sequential = in->sequential,
-                                            .rate = known > 0 ? known : exp(slow + k * rate_step) };
-                in->write_rate = w.rate;
-                set_working(in, pieces, w.working);
-                double bad = rounds_misfit(in, rounds, count);
-                if (bad < best) {
-                    best = bad;
-                    *ret = w;
-                }
-            }
-        low = MAX(log(ret->working) - step, low);
-        high = MIN(log(ret->working) + step, high);
-        slow = log(ret->rate) - rate_step;
-        fast = log(ret->rate) + rate_step;
-    }
-    in->write_rate = ret->rate;
-    set_working(in, pieces, ret->working);
 }

@@ -270,6 +270,7 @@ prepare(struct session *s, const char *uri, GError **error)
     if (!address_parse(uri, s->direction, &s->address, error))
         return false;
     bool two_way = address_listens(&s->address);
+    s->address.own = s->own_descriptor;
     if (s->address.transport == TRANSPORT_FD && !inherited_check(&s->address, s->direction, &two_way, error))
         return false;
     if (!two_way && s->capabilities && atomic_load(&s->capabilities->return_path))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-EXTRA_DIST += testsuite/bench/numa.sh
+EXTRA_DIST += testsuite/bench/numa.sh testsuite/bench/predict.sh
 
 # The 128-node configuration, beside QEMU's where that is installed.
 bench-numa: numon$(EXEEXT)
@@ -23,3 +23,8 @@ bench-migrate: numon$(EXEEXT) testsuite/bench/bench-limits$(EXEEXT) src/guest/nu
 		src/guest/numon-workload.elf bench-migrate.json
 .PHONY: bench-migrate
 CLEANFILES += bench-migrate.json
+
+# What migrate_predict foretells beside what then comes.
+bench-predict: numon$(EXEEXT) testsuite/bench/bench-limits$(EXEEXT)
+	$(srcdir)/testsuite/bench/predict.sh ./numon$(EXEEXT) testsuite/bench/bench-limits$(EXEEXT) $(BENCH_RUNS)
+.PHONY: bench-predict

@@ -223,9 +223,141 @@ rate_and_working_set_are_found(void)
     g_assert_true(w.rate == 0 && w.working == 0);
 }
 
+/* A host that needs longer for a page than the line: the first pass takes what it takes there. */
+static void
+a_slow_host_is_no_faster_than_it_is(void)
+{
+    struct predict_input in = input_of(0, 3e9, 3e9, 300);
+    struct predict_result result;
+
+    in.host = (struct rehearsal_result) { .fresh_us = 40, .again_us = 10, .absent_us = 1, .setup_us = 5000 };
+    predict_run(&in, &result);
+    assert_near((double)result.total_us, PAGES * 40 + 5000, 0.02);
+    predict_result_release(&result);
+    /* What is sent again, or at the switchover, finds its place made. */
+    in.write_rate = 8000;
+    predict_run(&in, &result);
+    assert_near((double)result.downtime_us,
+                (double)g_array_index(result.rounds, struct predict_round, result.rounds->len - 1).bytes / 4104 * 10, 0.01);
+    g_assert_cmpuint(result.downtime_us, >, 10000);
+    predict_result_release(&result);
+    for (unsigned i = 0; i < PIECES; i++)
+        pieces[i] = (struct predict_piece) { PAGES / PIECES, 0, 0 };
+    in.write_rate = 0;
+    predict_run(&in, &result);
+    assert_near((double)result.total_us, PAGES + 5000, 0.02);
+    predict_result_release(&result);
+}
+
+/* A guest that gets less done while pages go leaves less to be sent again. */
+static void
+a_busy_host_slows_its_guest(void)
+{
+    struct predict_input in = input_of(8000, 125e6, 3e9, 10);
+    struct predict_result free, busy;
+
+    predict_run(&in, &free);
+    in.busy_share = 0.25;
+    predict_run(&in, &busy);
+    g_assert_cmpuint(g_array_index(busy.rounds, struct predict_round, 0).dirty_end * 2, <,
+                     g_array_index(free.rounds, struct predict_round, 0).dirty_end);
+    predict_result_release(&free);
+    predict_result_release(&busy);
+}
+
+/* What max-bandwidth allows for a window goes at the line's speed; a look follows at once, before the guest has written
+ * for the rest of the window: so the same guest may fit that never would if the pages went evenly. */
+static void
+a_window_is_sent_at_once(void)
+{
+    struct predict_input in = input_of(8000, 40e6, 3e9, 500);
+    struct predict_result even, paced;
+
+    predict_run(&in, &even);
+    in.paced = true;
+    predict_run(&in, &paced);
+    g_assert_true(even.converges && paced.converges);
+    assert_near((double)paced.total_us, (double)even.total_us, 0.25);
+    g_assert_cmpuint(paced.total_us, <, even.total_us);
+    predict_result_release(&even);
+    predict_result_release(&paced);
+}
+
+/* --- rehearsals ------------------------------------------------------------------------------------------------- */
+
+struct heard { unsigned times; struct rehearsal_result result; bool failed; };
+
+static void
+hear(void *self, const struct rehearsal_result *result, const GError *error)
+{
+    struct heard *h = self;
+
+    h->times++;
+    h->failed = error != NULL;
+    h->result = *result;
+}
+
+static unsigned
+open_descriptors(void)
+{
+    GDir *dir = g_dir_open("/proc/self/fd", 0, NULL);
+    unsigned count = 0;
+
+    while (g_dir_read_name(dir))
+        count++;
+    g_dir_close(dir);
+    return count;
+}
+
+static void
+a_rehearsal_finds_what_pages_take(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    struct jobs *jobs = jobs_new(mailbox, 2);
+    struct heard h = { 0 };
+    unsigned before = open_descriptors();
+    struct rehearsal *r = rehearsal_new(mailbox, jobs, hear, &h, NULL);
+
+    while (!h.times)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_false(h.failed);
+    g_test_message("fresh %.2f us, again %.2f us, absent %.3f us, switchover %u us", h.result.fresh_us, h.result.again_us,
+                   h.result.absent_us, (unsigned)h.result.switchover_us);
+    g_assert_true(h.result.fresh_us > 0 && h.result.again_us > 0 && h.result.absent_us > 0);
+    g_assert_true(h.result.absent_us < h.result.again_us);
+    g_assert_cmpuint(h.result.switchover_us, >, 0);
+    rehearsal_free(r);
+    g_assert_cmpuint(open_descriptors(), ==, before);
+    jobs_free(jobs);
+    mailbox_free(mailbox);
+}
+
+/* At any moment: while memory is filled, and while sessions run. */
+static void
+a_rehearsal_can_be_given_up(void)
+{
+    for (unsigned turns = 0; turns < 12; turns += 3) {
+        struct mailbox *mailbox = mailbox_new(NULL);
+        struct jobs *jobs = jobs_new(mailbox, 2);
+        struct heard h = { 0 };
+        struct rehearsal *r = rehearsal_new(mailbox, jobs, hear, &h, NULL);
+
+        for (unsigned i = 0; i < turns && !h.times; i++)
+            g_main_context_iteration(NULL, TRUE);
+        unsigned times = h.times;
+        rehearsal_free(r);
+        jobs_free(jobs);
+        while (g_main_context_iteration(NULL, FALSE))
+            ;
+        g_assert_cmpuint(h.times, ==, times);
+        mailbox_free(mailbox);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
+    main_thread_claim();
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/predict/model-and-dice-agree", model_and_dice_agree);
     g_test_add_func("/predict/too-many-writes-never-converge", too_many_writes_never_converge);
@@ -234,5 +366,10 @@ main(int argc, char **argv)
     g_test_add_func("/predict/nothing-fits-no-downtime", nothing_fits_no_downtime);
     g_test_add_func("/predict/a-log-that-is-kept-tells-more", a_log_that_is_kept_tells_more);
     g_test_add_func("/predict/rate-and-working-set-are-found", rate_and_working_set_are_found);
+    g_test_add_func("/predict/a-slow-host-is-no-faster-than-it-is", a_slow_host_is_no_faster_than_it_is);
+    g_test_add_func("/predict/a-busy-host-slows-its-guest", a_busy_host_slows_its_guest);
+    g_test_add_func("/predict/a-window-is-sent-at-once", a_window_is_sent_at_once);
+    g_test_add_func("/predict/a-rehearsal-finds-what-pages-take", a_rehearsal_finds_what_pages_take);
+    g_test_add_func("/predict/a-rehearsal-can-be-given-up", a_rehearsal_can_be_given_up);
     return g_test_run();
 }

@@ -6,6 +6,7 @@
 #define CONFIG_H
 
 #include "base.h"
+#include "cpu.h"
 #include "memory.h"
 #include "topology.h"
 #include "workload.h"
@@ -46,6 +47,7 @@ typedef struct definition {
     enum clock_choice clock;        /* kvm */
     enum dirty_log dirty_log;       /* kvm */
     unsigned dirty_ring_size;       /* entries; 0: not given */
+    struct cpu_options cpu;         /* kvm: what CPUs show */
     char *kernel;                   /* never NULL: "builtin:workload" */
     char *initrd;                   /* NULL if unset */
     char *append;                   /* NULL if unset */
@@ -74,6 +76,8 @@ bool definition_set_memory(struct definition *d, const struct values *v, GError 
 bool definition_set_smp(struct definition *d, const struct values *v, GError **error);
 bool definition_set_machine(struct definition *d, const struct values *v, GError **error);
 bool definition_set_accel(struct definition *d, const struct values *v, GError **error);
+/* "MODEL,+feature,-feature", in place of what was said before. */
+bool definition_set_cpu(struct definition *d, const char *text, GError **error);
 bool definition_add_backend(struct definition *d, enum backend_kind kind, const struct values *v, GError **error);
 /* What a backend's options become with a property changed (backend_options_change), if the device made of it lets them.
  * Error: ARGUMENT, STATE. */

@@ -46,6 +46,7 @@ struct cpu_feature {
 enum {
     CPU_F_BASE = 1 << 0,            /* of the model "base" */
     CPU_F_BY_NAME = 1 << 1,         /* not of "host" either: a guest has it only if it was asked for */
+    CPU_F_TOPOLOGY = 1 << 2,        /* follows from `smp` */
 };
 /* By number; 'cpu_feature_count' of them, in the order in which they are listed. */
 extern const struct cpu_feature cpu_features[];
@@ -93,6 +94,7 @@ enum cpu_feature_why {
     CPU_WHY_REFUSED,                /* left out: tried, and does not work; 'text' says how */
     CPU_WHY_DEPENDS,                /* left out: what it needs is not on */
     CPU_WHY_FORCED,                 /* on: the host shows it whatever was asked for */
+    CPU_WHY_TOPOLOGY,               /* on, off: it follows from `smp` */
 };
 struct cpu_feature_status {
     enum cpu_feature_state state;

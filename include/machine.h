@@ -260,6 +260,10 @@ bool machine_stats(struct machine *m, int cpu, GVariantBuilder *list, const char
 /* struct accel_class's exits; 0 without machine, or where nothing leaves a guest. */
 unsigned machine_exits(struct machine *m, unsigned cpu, struct exit_count *ret, unsigned room);
 const struct bus *machine_bus(const struct machine *m);                     /* NULL in preconfig */
+/* What the guest's CPUs show, or would if it were built now, and with which accelerator; '*ret_emulated' is false, and
+ * '*ret' of no use, if that emulates no CPU.  Milliseconds before it is built.  Error: HOST. */
+bool machine_cpu_features(struct machine *m, struct cpu_resolved *ret, bool *ret_emulated, const char **ret_accel,
+                          GError **error);
 /* What the accelerator tells of itself: a{sv}, floating; NULL in preconfig. */
 GVariant *machine_accel_facts(struct machine *m);
 struct serial *machine_serial(struct machine *m);                           /* NULL in preconfig */

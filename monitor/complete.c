@@ -101,6 +101,41 @@ offer_uris(struct completion *c)
     }
 }
 
+/* Every feature that a user can ask for, "+" or "-" before it. */
+static void
+offer_features(struct completion *c, const char *sign)
+{
+    for (unsigned i = 0; i < cpu_feature_count; i++) {
+        g_autofree char *name = g_strconcat(sign, cpu_features[i].name, NULL);
+
+        if (!*sign || !cpu_features[i].refused)
+            offer(c, name);
+    }
+}
+
+/* "MODEL,+feature,-feature", or in a built machine the number of a CPU. */
+static void
+offer_cpu(struct completion *c)
+{
+    const struct topology_final *t = machine_topology(c->monitor->machine);
+
+    if (c->word[-1] == ',') {
+        offer_features(c, *c->word == '-' ? "-" : "+");
+        if (!*c->word)
+            offer_features(c, "-");
+        return;
+    }
+    for (unsigned slot = 0; t && slot < TOPOLOGY_CPUS; slot++) {
+        g_autofree char *number = g_strdup_printf("%u", slot);
+
+        if (topology_has_cpu(t, slot))
+            offer(c, number);
+    }
+    for (unsigned i = 0; !t && cpu_model_names[i]; i++)
+        offer(c, cpu_model_names[i]);
+    c->append = t ? ' ' : '\0';
+}
+
 static void offer_values(struct completion *c, const struct property *p);
 
 /* What a migration parameter may be is said by the word before. */
@@ -159,6 +194,12 @@ offer_kind(struct completion *c, enum property_complete kind)
     case COMPLETE_KERNEL:
         offer(c, BUILTIN_WORKLOAD);
         c->files = true;
+        break;
+    case COMPLETE_CPU:
+        offer_cpu(c);
+        break;
+    case COMPLETE_CPU_FEATURE:
+        offer_features(c, "");
         break;
     case COMPLETE_URI:
         offer_uris(c);

@@ -6,7 +6,7 @@
 #include "monitor-private.h"
 
 /* Memory devices by kind, then what a CPU goes by. */
-enum { DEVICE_CPU = MEMORY_DEVICE_KINDS, DEVICE_CPU_BASE, DEVICE_CPU_QEMU, DEVICE_VARIANTS };
+enum { DEVICE_CPU = MEMORY_DEVICE_KINDS, DEVICE_CPU_BASE, DEVICE_CPU_HOST, DEVICE_CPU_QEMU, DEVICE_VARIANTS };
 
 static const struct command_variant device_variants[] = {
     [DEVICE_DIMM] = { "pc-dimm", dimm_properties, -1, .summary = "memory in a slot" },
@@ -15,6 +15,7 @@ static const struct command_variant device_variants[] = {
     [DEVICE_VIRTIO_MEM] = { "virtio-mem", virtio_mem_properties, -1, .summary = "memory of which blocks come and go" },
     [DEVICE_CPU] = { "cpu", cpu_plug_properties, -1, .summary = "CPU in a free slot (info hotpluggable-cpus)" },
     [DEVICE_CPU_BASE] = { CPU_TYPE, cpu_plug_properties, -1, .summary = "the same" },
+    [DEVICE_CPU_HOST] = { CPU_TYPE_HOST, cpu_plug_properties, -1, .summary = "the same, where the model is host" },
     [DEVICE_CPU_QEMU] = { "qemu64-x86_64-cpu", cpu_plug_properties, -1, .summary = "the same, as QEMU calls its own" },
     [DEVICE_VARIANTS] = { NULL }
 };
@@ -79,17 +80,31 @@ adding_done(void *self, const GError *error)
     g_free(a);
 }
 
+/* All CPUs are of one model; QEMU's wording. */
+static bool
+type_fits(struct call *call, GError **error)
+{
+    enum cpu_model model = machine_definition(call->monitor->machine)->cpu.model;
+    const char *named = call->variant->name, *expected = model == CPU_MODEL_HOST ? CPU_TYPE_HOST : CPU_TYPE;
+
+    return (strcmp(named, CPU_TYPE) != 0 && strcmp(named, CPU_TYPE_HOST) != 0) || strcmp(named, expected) == 0 ||
+           fail(error, NUMON_ERROR_ARGUMENT, "Invalid CPU type, expected cpu type: '%s'", expected);
+}
+
 static enum outcome
 run_device_add(struct call *call, GError **error)
 {
     static edit_function *const edits[DEVICE_VARIANTS] = {
         [DEVICE_DIMM] = edit_add_dimm, [DEVICE_NVDIMM] = edit_add_nvdimm, [DEVICE_VIRTIO_PMEM] = edit_add_pmem,
         [DEVICE_VIRTIO_MEM] = edit_add_virtio_mem, [DEVICE_CPU] = definition_add_cpu,
-        [DEVICE_CPU_BASE] = definition_add_cpu, [DEVICE_CPU_QEMU] = definition_add_cpu,
+        [DEVICE_CPU_BASE] = definition_add_cpu, [DEVICE_CPU_HOST] = definition_add_cpu,
+        [DEVICE_CPU_QEMU] = definition_add_cpu,
     };
     enum memory_device_kind kind = (enum memory_device_kind)(call->variant - device_variants);
     struct adding *a;
 
+    if (!type_fits(call, error))
+        return COMMAND_FAILED;
     if (!monitor_built(call->monitor))
         return call_edit(call, edits[call->variant - device_variants], error);
     if (call->variant->args == cpu_plug_properties)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Looking into the guest: memory by physical or virtual address, what lies behind an address, and which CPU is meant
- * where a command does not say.  Reading stops no CPU; finding out what a virtual address means holds them for a
+/* Looking into the guest: memory by physical or virtual address, and what lies behind an address.  Reading stops no CPU; finding out what a virtual address means holds them for a
  * moment. */
 #include "monitor-private.h"
 
@@ -237,41 +236,7 @@ run_gva2gpa(struct call *call, GError **error)
     return COMMAND_DONE;
 }
 
-/* --- the current CPU ---------------------------------------------------------------------------------------------- */
-
-enum { CPU_P_INDEX };
-static const struct property cpu_args[] = {
-    [CPU_P_INDEX] = { "index", PROPERTY_UINT, .max = TOPOLOGY_CPUS - 1, .required = true, .help = "as info cpus has it" },
-    { 0 }
-};
-
-unsigned
-monitor_cpu(struct monitor *m)
-{
-    const struct topology_final *t = machine_topology(m->machine);
-
-    return t && topology_has_cpu(t, m->cpu) ? m->cpu : 0;
-}
-
-static enum outcome
-run_cpu(struct call *call, GError **error)
-{
-    const struct topology_final *t = machine_topology(call->monitor->machine);
-    unsigned cpu = (unsigned)call->args->at[CPU_P_INDEX].number;
-
-    if (!topology_has_cpu(t, cpu)) {
-        g_autofree char *cpus = topology_spell_cpus(t);
-
-        fail(error, NUMON_ERROR_ARGUMENT, "invalid CPU index: there is no CPU %u, the guest has %s", cpu, cpus);
-        return COMMAND_FAILED;
-    }
-    call->monitor->cpu = cpu;
-    return COMMAND_DONE;
-}
-
 static const struct command examine_commands[] = {
-    { .name = "cpu", .summary = "choose the CPU that registers and addresses are of", .form = FORM_WORDS, .args = cpu_args,
-      .when = WHEN_BUILT, .run = run_cpu, .details = "CPU 0 is chosen until then.  info cpus marks it." },
     { .name = "x", .summary = "show guest virtual memory", .form = FORM_WORDS, .args = x_args, .when = WHEN_BUILT,
       .run = run_x,
       .details = "The format is a count, one of x d u o c i, and one of b h w g (1, 2, 4, 8 bytes), each optional.  "

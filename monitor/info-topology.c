@@ -32,7 +32,8 @@ slot_tree(const struct definition *d, const struct topology_final *final, const 
             g_variant_builder_add(&props, "(su)", ids[i].key, ids[i].id);
     }
     g_variant_builder_init(&dict, G_VARIANT_TYPE_VARDICT);
-    g_variant_builder_add(&dict, "{sv}", "type", g_variant_new_string(CPU_TYPE));
+    g_variant_builder_add(&dict, "{sv}", "type",
+                          g_variant_new_string(d->cpu.model == CPU_MODEL_HOST ? CPU_TYPE_HOST : CPU_TYPE));
     g_variant_builder_add(&dict, "{sv}", "vcpus-count", g_variant_new_uint32(1));
     if (path && (final || definition_cpu_device(d, path)))
         g_variant_builder_add(&dict, "{sv}", "qom-path", g_variant_new_string(path));

@@ -332,6 +332,12 @@ static const struct command machine_commands[] = {
     { .name = "machine", .summary = "set properties of the machine", .form = FORM_OPTIONS,
       .args = machine_properties, .implied = -1, .option = "-machine", .when = WHEN_PRECONFIG, .run = run_machine,
       .details = "Properties that are not given stay as they are." },
+    { .name = "cpu", .summary = "choose what CPUs show, or the CPU that is looked at", .form = FORM_WORDS,
+      .args = cpu_args, .option = "-cpu", .when = WHEN_ALWAYS, .run = cpu_run,
+      .details = "In preconfig a model, base or host, and features that are asked for (+name) or taken away (-name), in "
+                 "place of what was said before: cpu base,+avx2,-sse4.1.  What a feature needs comes along; what this "
+                 "host cannot give is left out, and info cpu_features says why.  Once the machine is built a number: "
+                 "the CPU that registers and addresses are of, 0 until then; info cpus marks it." },
     { .name = "accel", .summary = "choose what runs the guest's CPUs", .form = FORM_OPTIONS,
       .args = accel_properties, .implied = ACCEL_P_ACCEL, .option = "-accel", .when = WHEN_PRECONFIG,
       .run = run_accel,
@@ -380,7 +386,7 @@ static const struct command machine_commands[] = {
     { .name = "show", .summary = "print the definition, also as QEMU takes it", .form = FORM_WORDS,
       .args = show_args, .when = WHEN_ALWAYS, .run = show_run,
       .details = "-f qemu prints one command line.  -f qmp prints the lines for a QEMU that was started with --preconfig "
-                 "and the same -machine, -m and -smp: these cannot be given by QMP." },
+                 "and the same -machine, -cpu, -m and -smp: these cannot be given by QMP." },
     { .name = "save_config", .summary = "write the definition as a script of commands", .form = FORM_WORDS,
       .args = save_config_args, .when = WHEN_ALWAYS, .run = run_save_config,
       .details = "The script gives the same machine, and the same bytes when saved again." },

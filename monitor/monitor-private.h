@@ -132,7 +132,7 @@ struct info_item {
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
     info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_register_items[],
-    info_stats_items[], info_peer_items[],
+    info_cpu_items[], info_stats_items[], info_peer_items[],
     info_page_items[], info_dirty_items[], info_dirty_rate_items[], info_dirty_limit_items[],
     info_predict_items[];
 /* Prints a tree (borrowed) of the item's as the call's output. */
@@ -438,8 +438,14 @@ enum outcome redo_run(struct call *call, GError **error);
 
 /* The type that CPUs have in listings. */
 #define CPU_TYPE "base-x86_64-cpu"
+#define CPU_TYPE_HOST "host-x86_64-cpu"
 /* Appends a picture of the tree of `info topology` (topology-svg.c). */
 void topology_draw_svg(GVariant *tree, GString *out);
+
+/* --- cpu (cpu-commands.c), which machine-commands.c lists -------------------------------------------------------- */
+
+extern const struct property cpu_args[];
+enum outcome cpu_run(struct call *call, GError **error);
 
 /* --- show (show.c), which machine-commands.c lists ----------------------------------------------------- */
 

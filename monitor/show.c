@@ -102,8 +102,44 @@ add_machine(GString *out, const struct definition *d)
     g_autofree char *machine = g_strconcat("q35", d->topology.options.hmat ? ",hmat=on" : "", d->nvdimm ? ",nvdimm=on" : "",
                                            NULL);
     add_option(out, "-machine", machine);
-    if (d->accel == ACCEL_KVM)
+    /* QEMU has the model "host" on KVM alone. */
+    if (d->accel == ACCEL_KVM || d->cpu.model == CPU_MODEL_HOST)
         add_option(out, "-accel", "kvm");
+}
+
+/* The feature, and what it needs, which QEMU does not add by itself. */
+static void
+want(uint64_t *wanted, unsigned feature)
+{
+    const char *needs = cpu_features[feature].needs;
+
+    bits_set(wanted, feature, 1);
+    if (needs && !(cpu_features[cpu_feature_find(needs)].flags & CPU_F_BASE))
+        want(wanted, (unsigned)cpu_feature_find(needs));
+}
+
+/* The model "base" is QEMU's usual one with two features less; KVM's own QEMU adds by itself.  There "-" counts for
+ * more than "+". */
+static void
+add_cpu(GString *out, const struct definition *d)
+{
+    static const struct cpu_options usual;
+    bool host = d->cpu.model == CPU_MODEL_HOST;
+    GString *text = g_string_new(host ? "host" : "qemu64,-svm");
+    uint64_t on[CPU_FEATURE_WORDS] = { 0 };
+
+    for (unsigned i = 0; i < cpu_feature_count; i++)
+        if (bit_test(d->cpu.on, i))
+            want(on, i);
+    for (unsigned i = 0; i < cpu_feature_count; i++) {
+        bool off = bit_test(d->cpu.off, i) || (!host && !bit_test(on, i) && strcmp(cpu_features[i].name, "cx16") == 0);
+
+        if (off || bit_test(on, i))
+            g_string_append_printf(text, ",%c%s", off ? '-' : '+', cpu_features[i].name);
+    }
+    if (!cpu_options_equal(&d->cpu, &usual))
+        add_option(out, "-cpu", text->str);
+    g_string_free(text, TRUE);
 }
 
 static void
@@ -115,28 +151,28 @@ add_serial(GString *out, const struct definition *d)
     add_option(out, "-serial", g_str_has_prefix(d->serial, "unix:") ? listening : d->serial);
 }
 
-/* QEMU's driver for a device of ours on its q35: virtio devices are on PCI there, CPUs of the type that it has if none is
- * asked for. */
+/* QEMU's driver for a device of ours on its q35: virtio devices are on PCI there, CPUs of the type that it has for the
+ * model. */
 static char *
-driver_name(const char *name, size_t size)
+driver_name(const struct definition *d, const char *name, size_t size)
 {
     if (size == 3 && strncmp(name, "cpu", size) == 0)
-        return g_strdup("qemu64-x86_64-cpu");
+        return g_strdup(d->cpu.model == CPU_MODEL_HOST ? CPU_TYPE_HOST : "qemu64-x86_64-cpu");
     return g_strdup_printf("%.*s%s", (int)size, name, strncmp(name, "virtio-", 7) == 0 ? "-pci" : "");
 }
 
 static void
-add_device(GString *out, const char *text)
+add_device(GString *out, const struct definition *d, const char *text)
 {
     size_t size = strcspn(text, ",");
-    g_autofree char *driver = driver_name(text, size), *value = g_strconcat(driver, text + size, NULL);
+    g_autofree char *driver = driver_name(d, text, size), *value = g_strconcat(driver, text + size, NULL);
 
     add_option(out, "-device", value);
 }
 
 /* "memory 2G" -> -m 2G, and so on, in the order of the saved lines. */
 static void
-add_lines(GString *out, char **lines)
+add_lines(GString *out, const struct definition *d, char **lines)
 {
     static const struct { const char *start, *option; } options[] = {
         { "memory ", "-m" }, { "smp ", "-smp" }, { "object_add ", "-object" }, { "numa ", "-numa" },
@@ -148,7 +184,7 @@ add_lines(GString *out, char **lines)
                 add_option(out, options[i].option, *lines + strlen(options[i].start));
         }
         if (g_str_has_prefix(*lines, "device_add "))
-            add_device(out, *lines + strlen("device_add "));
+            add_device(out, d, *lines + strlen("device_add "));
     }
 }
 
@@ -167,7 +203,8 @@ show_qemu(struct call *call, const struct definition *d, char **lines)
         add_option(out, "-mem-path", d->mem_path);
     if (d->mem_prealloc)
         g_string_append(out, " -mem-prealloc");
-    add_lines(out, lines);
+    add_cpu(out, d);
+    add_lines(out, d, lines);
     add_kernel(out, d);
     add_serial(out, d);
     call_print(call, "%s\n", out->str);
@@ -243,13 +280,14 @@ append_command(GString *out, const char *command, const char *what, const char *
 
 /* The variant that a line "object_add KIND,..." or "numa KIND,..." names. */
 static void
-append_variant(GString *out, const struct command *c, const char *execute, const char *what, const char *rest)
+append_variant(GString *out, const struct definition *d, const struct command *c, const char *execute,
+               const char *what, const char *rest)
 {
     size_t size = strcspn(rest, ",");
 
     for (const struct command_variant *v = c->variants; v->name; v++) {
         bool device = strcmp(execute, "device_add") == 0;
-        g_autofree char *name = device ? driver_name(v->name, strlen(v->name)) : g_strdup(v->name);
+        g_autofree char *name = device ? driver_name(d, v->name, strlen(v->name)) : g_strdup(v->name);
 
         if (strlen(v->name) == size && !strncmp(v->name, rest, size))
             append_command(out, execute, what, name, v->args, rest[size] ? rest + size + 1 : "");
@@ -257,7 +295,7 @@ append_variant(GString *out, const struct command *c, const char *execute, const
 }
 
 static void
-show_qmp(struct call *call, char **lines)
+show_qmp(struct call *call, const struct definition *d, char **lines)
 {
     static const struct { const char *command, *execute, *what; } kinds[] = {
         { "object_add", "object-add", "qom-type" }, { "numa", "set-numa-node", "type" },
@@ -278,7 +316,7 @@ show_qmp(struct call *call, char **lines)
             if (i == DEVICES && !devices)
                 g_string_append(out, "{\"execute\": \"x-exit-preconfig\"}\n");
             devices = devices || i == DEVICES;
-            append_variant(out, command_find(kinds[i].command), kinds[i].execute, kinds[i].what, *lines + size + 1);
+            append_variant(out, d, command_find(kinds[i].command), kinds[i].execute, kinds[i].what, *lines + size + 1);
         }
     }
     if (!devices)
@@ -300,6 +338,6 @@ show_run(struct call *call, GError **error)
     else if (format->number == SHOW_QEMU)
         show_qemu(call, d, lines);
     else
-        show_qmp(call, lines);
+        show_qmp(call, d, lines);
     return COMMAND_DONE;
 }

@@ -108,6 +108,7 @@ definition_rest_equal(const struct definition *a, const struct definition *b)
         && cpus_equal(a->cpus, b->cpus)
         && a->nvdimm == b->nvdimm && a->accel == b->accel && a->numa_delay_ns == b->numa_delay_ns
         && a->clock == b->clock
+        && cpu_options_equal(&a->cpu, &b->cpu)
         && a->dirty_log == b->dirty_log && a->dirty_ring_size == b->dirty_ring_size
         && g_strcmp0(a->name, b->name) == 0 && strcmp(a->kernel, b->kernel) == 0
         && g_strcmp0(a->initrd, b->initrd) == 0
@@ -245,6 +246,12 @@ definition_set_accel(struct definition *d, const struct values *v, GError **erro
     d->clock = (enum clock_choice)v->at[ACCEL_P_CLOCK].number;
     d->numa_delay_ns = delay;
     return true;
+}
+
+bool
+definition_set_cpu(struct definition *d, const char *text, GError **error)
+{
+    return cpu_options_parse(text, &d->cpu, error);
 }
 
 bool

@@ -107,4 +107,8 @@ definition_warnings(const struct definition *d, GPtrArray *warnings)
 
     definition_topology(d, &t);
     topology_warnings(&t, warnings);
+    if (d->cpu.model == CPU_MODEL_HOST && d->accel != ACCEL_SYNTHETIC)
+        g_ptr_array_add(warnings, g_strdup("cpu host shows what this host has: the guest moves only to hosts that give "
+                                           "it the same (info cpu_features); cpu base moves between hosts of one "
+                                           "vendor"));
 }

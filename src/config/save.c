@@ -75,6 +75,16 @@ save_accel(const struct definition *d, GString *out)
     g_string_append_c(out, '\n');
 }
 
+static void
+save_cpu(const struct definition *d, GString *out)
+{
+    static const struct cpu_options usual;
+    g_autofree char *text = cpu_options_spell(&d->cpu);
+
+    if (!cpu_options_equal(&d->cpu, &usual))
+        g_string_append_printf(out, "cpu %s\n", text);
+}
+
 char *
 definition_save(const struct definition *d)
 {
@@ -85,6 +95,7 @@ definition_save(const struct definition *d)
     machine_options_save(d, out);
     save_memory(d, out);
     topology_save_smp(&d->topology, out);
+    save_cpu(d, out);
     if (d->accel != ACCEL_AUTO || d->clock != CLOCK_ADVANCE || d->dirty_log != DIRTY_LOG_AUTO)
         save_accel(d, out);
     save_word(out, "kernel", d->kernel, KERNEL_DEFAULT);

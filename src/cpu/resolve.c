@@ -107,7 +107,9 @@ cpu_note_seen(struct cpu_resolved *r, const GArray *seen)
         const struct cpu_feature *f = &cpu_features[i];
         bool shown = (cpuid_get(seen, f->function, f->index, f->reg) & f->mask) == f->mask;
 
-        if (shown && !cpu_is_on(r, i)) {
+        if (f->flags & CPU_F_TOPOLOGY) {
+            set_status(r, i, shown ? CPU_FEATURE_ON : CPU_FEATURE_OFF, CPU_WHY_TOPOLOGY);
+        } else if (shown && !cpu_is_on(r, i)) {
             set_status(r, i, CPU_FEATURE_ON, CPU_WHY_FORCED);
         } else if (!shown && cpu_is_on(r, i)) {
             set_status(r, i, CPU_FEATURE_LEFT_OUT, CPU_WHY_REFUSED);
@@ -129,6 +131,8 @@ cpu_status_text(const struct cpu_resolved *r, unsigned feature, const char *host
         if (s->state == CPU_FEATURE_OFF && cpu_features[feature].refused)
             return g_strdup(cpu_features[feature].refused);
         return g_strdup_printf(s->state == CPU_FEATURE_ON ? "%s has it" : "%s does not have it", model);
+    case CPU_WHY_TOPOLOGY:
+        return g_strdup(cpu_features[feature].refused);
     case CPU_WHY_ASKED:
         return g_strdup("asked for");
     case CPU_WHY_NEEDED:

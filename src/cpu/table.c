@@ -40,7 +40,7 @@ const struct cpu_feature cpu_features[] = {
     { "sse", AT, .mask = BIT(25), .flags = CPU_F_BASE, .needs = "fxsr" },
     { "sse2", AT, .mask = BIT(26), .flags = CPU_F_BASE, .needs = "sse" },
     { "ss", AT, .mask = BIT(27) },
-    { "ht", AT, .mask = BIT(28), .refused = SMP },
+    { "ht", AT, .mask = BIT(28), .flags = CPU_F_TOPOLOGY, .refused = SMP },
 #undef AT
 #define AT .function = LEAF_EXTENDED_FEATURES, .index = 0, .reg = CPUID_EDX
     { "syscall", AT, .mask = BIT(11), .flags = CPU_F_BASE },
@@ -76,7 +76,7 @@ const struct cpu_feature cpu_features[] = {
 #undef AT
 #define AT .function = LEAF_EXTENDED_FEATURES, .index = 0, .reg = CPUID_ECX
     { "lahf-lm", AT, .mask = BIT(0), .flags = CPU_F_BASE },
-    { "cmp-legacy", AT, .mask = BIT(1), .refused = SMP },
+    { "cmp-legacy", AT, .mask = BIT(1), .flags = CPU_F_TOPOLOGY, .refused = SMP },
     { "svm", AT, .mask = BIT(2), .refused = NESTED },
     { "cr8legacy", AT, .mask = BIT(4) },
     { "abm", AT, .mask = BIT(5) },
@@ -86,7 +86,7 @@ const struct cpu_feature cpu_features[] = {
     { "xop", AT, .mask = BIT(11), .needs = "avx" },
     { "fma4", AT, .mask = BIT(16), .needs = "avx" },
     { "tbm", AT, .mask = BIT(21) },
-    { "topoext", AT, .mask = BIT(22), .refused = SMP },
+    { "topoext", AT, .mask = BIT(22), .flags = CPU_F_TOPOLOGY, .refused = SMP },
 #undef AT
 #define AT .function = LEAF_POWER, .index = 0, .reg = CPUID_EAX
     { "arat", AT, .mask = BIT(2), .flags = CPU_F_BASE, .needs = "apic" },

@@ -76,3 +76,18 @@ machine_exits(struct machine *m, unsigned cpu, struct exit_count *ret, unsigned 
 {
     return m->parts && m->parts->class->exits ? m->parts->class->exits(m->parts->accel, cpu, ret, room) : 0;
 }
+
+bool
+machine_cpu_features(struct machine *m, struct cpu_resolved *ret, bool *ret_emulated, const char **ret_accel,
+                     GError **error)
+{
+    struct parts *p = m->parts;
+    g_autofree char *reason = NULL;
+    const struct accel_class *class = p ? p->class : parts_choose_accel(m->definition, &reason, error);
+
+    if (!class || (class->cpu_resolve && !class->cpu_resolve(p ? p->accel : NULL, &m->definition->cpu, ret, error)))
+        return false;
+    *ret_emulated = class->cpu_resolve;
+    *ret_accel = class->name;
+    return true;
+}

@@ -48,6 +48,7 @@ make_accel(struct parts *p, struct machine *m, GError **error)
         .bus = p->bus, .mailbox = m->mailbox, .cpu_nodes = p->cpu_nodes, .node_count = p->topology.node_count,
         .topology = &p->topology, .numa_delay_ns = m->definition->numa_delay_ns, .trace = m->trace,
         .clock_stops = m->definition->clock == CLOCK_STOP, .ret_warning = &p->accel_warning,
+        .cpu = &m->definition->cpu,
         .dirty_log = m->definition->dirty_log, .dirty_ring_size = m->definition->dirty_ring_size,
     };
     struct dirty_source none = { 0 };

@@ -3,6 +3,7 @@
  * refused by name where KVM lacks something. */
 #include "kvm-bench.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -308,6 +309,61 @@ expect_difference(struct bench *b, const char *name, const char *source, const c
 }
 
 static void
+test_each_cpu_has_its_own_apic_id(void)
+{
+    struct bench b;
+    struct kvm *k;
+
+    if (!BENCH(&b, 4, guest_spin))
+        return;
+    k = (struct kvm *)b.accel;
+    for (unsigned cpu = 0; cpu < 4; cpu++) {
+        g_autofree struct kvm_cpuid2 *c = g_malloc0(sizeof *c + 256 * sizeof c->entries[0]);
+        unsigned found = 0;
+
+        c->nent = 256;
+        g_assert_cmpint(kvm_ioctl(k->cpus[cpu].fd, KVM_GET_CPUID2, c), ==, 0);
+        for (unsigned i = 0; i < c->nent; i++) {
+            if (c->entries[i].function == 1)
+                g_assert_cmpuint(c->entries[i].ebx >> 24, ==, cpu);
+            if (c->entries[i].function == 0xb)
+                g_assert_cmpuint(c->entries[i].edx, ==, cpu);
+            found += c->entries[i].function == 1 || c->entries[i].function == 0xb;
+        }
+        g_assert_cmpuint(found, >=, 3);
+    }
+    bench_release(&b);
+}
+
+/* A trial that failed must not spoil those after it: in either order each gives the same answer. */
+static void
+test_trials_of_features_do_not_disturb_each_other(void)
+{
+    g_autofree struct kvm_cpuid2 *c = g_malloc0(sizeof *c + 256 * sizeof c->entries[0]);
+    const char *first[CPU_FEATURES_MAX];
+    struct cpu_trial up = { .vm_fd = -1, .cpu_fd = -1, .supported = c }, down = up;
+    unsigned refused = 0;
+
+    if (!kvm_works())
+        return;
+    up.system_fd = down.system_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    c->nent = 256;
+    g_assert_cmpint(kvm_ioctl(up.system_fd, KVM_GET_SUPPORTED_CPUID, c), ==, 0);
+    for (unsigned i = 0; i < cpu_feature_count; i++)
+        first[i] = cpu_trial_refuses(&up, cpu_features[i].name);
+    for (unsigned i = cpu_feature_count; i-- > 0;) {
+        g_assert_cmpstr(cpu_trial_refuses(&down, cpu_features[i].name), ==, first[i]);
+        refused += first[i] != NULL;
+    }
+    g_assert_true(up.works && down.works);
+    g_assert_null(cpu_trial_refuses(&down, "smep-of-another-name"));
+    g_test_message("%u features do not run here", refused);
+    cpu_trial_release(&up);
+    cpu_trial_release(&down);
+    close_fd(&up.system_fd);
+}
+
+static void
 test_what_cannot_be_taken_is_named(void)
 {
     struct bench b;
@@ -358,6 +414,9 @@ main(int argc, char **argv)
     g_test_add_func("/kvm/state/moves-in-full", test_moves_in_full);
     g_test_add_func("/kvm/state/registers-for-people", test_registers_for_people);
     g_test_add_func("/kvm/state/a-missing-capability-is-named", test_a_missing_capability_is_named);
+    g_test_add_func("/kvm/state/each-cpu-has-its-own-apic-id", test_each_cpu_has_its_own_apic_id);
+    g_test_add_func("/kvm/state/trials-of-features-do-not-disturb-each-other",
+                    test_trials_of_features_do_not_disturb_each_other);
     g_test_add_func("/kvm/state/what-cannot-be-taken-is-named", test_what_cannot_be_taken_is_named);
     return g_test_run();
 }

@@ -4,9 +4,9 @@
  * first use.
  *
  * A virtual machine of its own tries, made when the first feature is asked for: 64-bit mode, ring 0, one short piece
- * of code a feature that ends in HLT.  A fault finds no handler and shuts the machine down; either way the vCPU is put
- * back before the next.  Some instructions are others with a prefix, which an interpreter may overlook: their result
- * counts too.  Features of user mode alone need no trial. */
+ * of code a feature that ends in HLT.  A fault finds no handler and shuts the machine down; either way the vCPU is
+ * put back before the next.  Some instructions are others with a prefix, which an interpreter may overlook: their
+ * result counts too.  Features of user mode alone need no trial. */
 #include "kvm-private.h"
 
 #include <errno.h>

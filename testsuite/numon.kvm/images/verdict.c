@@ -283,6 +283,61 @@ test_features(uint32_t magic, const struct info *info)
     return rdmsr(0xc0000080) == (efer | 1 << 11) ? 0 : 5;
 }
 
+static void
+put(char c)
+{
+    while (!(in8(UART + 5) & 0x20))
+        ;
+    out8(UART, (uint8_t)c);
+}
+
+static void
+put_hex(uint32_t value, char after)
+{
+    for (int shift = 28; shift >= 0; shift -= 4)
+        put("0123456789abcdef"[value >> shift & 15]);
+    put(after);
+}
+
+/* One leaf on the serial line, if it is not all zeros. */
+static void
+put_leaf(uint32_t leaf, uint32_t index)
+{
+    uint32_t r[4];
+
+    __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(index));
+    if (!(r[0] | r[1] | r[2] | r[3]))
+        return;
+    put_hex(leaf, ' ');
+    put_hex(index, ' ');
+    for (unsigned i = 0; i < 4; i++)
+        put_hex(r[i], i < 3 ? ' ' : '\n');
+}
+
+/* All that CPUID shows, for the suite to judge. */
+uint32_t
+test_cpuid(uint32_t magic, const struct info *info)
+{
+    static const uint32_t ranges[] = { 0, 0x40000000, 0x80000000 }, indexed[] = { 4, 7, 0xb, 0xd, 0x1f, 0x8000001d };
+    uint32_t r[4];
+
+    for (unsigned i = 0; i < 3; i++) {
+        cpuid(ranges[i], r);
+        if (r[0] - ranges[i] > 0x100)
+            return 1;
+        for (uint32_t leaf = ranges[i]; leaf <= r[0]; leaf++) {
+            uint32_t indices = 1;
+
+            for (unsigned k = 0; k < sizeof indexed / sizeof indexed[0]; k++)
+                if (leaf == indexed[k])
+                    indices = 10;
+            for (uint32_t index = 0; index < indices; index++)
+                put_leaf(leaf, index);
+        }
+    }
+    return 0;
+}
+
 uint32_t
 test_ports(uint32_t magic, const struct info *info)
 {

@@ -49,20 +49,21 @@ uint32_t irqs_levels(struct irqs *i);   /* a bit a line.  Any thread */
 enum { SERIAL_RING_SIZE = 64 * 1024 };
 
 struct serial;
-/* 'target': "null" (only the ring), "stdio" (output only), "pty" (a pseudo terminal), "file:PATH", "unix:PATH" (listens;
- * 0600; replaces only a dead socket; ",server=on,wait=off" as QEMU writes it changes nothing).
- * Bytes leave on the main thread through the mailbox; a reader that is slow or gone never blocks a vCPU.  One that comes
+/* 'target': "null" (only the ring), "stdio" (output only), "pty" (a pseudo terminal), "file:PATH", "unix:PATH"
+ * (listens; 0600; replaces only a dead socket; ",server=on,wait=off" as QEMU writes it changes nothing). Bytes
+ * leave on the main thread through the mailbox; a reader that is slow or gone never blocks a vCPU.  One that comes
  * gets what the ring has. */
 struct serial *serial_new(const char *target, struct mailbox *mailbox, GError **error);
 /* Writes what the target takes at once, then lets go.  Main. */
 void serial_free(struct serial *s);
-/* Told on main, once each, when the target refuses output (full disk, reader gone) and when a reader was too slow; the
- * guest goes on.  The writer of standard output must ignore SIGPIPE. */
+/* Told on main, once each, when the target refuses output (full disk, reader gone) and when a reader was too slow;
+ * the guest goes on.  The writer of standard output must ignore SIGPIPE. */
 void serial_on_failure(struct serial *s, void (*failed)(void *self, const char *text), void *self);
 
 /* The device at the guest's end; called on main. */
 struct serial_guest {
-    size_t (*take)(void *self, const uint8_t *bytes, size_t size);  /* how many it took; the rest waits for serial_wake */
+    /* How many it took; the rest waits for serial_wake. */
+    size_t (*take)(void *self, const uint8_t *bytes, size_t size);
     void (*take_break)(void *self);
     void (*room)(void *self);       /* serial_full said true, and that has changed */
 };
@@ -77,9 +78,12 @@ void serial_lose(struct serial *s, uint64_t bytes);
 /* The guest has room for input again.  Any thread. */
 void serial_wake(struct serial *s);
 
-/* Input from the console: how many bytes were taken, 0 as long as other input waits; then 'hungry' is called.  Main. */
+/* Input from the console: how many bytes were taken, 0 as long as other input waits; then 'hungry' is called.
+ * Main. */
 size_t serial_type(struct serial *s, const void *bytes, size_t size);
 void serial_type_break(struct serial *s);
+/* Told on main when bytes were put; NULL: nobody.  Main. */
+void serial_on_output(struct serial *s, void (*output)(void *self), void *self);
 /* Told on main when input that waited was taken; NULL: nobody. */
 void serial_on_hungry(struct serial *s, void (*hungry)(void *self), void *self);
 
@@ -113,8 +117,8 @@ bool uart_attach(struct uart *u, struct bus *bus, uint64_t port, GError **error)
 void uart_reset(struct uart *u);
 /* Looks at the time: is the FIFO's timeout due?  Main. */
 void uart_tick(struct uart *u);
-/* Frozen, nothing from outside changes a register: from a guest's stop for a migration to its going on here, and while a
- * guest is awaited.  Any thread, vCPUs parked. */
+/* Frozen, nothing from outside changes a register: from a guest's stop for a migration to its going on here, and
+ * while a guest is awaited.  Any thread, vCPUs parked. */
 void uart_freeze(struct uart *u, bool frozen);
 struct state_section uart_state(struct uart *u);
 

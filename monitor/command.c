@@ -7,7 +7,7 @@
 
 const struct command_group *const command_groups[] = {
     &general_group, &machine_group, &numa_group, &memory_group, &device_group, &run_group, &guest_group,
-    &examine_group, &trace_group, &migration_group, &peer_group, NULL
+    &console_group, &examine_group, &trace_group, &migration_group, &peer_group, NULL
 };
 
 const struct command *

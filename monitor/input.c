@@ -45,6 +45,7 @@ input_free(struct input *in)
         g_source_remove(in->next_id);
     if (in->call)
         call_abandon(in->call);
+    grab_end(in);
     in->class->release(in);
     g_queue_clear_full(&in->lines, (GDestroyNotify)input_line_free);
     input_line_free(in->line);

@@ -57,7 +57,7 @@ struct command {
 struct command_group { const char *title; const struct command *commands; };
 /* The explicit list of groups, NULL-terminated (command.c). */
 extern const struct command_group *const command_groups[];
-extern const struct command_group general_group, machine_group, numa_group, memory_group, device_group, run_group, migration_group, guest_group, examine_group, trace_group,
+extern const struct command_group general_group, machine_group, numa_group, memory_group, device_group, run_group, migration_group, guest_group, console_group, examine_group, trace_group,
     peer_group;
 const struct command *command_find(const char *name);       /* whole names and aliases; '-' equals '_' */
 const struct command *command_by_option(const char *option);    /* "-m"; NULL if none */
@@ -162,6 +162,7 @@ struct input_class {
     /* A line failed: forgets what else was pasted with it, as whole lines.  NULL if nothing can be.  Caller frees. */
     GPtrArray *(*drop_pasted)(struct input *in);
     void (*interrupt)(struct input *in);    /* Ctrl-C without a command running */
+    GString *(*typed)(struct input *in);    /* what was read from stdin and not run yet; NULL: no stdin (grab.c) */
     void (*release)(struct input *in);
 };
 
@@ -179,6 +180,7 @@ struct input {
     struct input_line *line;                /* of it */
     GQueue lines;                           /* struct input_line *: to run before the class is asked */
     unsigned next_id;                       /* idle source that goes on; 0 if none */
+    struct grab *grab;                      /* the running command has stdin (grab.c); NULL: none */
     bool batch;                             /* the first error ends the session */
     bool startup_failed;                    /* an option or -x script failed */
     bool option_failed;
@@ -198,6 +200,12 @@ void input_end(struct input *in);                                       /* no mo
 void input_refuse_option(struct input *in, const char *option, const GError *error);
 void input_ended(struct input *in, struct call *call, const GError *error);     /* from call.c */
 void input_interrupt(struct input *in);                                 /* Ctrl-C */
+/* A pending command gets what is typed: 'typed' returns how many bytes it takes, and is asked again, with the rest first,
+ * by grab_resume(), which also begins it; size 0 is the end of input.  A terminal is raw.  Error STATE: this input has
+ * no such thing. */
+bool grab_begin(struct input *in, size_t (*typed)(void *self, const char *bytes, size_t size), void *self, GError **error);
+void grab_resume(struct input *in);
+void grab_end(struct input *in);                                        /* what was not taken is for the prompt */
 struct input *terminal_new(struct monitor *m);                          /* readline on stdin and stdout */
 struct input *stream_new(struct monitor *m, bool plain, bool batch);    /* plain or not, on stdin and stdout */
 
@@ -236,6 +244,7 @@ struct monitor {
     bool looking;                           /* a watcher's check runs */
     unsigned warned;                        /* bits of enum monitor_warning: said before in this session */
     GHashTable *looks;                      /* what look_rate saw last, by name */
+    uint64_t console_position;              /* up to which `console` has shown this machine's serial output */
     unsigned cpu;                           /* that `cpu` chose; monitor_cpu() says which that means now */
     struct workload_sample sample;          /* what `info workload` reckons rates from (info-workload.c) */
     struct samples *samples;                /* of the current or last migration */

@@ -21,7 +21,11 @@ struct watcher {
 static void
 event_run_state(void *self)
 {
-    monitor_changed(self);
+    struct monitor *m = self;
+
+    if (!monitor_built(m))
+        m->console_position = 0;
+    monitor_changed(m);
 }
 
 static void

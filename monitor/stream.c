@@ -218,8 +218,16 @@ stream_release(struct input *in)
     g_string_free(s->buffer, TRUE);
 }
 
+static GString *
+stream_typed(struct input *in)
+{
+    stream_of(in)->searched = 0;
+    return stream_of(in)->buffer;
+}
+
 static const struct input_class stream_class = {
     .write = stream_write, .event = stream_event, .prompt = stream_prompt, .interrupt = stream_interrupt,
+    .typed = stream_typed,
     .release = stream_release,
 };
 

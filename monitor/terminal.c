@@ -32,6 +32,7 @@ struct terminal {
     GArray *block_widths;           /* unsigned: of those that are on the screen; owned */
     bool more;                      /* further lines were there with the one that runs: a paste */
     char *partial;                  /* pasted text without its newline, to be edited next; owned */
+    GString *typed;                 /* typed behind the end of a grab: lines to come; owned */
 };
 
 static struct terminal *the_terminal;
@@ -351,6 +352,27 @@ terminal_readable(int fd, GIOCondition condition, gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
+/* Runs a line that was typed to a command that had ended, shown as if it came now; false: there is none, what there is
+ * is edited on. */
+static bool
+give_typed(struct terminal *t, const char *prompt)
+{
+    size_t size = strcspn(t->typed->str, "\r\n");
+    g_autofree char *line = g_strndup(t->typed->str, size);
+    g_autofree char *shown = text_printable(line);
+    g_autofree char *all = g_strconcat(prompt, shown, "\n", NULL);
+    bool whole = size < t->typed->len;
+
+    g_string_erase(t->typed, 0, (gssize)MIN(size + 1, t->typed->len));
+    if (whole) {
+        put(t, all, strlen(all));
+        input_line(&t->input, input_line_new(line, NULL, 0));
+    } else if (*line && !t->partial) {
+        t->partial = g_steal_pointer(&line);
+    }
+    return whole;
+}
+
 static void
 terminal_prompt(struct input *in)
 {
@@ -358,6 +380,8 @@ terminal_prompt(struct input *in)
     const char *prompt = monitor_built(in->monitor) ? "(numon) " : "(numon preconfig) ";
 
     end_drawn_line(t);
+    if (!t->question && t->typed->len && give_typed(t, prompt))
+        return;
     t->asking = t->question != NULL;
     rl_reset_screen_size();
     g_array_set_size(t->block_widths, 0);
@@ -478,6 +502,12 @@ watch_continued(struct terminal *t)
         t->continued_id = g_unix_fd_add(t->continued_fd, G_IO_IN, on_continued, t);
 }
 
+static GString *
+terminal_typed(struct input *in)
+{
+    return the_terminal->typed;
+}
+
 static void
 terminal_release(struct input *in)
 {
@@ -493,6 +523,7 @@ terminal_release(struct input *in)
     g_clear_pointer(&t->block, g_ptr_array_unref);
     g_array_unref(t->block_widths);
     g_free(t->partial);
+    g_string_free(t->typed, TRUE);
     the_terminal = NULL;
 }
 
@@ -500,7 +531,7 @@ static const struct input_class terminal_class = {
     .interactive = true, .write = terminal_write, .event = terminal_event, .redraw = terminal_redraw,
     .block = terminal_block, .columns = terminal_columns, .utf8 = terminal_utf8, .more = terminal_more,
     .ask = terminal_ask, .prompt = terminal_prompt, .drop_pasted = terminal_drop_pasted,
-    .interrupt = terminal_interrupt, .release = terminal_release,
+    .interrupt = terminal_interrupt, .release = terminal_release, .typed = terminal_typed,
 };
 
 /* At the end of input readline ends the line only where it switches bracketed paste off; line_entered() always does. */
@@ -531,6 +562,7 @@ terminal_new(struct monitor *m)
     g_assert(!the_terminal);
     the_terminal = t;
     t->block_widths = g_array_new(FALSE, FALSE, sizeof(unsigned));
+    t->typed = g_string_new(NULL);
     input_init(&t->input, &terminal_class, m);
     set_up_readline();
     watch_continued(t);

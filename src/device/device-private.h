@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What the files of src/device share: where serial output goes besides the ring and input comes from, a descriptor that
- * main uses without ever waiting; and alarms. */
+/* What the files of src/device share: where serial output goes besides the ring and input comes from, a descriptor
+ * that main uses without ever waiting; and alarms. */
 #ifndef DEVICE_PRIVATE_H
 #define DEVICE_PRIVATE_H
 
@@ -28,8 +28,8 @@ bool outlet_is_open(const struct outlet *o);
 /* PTY: what was written and not read yet is for nobody. */
 void outlet_forget(struct outlet *o);
 
-/* alarm.c: calls 'ring' on main at a time of the monotonic clock (microseconds; -1: not), which any thread may set while
- * the alarm is there.  Made and freed on main. */
+/* alarm.c: calls 'ring' on main at a time of the monotonic clock (microseconds; -1: not), which any thread may set
+ * while the alarm is there.  Made and freed on main. */
 struct alarm;
 struct alarm *alarm_new(void (*ring)(void *self), void *self);
 void alarm_free(struct alarm *a);               /* NULL is fine */

@@ -2,8 +2,8 @@
 /* The interrupt lines between devices and the interrupt controllers: a level for each, kept here, so that it can be
  * told anew to controllers that were reset or have arrived with a guest.
  *
- * The lock is held while the accelerator is told, which is the rule's one exception: two threads that turn a line must
- * be heard in the order in which they turned it, or it would stay at the wrong level. */
+ * The lock is held while the accelerator is told, which is the rule's one exception: two threads that turn a line
+ * must be heard in the order in which they turned it, or it would stay at the wrong level. */
 #include "device.h"
 
 struct irqs {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The outside of a serial line, on main: serves the target from the ring, and takes its input.
  *
- * What the target has not had yet is copied out of the ring and written; where that would wait its descriptor is watched
- * instead.  Input is read only while none waits: as long as the guest has no room, the rest stays where it came from.  A
- * target that fails is told once and loses what it refused. */
+ * What the target has not had yet is copied out of the ring and written; where that would wait its descriptor is
+ * watched instead.  Input is read only while none waits: as long as the guest has no room, the rest stays where it
+ * came from.  A target that fails is told once and loses what it refused. */
 #include "serial-private.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 
 enum {
     COPY_SIZE = 8192,
-    LOOK_MS   = 100,                /* between two looks whether a pseudo terminal was opened: it cannot be waited for */
+    LOOK_MS   = 100,                /* between looks whether a pseudo terminal was opened, which nothing tells */
 };
 
 static gboolean became_readable(gint fd, GIOCondition condition, gpointer data);
@@ -195,7 +195,7 @@ line_flush(struct serial *s)
     while (s->outlet.fd >= 0 && !s->writable && !s->awaited) {
         size = copy_next(s, bytes, sizeof(bytes), &end, &lost);
         if (lost)
-            tell(s, &s->told_lost, "serial output comes faster than it is read, some is lost (`info serial` counts it)");
+            tell(s, &s->told_lost, "serial output comes faster than it is read, some is lost (see `info serial`)");
         if (size == 0)
             return;
         n = outlet_write(&s->outlet, bytes, size);

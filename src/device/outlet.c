@@ -60,8 +60,8 @@ outlet_parse(const char *target, enum outlet_kind *ret_kind, char **ret_path, GE
         *ret_path = g_steal_pointer(&path);
         return true;
     }
-    return fail(error, NUMON_ERROR_ARGUMENT, "unknown serial target '%s': use null, stdio, pty, file:PATH or unix:PATH",
-                target);
+    return fail(error, NUMON_ERROR_ARGUMENT, "unknown serial target '%s': use null, stdio, pty, file:PATH or "
+                "unix:PATH", target);
 }
 
 /* A new pseudo terminal, raw: what comes is neither echoed nor changed.  Its other end was open once, so that poll()

@@ -23,6 +23,7 @@ struct serial {
     uint64_t lost GUARDED;          /* bytes that a reader who was there did not get */
     bool too_fast GUARDED;          /* some of it because the reader was slow, not because the target refused it */
     bool reader GUARDED;            /* somebody takes what is sent */
+    bool watched GUARDED;           /* serial_on_output */
     bool paused GUARDED;            /* serial_full said so */
     bool posted GUARDED;            /* a message to main is on its way */
 
@@ -39,6 +40,8 @@ struct serial {
     void *guest_self;
     void (*hungry)(void *self);     /* see serial_on_hungry */
     void *hungry_self;
+    void (*output)(void *self);     /* see serial_on_output */
+    void *output_self;
     void (*failed)(void *self, const char *text);
     void *self;
 };

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A serial line as its guest sees it: a ring of the last 64 KiB sent, numbered by stream position, and whether more may
- * be sent.  Where the bytes go and come from is line.c's.
+/* A serial line as its guest sees it: a ring of the last 64 KiB sent, numbered by stream position, and whether more
+ * may be sent.  Where the bytes go and come from is line.c's.
  *
- * vCPU threads put bytes into the ring under its lock and post at most one message to main.  A reader of the target who
- * falls half a ring behind makes the transmitter wait, which a guest sees that looks; what does not look goes on, and
- * the oldest bytes are lost to that reader, counted.  Nobody is waited for who is not there.
+ * vCPU threads put bytes into the ring under its lock and post at most one message to main.  A reader of the target
+ * who falls half a ring behind makes the transmitter wait, which a guest sees that looks; what does not look goes
+ * on, and the oldest bytes are lost to that reader, counted.  Nobody is waited for who is not there.
  *
  * A message may outlive the serial_free: it holds a reference to the box, which then says that nobody is home. */
 #include "serial-private.h"
@@ -37,6 +37,8 @@ deliver(void *data)
     if (s->closed)
         return;
     line_flush(s);
+    if (s->output)
+        s->output(s->output_self);
     line_deliver(s);
 }
 
@@ -49,7 +51,7 @@ serial_put(struct serial *s, uint8_t byte)
 
     lock_take(&s->lock);
     s->ring[s->total++ % SERIAL_RING_SIZE] = byte;
-    post = s->outlet.kind != OUTLET_NULL && !s->posted;
+    post = (s->outlet.kind != OUTLET_NULL || s->watched) && !s->posted;
     s->posted = s->posted || post;
     lock_drop(&s->lock);
     if (post)
@@ -194,6 +196,16 @@ serial_attach(struct serial *s, const struct serial_guest *guest, void *self)
     s->guest_self = self;
     if (guest)
         serial_wake(s);
+}
+
+void
+serial_on_output(struct serial *s, void (*output)(void *self), void *self)
+{
+    s->output = output;
+    s->output_self = self;
+    lock_take(&s->lock);
+    s->watched = output != NULL;
+    lock_drop(&s->lock);
 }
 
 void

@@ -14,7 +14,8 @@ enum {
     FCR_ENABLE = 0x01, FCR_CLEAR_RECEIVER = 0x02, FCR_CLEAR_TRANSMITTER = 0x04, FCR_KEPT = 0xc9,
     LCR_DLAB = 0x80,
     MCR_KEPT = 0x1f, MCR_LOOP = 0x10,
-    LSR_READY = 0x01, LSR_OVERRUN = 0x02, LSR_BREAK = 0x10, LSR_EMPTY = 0x60 /* THRE and TEMT */, LSR_FIFO_ERROR = 0x80,
+    LSR_READY = 0x01, LSR_OVERRUN = 0x02, LSR_BREAK = 0x10, LSR_FIFO_ERROR = 0x80,
+    LSR_EMPTY = 0x60,               /* THRE and TEMT */
     LSR_TROUBLE = LSR_OVERRUN | LSR_BREAK,
     MSR_LINES = 0xb0,               /* carrier, data set ready, clear to send: somebody listens */
     MSR_DELTA = 0x0f,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* A 16550A UART (National PC16550D data sheet; section numbers below are its own).
  *
- * The line is as fast as its other end.  What the guest sends goes to the serial ring at once, so that the transmitter
- * is always empty - unless the reader of the target has fallen behind: then bytes wait in the transmitter's FIFO, which
- * the guest sees as "not empty" until main says that there is room.  What comes from outside goes to the receiver's FIFO
- * as far as there is room; the rest waits outside, so that only loopback overruns.  The time of a character counts only
- * for the FIFO's timeout.  Neither word length nor parity change a byte, and OUT2 does not gate the interrupt: guests
- * that never set them up work, as with QEMU.
+ * The line is as fast as its other end.  What the guest sends goes to the serial ring at once, so that the
+ * transmitter is always empty - unless the reader of the target has fallen behind: then bytes wait in the
+ * transmitter's FIFO, which the guest sees as "not empty" until main says that there is room.  What comes from
+ * outside goes to the receiver's FIFO as far as there is room; the rest waits outside, so that only loopback
+ * overruns.  The time of a character counts only for the FIFO's timeout.  Neither word length nor parity change a
+ * byte, and OUT2 does not gate the interrupt: guests that never set them up work, as with QEMU.
  *
  * Each thread that changes a register brings the interrupt line up to date before it drops the lock. */
 #include "uart-private.h"
@@ -34,7 +34,9 @@ timeout_us(const struct uart *u)
 static void
 arm(struct uart *u)
 {
-    if (!u->alarm || u->timeout_at < 0 || !(u->ier & IER_RECEIVED) || (u->armed_at >= 0 && u->armed_at <= u->timeout_at))
+    bool early = u->armed_at >= 0 && u->armed_at <= u->timeout_at;
+
+    if (!u->alarm || u->timeout_at < 0 || !(u->ier & IER_RECEIVED) || early)
         return;
     u->armed_at = u->timeout_at;
     alarm_set(u->alarm, u->armed_at);
@@ -228,8 +230,8 @@ read_register(struct uart *u, uint64_t offset)
     }
 }
 
-/* The interrupt of an empty transmitter comes anew when it is switched on, even if IIR had told it: the data sheet does
- * not say so, but chips do, and drivers test it. */
+/* The interrupt of an empty transmitter comes anew when it is switched on, even if IIR had told it: the data sheet
+ * does not say so, but chips do, and drivers test it. */
 static void
 set_ier(struct uart *u, uint8_t value)
 {

@@ -361,6 +361,105 @@ test_ports(uint32_t magic, const struct info *info)
     return status & 2 ? 0 : 4;                      /* 24 hours */
 }
 
+static void
+set_up_pics(uint8_t mask)
+{
+    static const uint8_t words[][2] = { { PIC_1, 0x11 }, { PIC_2, 0x11 }, { PIC_1 + 1, 0x20 }, { PIC_2 + 1, 0x28 },
+        { PIC_1 + 1, 4 }, { PIC_2 + 1, 2 }, { PIC_1 + 1, 1 }, { PIC_2 + 1, 1 }, { PIC_2 + 1, 0xff } };
+
+    for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++)
+        out8(words[i][0], words[i][1]);
+    out8(PIC_1 + 1, mask);
+}
+
+/* What the first PIC has been asked for (its IRR), whether or not it is masked. */
+static uint8_t
+requested(void)
+{
+    out8(PIC_1, 0x0a);
+    return in8(PIC_1);
+}
+
+/* The UART's interrupt line as far as the PIC, which needs no interrupt to be taken. */
+uint32_t
+test_line(uint32_t magic, const struct info *info)
+{
+    set_up_pics(0xff);
+    out8(UART + 1, 0);
+    out8(UART + 2, 0xc7);
+    if (in8(UART + 2) != 0xc1 || requested() & 1 << 4)
+        return 1;
+    out8(UART + 1, 0x02);                           /* the transmitter is empty */
+    if (!(requested() & 1 << 4) || in8(UART + 2) != 0xc2 || in8(UART + 2) != 0xc1)
+        return 2;
+    set_up_pics(0xff);
+    if (requested() & 1 << 4)
+        return 3;
+    out8(UART + 1, 0x01);
+    out8(UART + 4, 0x1b);                           /* loopback: what is sent comes back */
+    for (unsigned i = 0; i < 14; i++) {
+        if (requested() & 1 << 4)
+            return 4;
+        out8(UART, 'a' + i);
+    }
+    if (!(requested() & 1 << 4) || in8(UART + 2) != 0xc4)
+        return 5;
+    for (unsigned i = 0; i < 14; i++)
+        if (in8(UART) != 'a' + i)
+            return 6;
+    return in8(UART + 5) == 0x60 && in8(UART + 2) == 0xc1 ? 0 : 7;
+}
+
+/* Ten interrupts of an empty transmitter, each answered by the next byte. */
+static volatile uint32_t sent;
+void sent_one(void);
+void
+sent_one(void)
+{
+    if ((in8(UART + 2) & 0x0f) == 0x02 && ++sent < 10)
+        out8(UART, '.');
+    out8(PIC_1, 0x20);
+}
+__asm__(".text\n on_uart: pusha\n cld\n call sent_one\n popa\n iret\n");
+void on_uart(void);
+
+uint32_t
+test_uart(uint32_t magic, const struct info *info)
+{
+    load_gdt();
+    set_gate(0x24, on_uart);
+    load_idt();
+    set_up_pics((uint8_t)~(1 << 4));
+    out8(UART + 2, 0x07);
+    out8(UART + 4, 0x0b);
+    out8(UART + 1, 0x02);
+    while (sent < 10)
+        __asm__ volatile("sti\n hlt\n cli" ::: "memory");
+    out8(UART + 1, 0);
+    return 0;
+}
+
+/* No test of its own: says "ready", then what it receives, the case of letters turned, until that is '.'. */
+uint32_t
+test_echo(uint32_t magic, const struct info *info)
+{
+    static const char ready[] = "ready\r\n";
+    uint8_t byte = 0;
+
+    out8(UART + 2, 0x07);
+    for (const char *c = ready; *c; c++)
+        out8(UART, *c);
+    while (byte != '.') {
+        while (!(in8(UART + 5) & 1))
+            ;
+        byte = in8(UART);
+        while (!(in8(UART + 5) & 0x20))
+            ;
+        out8(UART, byte >= 'A' ? byte ^ 0x20 : byte);
+    }
+    return 0;
+}
+
 /* A verdict that is not good must come through as it is. */
 uint32_t
 test_bad(uint32_t magic, const struct info *info)

@@ -183,6 +183,10 @@ bool machine_can_limit(const struct machine *m, GError **error);
 /* False if the vCPU is not limited. */
 bool machine_dirty_limit(const struct machine *m, unsigned cpu, struct dirty_limit_info *ret);
 
+/* The ACPI tables that the guest has or, in preconfig, that it would be given: struct acpi_table *; caller unrefs.  NULL
+ * with STATE (there are none) or LIMIT (acpi_build). */
+GPtrArray *machine_acpi(const struct machine *m, GError **error);
+
 /* --- run control ------------------------------------------------------------------------------------------------ */
 
 /* QEMU's word: "running", "paused", "prelaunch", "preconfig", "inmigrate", "finish-migrate", "postmigrate",

@@ -254,6 +254,10 @@ static const struct command examine_commands[] = {
       .details = "Addresses are those of the current CPU; the guest may run meanwhile." },
     { .name = "pmemsave", .summary = "write guest physical memory to a file", .form = FORM_WORDS,
       .args = pmemsave_args, .when = WHEN_BUILT, .run = pmemsave_run, .detach = pmemsave_detach },
+    { .name = "acpi_dump", .summary = "write the guest's ACPI tables to files", .form = FORM_WORDS,
+      .args = acpi_dump_args, .when = WHEN_ALWAYS, .run = acpi_dump_run, .detach = acpi_dump_detach,
+      .details = "A file each, facp.dat and so on, as iasl -d reads them.  In preconfig they are what the definition "
+                 "comes to, later what lies in guest memory." },
     { 0 }
 };
 

@@ -9,7 +9,8 @@
 
 const struct info_item *const info_tables[] = {
     info_general_items, info_config_items, info_device_items, info_run_items, info_migrate_items,
-    info_topology_items, info_memory_items, info_kvm_items, info_cpu_items, info_register_items, info_stats_items, info_peer_items,
+    info_topology_items, info_memory_items, info_acpi_items, info_kvm_items, info_cpu_items, info_register_items,
+    info_stats_items, info_peer_items,
     info_page_items, info_dirty_items, info_dirty_rate_items, info_dirty_limit_items,
     info_predict_items, NULL
 };

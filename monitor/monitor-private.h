@@ -131,8 +131,8 @@ struct info_item {
 /* NULL-terminated list of tables, each ending with a NULL name (info.c). */
 extern const struct info_item *const info_tables[];
 extern const struct info_item info_config_items[], info_run_items[], info_migrate_items[], info_general_items[],
-    info_topology_items[], info_device_items[], info_memory_items[], info_kvm_items[], info_register_items[],
-    info_cpu_items[], info_stats_items[], info_peer_items[],
+    info_topology_items[], info_device_items[], info_memory_items[], info_acpi_items[], info_kvm_items[],
+    info_register_items[], info_cpu_items[], info_stats_items[], info_peer_items[],
     info_page_items[], info_dirty_items[], info_dirty_rate_items[], info_dirty_limit_items[],
     info_predict_items[];
 /* Prints a tree (borrowed) of the item's as the call's output. */
@@ -416,6 +416,10 @@ extern const struct property pmemsave_args[], memsave_args[];
 enum outcome pmemsave_run(struct call *call, GError **error);
 enum outcome memsave_run(struct call *call, GError **error);
 void pmemsave_detach(struct call *call);
+/* `acpi_dump` (info-acpi.c). */
+extern const struct property acpi_dump_args[];
+enum outcome acpi_dump_run(struct call *call, GError **error);
+void acpi_dump_detach(struct call *call);
 
 /* --- explain (explain.c), which migration-commands.c lists ------------------------------------------------------ */
 

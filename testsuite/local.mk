@@ -26,6 +26,7 @@ EXTRA_DIST += testsuite/numon.console/serial.exp
 EXTRA_DIST += testsuite/numon.console/session.exp
 EXTRA_DIST += testsuite/numon.console/terminal.exp
 EXTRA_DIST += testsuite/numon.console/wait.exp
+EXTRA_DIST += testsuite/numon.guest/acpi.exp
 EXTRA_DIST += testsuite/numon.guest/basic.exp
 EXTRA_DIST += testsuite/numon.guest/ends.exp
 EXTRA_DIST += testsuite/numon.guest/preconfig.exp

@@ -64,7 +64,7 @@ acpi_table_end(GByteArray *table)
 /* --- where they lie --------------------------------------------------------------------------------------------- */
 
 struct tables {
-    GPtrArray *list;                    /* struct acpi_table *, in the order of the XSDT but for the last two */
+    GPtrArray *list;                    /* struct acpi_table *; the XSDT's in its order */
     uint64_t high, low;                 /* the next free places in the two areas */
     uint64_t missing;                   /* bytes for which there was none */
 };
@@ -143,15 +143,21 @@ xsdt_build(const GPtrArray *tables)
     return xsdt;
 }
 
+/* The root comes first in the list, and the DSDT after the FADT that points to it: as a guest finds them. */
 static void
-add_rsdp(GPtrArray *tables, uint64_t xsdt)
+add_root(struct tables *t)
 {
-    struct acpi_table *t = g_new0(struct acpi_table, 1);
+    struct acpi_table *rsdp = g_new0(struct acpi_table, 1);
+    uint64_t xsdt = add_table(t, "XSDT", xsdt_build(t->list));
+    gpointer dsdt = t->list->pdata[0];
 
-    g_strlcpy(t->signature, "RSDP", sizeof t->signature);
-    t->gpa = BOOT_RSDP_GPA;
-    t->bytes = rsdp_build(xsdt);
-    g_ptr_array_add(tables, t);
+    g_strlcpy(rsdp->signature, "RSDP", sizeof rsdp->signature);
+    rsdp->gpa = BOOT_RSDP_GPA;
+    rsdp->bytes = rsdp_build(xsdt);
+    t->list->pdata[0] = t->list->pdata[1];
+    t->list->pdata[1] = dsdt;
+    g_ptr_array_insert(t->list, 0, g_ptr_array_steal_index(t->list, t->list->len - 1));
+    g_ptr_array_insert(t->list, 0, rsdp);
 }
 
 GPtrArray *
@@ -169,13 +175,13 @@ acpi_build(const struct acpi_setup *s, GError **error)
         add_table(&t, "SLIT", slit_build(topology));
     if (topology->node_count && s->hmat)
         add_table(&t, "HMAT", hmat_build(topology, s->hmat));
-    add_rsdp(list, add_table(&t, "XSDT", xsdt_build(list)));
+    add_root(&t);
     if (!t.missing)
         return g_steal_pointer(&list);
-    fail(error, NUMON_ERROR_LIMIT, "cannot describe the machine to its guest: the ACPI tables need %" PRIu64 " KiB, "
-         "there is room for %d KiB: of %u nodes fewer must be given latencies and bandwidths, or fewer kinds of them",
-         (t.high - BOOT_RSDP_GPA + t.low - BOOT_ACPI_GPA + t.missing + 1023) / 1024, LAYOUT_ACPI_SIZE / 1024,
-         topology->node_count);
+    fail(error, NUMON_ERROR_LIMIT, "cannot describe the machine to its guest: ACPI tables of %" PRIu64 " KiB do not "
+         "fit into the two pieces of %d KiB that there are for them: the latencies and bandwidths of %u nodes must be of "
+         "fewer kinds", (t.high - BOOT_RSDP_GPA + t.low - BOOT_ACPI_GPA + t.missing + 1023) / 1024,
+         LAYOUT_ACPI_SIZE / 2 / 1024, topology->node_count);
     return NULL;
 }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 libnumon_a_SOURCES += include/boot.h src/boot/boot-private.h
 libnumon_a_SOURCES += include/platform.h src/boot/dsdt.S src/boot/fadt.c src/boot/hmat.c
-libnumon_a_SOURCES += src/boot/acpi.c src/boot/boot.c src/boot/bootfile.c src/boot/builtin.S src/boot/elf.c
+libnumon_a_SOURCES += src/boot/acpi.c src/boot/acpi-read.c src/boot/boot.c src/boot/bootfile.c src/boot/builtin.S src/boot/elf.c
 libnumon_a_SOURCES += src/boot/kernel.c src/boot/linux.c src/boot/madt.c src/boot/multiboot.c src/boot/plan.c
 libnumon_a_SOURCES += src/boot/pvh.c src/boot/slit.c src/boot/srat.c
 libnumon_a_SOURCES += src/boot/start.c

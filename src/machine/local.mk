@@ -3,7 +3,7 @@ libnumon_a_SOURCES += include/machine.h src/machine/machine-private.h \
 	src/machine/machine.c src/machine/parts.c src/machine/run.c src/machine/migrate.c src/machine/account.c src/machine/agree.c src/machine/memory.c \
 	src/machine/look.c src/machine/devices.c src/machine/arrive.c src/machine/follow.c src/machine/plugged.c src/machine/cpus.c src/machine/usage.c \
 	src/machine/dirtying.c
-libnumon_a_SOURCES += src/machine/latency.c src/machine/hotplug.c
+libnumon_a_SOURCES += src/machine/latency.c src/machine/hotplug.c src/machine/acpi.c
 libnumon_a_SOURCES += src/machine/dirty-rate.c
 
 unit_programs += testsuite/unit/test-machine

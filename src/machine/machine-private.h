@@ -185,6 +185,11 @@ void machine_device_came(struct machine *m, const struct device_place *at);
 /* Takes out, soon, what the guest has let go of, if nothing hinders it any more.  Main. */
 void machine_settle_ejections(struct machine *m);
 
+/* --- acpi.c ----------------------------------------------------------------------------------------------------- */
+
+/* The tables of a definition that has no problems; caller unrefs.  Error: LIMIT. */
+GPtrArray *machine_plan_acpi(const struct definition *d, GError **error);
+
 /* --- arrive.c --------------------------------------------------------------------------------------------------- */
 
 /* struct migrate_guest's announce and arrive. */

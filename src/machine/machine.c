@@ -179,11 +179,24 @@ check_host(const struct definition *d, GPtrArray *problems)
     check_workload(d, problems);
 }
 
+/* What the guest would be told must have room in its memory. */
+static void
+check_tables(const struct definition *d, GPtrArray *problems)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) tables = machine_plan_acpi(d, &error);
+
+    if (!tables)
+        problem_add(problems, g_strdup("machine hmat=off"), "%s", error->message);
+}
+
 GPtrArray *
 machine_check(const struct machine *m)
 {
     GPtrArray *problems = definition_check(m->definition);
 
+    if (!problems->len)
+        check_tables(m->definition, problems);
     check_host(m->definition, problems);
     return problems;
 }

@@ -493,7 +493,7 @@ what_does_not_fit_is_refused(void)
             continue;
         }
         g_assert_error(error, NUMON_ERROR, NUMON_ERROR_LIMIT);
-        g_assert_nonnull(strstr(error->message, "256 KiB"));
+        g_assert_nonnull(strstr(error->message, "128 KiB"));
     }
     g_assert_cmpuint(fitting, >=, 2);
     g_assert_cmpuint(fitting, <, HMAT_TYPES);

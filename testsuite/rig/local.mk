@@ -6,7 +6,8 @@ EXTRA_DIST += testsuite/rig/guest-init
 EXTRA_DIST += testsuite/rig/init
 EXTRA_DIST += testsuite/rig/rig.sh
 
-check_PROGRAMS += testsuite/rig/steady testsuite/rig/tsc
+check_PROGRAMS += testsuite/rig/guest-load testsuite/rig/steady testsuite/rig/tsc
+testsuite_rig_guest_load_SOURCES = testsuite/rig/guest-load.c
 testsuite_rig_steady_SOURCES = testsuite/rig/steady.c
 testsuite_rig_tsc_SOURCES = testsuite/rig/tsc.c
 

@@ -85,23 +85,25 @@ module_closure()
     printf '%s\n' "$file"
 )
 
-# Puts kvm-amd and its like into $1, each with a number for the order in which they go in.
+# Puts modules and what they depend on into the folder $1, each with a number for the order in which they go in.
 take_modules()
 {
+    folder=$1
+    shift
     number=10
-    for file in $(module_closure kvm-amd | awk '!seen[$0]++'); do
+    for file in $(for module; do module_closure "$module"; done | awk '!seen[$0]++'); do
         name=${file##*/}
-        module_contents "$file" > "$1/$number-${name%%.*}.ko"
+        module_contents "$file" > "$folder/$number-${name%%.*}.ko"
         number=$((number + 1))
     done
-    [ $number -gt 10 ] || unsupported "$kernel has no module kvm-amd"
 }
 
-# Everything from Debian, made ready: vmlinuz, busybox and base.cpio, which is the part of the initramfs that never
-# changes.  The kernel's own name changes with each update; linux-image-amd64 depends on the one of today.
+# Everything from Debian, made ready: vmlinuz, busybox, modules for guests inside and base.cpio, which is the part of
+# the initramfs that never changes.  The kernel's own name changes with each update; linux-image-amd64 depends on the one
+# of today.
 get_packages()
 {
-    [ ! -f "$packages/base.cpio" ] || return 0
+    [ ! -d "$packages/guest" ] || return 0
     need apt-get apt
     need dpkg-deb dpkg
     mkdir "$work/files" "$work/base" "$work/ready"
@@ -118,8 +120,9 @@ get_packages()
     cp files/boot/vmlinuz-* ready/vmlinuz
     printf '%s\n' "$kernel" > ready/kernel
     make_base
-    # Whoever else was at it has made the same.
-    mv -T ready "$packages" 2>/dev/null || [ -f "$packages/base.cpio" ]
+    # An older rig.sh made less of it; whoever else is at it has made the same.
+    [ -d "$packages/guest" ] || rm -rf "$packages"
+    mv -T ready "$packages" 2>/dev/null || [ -d "$packages/guest" ]
     cd "$RIG_BUILD"
     rm -rf "$work/files" "$work/base" "$work"/*.deb "$work/apt"
 }
@@ -131,13 +134,11 @@ make_base()
         ln -s usr/$name base/$name
     done
     cp ready/busybox base/usr/bin/
-    take_modules base/rig/modules
-    # For guests inside: the same kernel, and an initramfs with nothing but busybox.
+    take_modules base/rig/modules kvm-amd
+    [ -n "$(ls base/rig/modules)" ] || unsupported "$kernel has no module kvm-amd"
+    mkdir ready/guest
+    take_modules ready/guest button evdev
     cp ready/vmlinuz base/rig/kernels/
-    mkdir -p guest/bin guest/proc guest/sys guest/dev
-    cp ready/busybox guest/bin/
-    cp "$source/testsuite/rig/guest-init" guest/init
-    archive guest > base/rig/kernels/initrd
     archive base > ready/base.cpio
 }
 
@@ -205,11 +206,15 @@ add_tools()
     done
 }
 
-# Perl with the modules that scripts of the testsuite use, and no more.
+# Perl with the modules that scripts of the testsuite use, and no more; those of their own lie beside them.
 add_perl()
 {
     command -v perl >/dev/null || return 0
-    wanted=$(find "$source/testsuite" -name '*.pl' -exec sed -n 's/^use \([A-Z][A-Za-z:]*\).*/-M\1/p' {} +)
+    wanted=
+    for module in $(find "$source/testsuite" -name '*.pl' -exec sed -n 's/^use \([A-Z][A-Za-z:]*\).*/-M\1/p' {} + |
+                    sort -u); do
+        ! perl "$module" -e 1 2>/dev/null || wanted="$wanted $module"
+    done
     found=$(perl $wanted -MB -e 'print "$_\n" for grep { -f } values(%INC), @DynaLoader::dl_shared_objects') || return 0
     add_programs "$(command -v perl)"
     add_files $found
@@ -235,6 +240,24 @@ add_numon()
     done
 }
 
+# For Linux guests inside, with the same kernel: busybox, the power button's modules and the load.
+make_guest_initrd()
+(
+    root=$work/guest
+    mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/usr/bin" "$root/usr/lib64"
+    ln -s usr/lib usr/lib64 "$root"
+    cp "$packages/busybox" "$root/bin/"
+    cp -R "$packages/guest" "$root/modules"
+    cp "$source/testsuite/rig/guest-init" "$root/init"
+    chmod 755 "$root/init"
+    if [ -x "$RIG_BUILD/testsuite/rig/guest-load" ]; then
+        cp "$RIG_BUILD/testsuite/rig/guest-load" "$root/bin/"
+        add_libraries "$root/bin/guest-load"
+    fi
+    archive "$root" > "$1"
+    rm -rf "$root"
+)
+
 make_initramfs()
 {
     mkdir -p "$root/rig"
@@ -250,6 +273,8 @@ make_initramfs()
     done
     add_numon
     packed_by=$packages/busybox
+    mkdir -p "$root/rig/kernels"
+    make_guest_initrd "$root/rig/kernels/initrd"
     { cat "$packages/base.cpio"; archive "$root"; } > "$work/initrd"
     rm -rf "$root"
 }

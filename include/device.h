@@ -166,9 +166,9 @@ void bays_keep(struct bays *s, unsigned slot);
 bool bays_refused(struct bays *s, unsigned *ret_slot, bool *ret_came, uint32_t *ret_code);
 struct state_section bays_state(struct bays *s);
 
-/* The ports of the power block: i8042 reset (0x64), exit port (0xf4), debug console (0xe9).  'event' is called on
- * the vCPU's thread. */
-enum power_event { POWER_RESET, POWER_EXIT };
+/* The ports of the power block: resets (0x64, 0x92, 0xcf9 and ACPI's), ACPI's S5, exit port (0xf4), debug console
+ * (0xe9).  'event' is called on the vCPU's thread; 'value' is what was written to the exit port. */
+enum power_event { POWER_RESET, POWER_OFF, POWER_EXIT };
 struct power;
 struct power *power_new(struct serial *debug, void (*event)(void *self, enum power_event what, uint64_t value),
                         void *self);

@@ -197,6 +197,9 @@ bool machine_running(const struct machine *m);
 bool machine_cont(struct machine *m, bool force, GError **error);
 bool machine_stop(struct machine *m, GError **error);
 bool machine_reset(struct machine *m, bool force, GError **error);
+/* Presses the power button.  What the guest makes of it is its own; '*ret_listens': it has said that it looks at
+ * events. */
+bool machine_powerdown(struct machine *m, bool *ret_listens, GError **error);
 
 /* What becomes of a guest that resets (also by a triple fault) or ends itself; QEMU's words. */
 enum reboot_action { REBOOT_RESET, REBOOT_SHUTDOWN };
@@ -231,6 +234,7 @@ bool machine_may_receive(struct machine *m, GError **error);
 bool machine_may_ask_outcome(struct machine *m, GError **error);
 bool machine_may_cont(struct machine *m, bool force, GError **error);
 bool machine_may_reset(struct machine *m, bool force, GError **error);
+bool machine_may_powerdown(struct machine *m, GError **error);
 /* The machine must be built and have no guest of its own: fresh (never run), or migrated away.  'paused': the guest
  * arrives paused.  Refused, it changes nothing. */
 bool machine_incoming(struct machine *m, const char *uri, bool paused, GError **error);

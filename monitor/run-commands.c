@@ -54,6 +54,24 @@ run_stop(struct call *call, GError **error)
     return machine_stop(call->monitor->machine, error) ? COMMAND_DONE : COMMAND_FAILED;
 }
 
+static bool
+may_powerdown(struct monitor *m, GError **error)
+{
+    return machine_may_powerdown(m->machine, error);
+}
+
+static enum outcome
+run_system_powerdown(struct call *call, GError **error)
+{
+    bool listens;
+
+    if (!machine_powerdown(call->monitor->machine, &listens, error))
+        return COMMAND_FAILED;
+    if (!listens)
+        call_print(call, "the guest has not said that it listens to ACPI events: it may take no notice\n");
+    return COMMAND_DONE;
+}
+
 static enum outcome
 run_system_reset(struct call *call, GError **error)
 {
@@ -519,6 +537,9 @@ static const struct command run_commands[] = {
       .may = may_stop, .run = run_stop },
     { .name = "system_reset", .summary = "reset the guest: it boots anew", .form = FORM_WORDS, .args = reset_args,
       .when = WHEN_BUILT, .may = may_reset, .run = run_system_reset },
+    { .name = "system_powerdown", .summary = "press the power button", .form = FORM_WORDS, .when = WHEN_BUILT,
+      .may = may_powerdown, .run = run_system_powerdown,
+      .details = "An ACPI event, which a guest may answer by ending itself; wait and set_action are for that." },
     { .name = "set_action", .summary = "choose what becomes of a guest that resets or ends", .form = FORM_OPTIONS,
       .args = machine_action_properties, .implied = -1, .option = "-action", .when = WHEN_ALWAYS, .run = run_set_action,
       .details = "Without argument shows what is set.  A guest that was ended waits for system_reset, as one that "

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Run control as the user sees it: status words, cont, stop, reset, what the guest asks for, and the workload. */
 #include "machine-private.h"
+#include "platform.h"
 
 #include <string.h>
 
@@ -319,6 +320,30 @@ machine_reset(struct machine *m, bool force, GError **error)
     return ok;
 }
 
+bool
+machine_may_powerdown(struct machine *m, GError **error)
+{
+    if (!need_built(m, "press the power button", error))
+        return false;
+    if (machine_awaits_incoming(m))
+        return fail(error, NUMON_ERROR_STATE, "cannot press the power button: the guest has not arrived yet");
+    if (run_reasons(m->parts->run) & STOP_ERROR)
+        return fail(error, NUMON_ERROR_STATE, "cannot press the power button: the guest %s (`system_reset` starts it "
+                    "anew)", atomic_load(&m->shut_down) ? "has ended itself" : "stopped with an internal error");
+    return true;
+}
+
+bool
+machine_powerdown(struct machine *m, bool *ret_listens, GError **error)
+{
+    if (!machine_may_powerdown(m, error) || !machine_writes_begin(m, "press the power button", error))
+        return false;
+    ged_raise(m->parts->ged, PLATFORM_EVENT_POWER);
+    *ret_listens = bays_listen(m->parts->memory_slots);
+    machine_writes_end(m);
+    return true;
+}
+
 /* The guest ended itself, or is taken to have.  Both stops, so that it is never without one. */
 static void
 guest_ended(struct machine *m, const char *text, int status)
@@ -414,7 +439,7 @@ machine_power_event(void *self, enum power_event what, uint64_t value)
     if (what == POWER_RESET)
         atomic_store(&m->reset_wanted, 1);
     else
-        atomic_store(&m->exit_value, (int64_t)(value & UINT32_MAX));
+        atomic_store(&m->exit_value, what == POWER_OFF ? -1 : (int64_t)(value & UINT32_MAX));
     run_request(m->parts->run, what == POWER_RESET ? VCPU_RESET : VCPU_SHUTDOWN);
 }
 

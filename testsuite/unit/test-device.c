@@ -833,14 +833,14 @@ test_uart_state(void)
 
 /* --- power and rtc ---------------------------------------------------------------------------------------------- */
 
-struct heard { unsigned resets, exits; uint64_t value; };
+struct heard { unsigned resets, exits, offs; uint64_t value; };
 
 static void
 hear(void *self, enum power_event what, uint64_t value)
 {
     struct heard *h = self;
 
-    *(what == POWER_RESET ? &h->resets : &h->exits) += 1;
+    *(what == POWER_RESET ? &h->resets : what == POWER_OFF ? &h->offs : &h->exits) += 1;
     h->value = value;
 }
 
@@ -863,6 +863,39 @@ test_power(void)
     bus_write(bus, BUS_PORT, 0xf4, 4, 0x1234567);
     g_assert_cmpuint(h.exits, ==, 1);
     g_assert_cmphex(h.value, ==, 0x1234567);
+    bus_write(bus, BUS_PORT, 0xf4, 1, 0x23);
+    g_assert_cmphex(h.value, ==, 0x23);
+    bus_write(bus, BUS_PORT, 0xf4, 2, 0x2345);
+    g_assert_cmphex(h.value, ==, 0x2345);
+    bus_write(bus, BUS_PORT, 0xf6, 2, 0x77);    /* QEMU's takes it at all four ports */
+    g_assert_cmpuint(h.exits, ==, 4);
+    g_assert_cmphex(h.value, ==, 0x77);
+    g_assert_cmphex(bus_read(bus, BUS_PORT, 0xf4, 4), ==, 0);
+    bus_write(bus, BUS_PORT, 0x92, 1, 0x02);
+    g_assert_cmphex(bus_read(bus, BUS_PORT, 0x92, 1), ==, 0x02);
+    g_assert_cmpuint(h.resets, ==, 1);
+    bus_write(bus, BUS_PORT, 0x92, 1, 0x03);
+    g_assert_cmpuint(h.resets, ==, 2);
+    bus_write(bus, BUS_PORT, 0xcf9, 1, 0x02);
+    g_assert_cmpuint(h.resets, ==, 2);
+    bus_write(bus, BUS_PORT, 0xcf9, 1, 0x06);
+    g_assert_cmpuint(h.resets, ==, 3);
+    /* Who looks for PCI finds none, and does not reset by that. */
+    bus_write(bus, BUS_PORT, 0xcf8, 4, 0x80000400);
+    bus_write(bus, BUS_PORT, 0xcfb, 1, 0x01);
+    g_assert_cmphex(bus_read(bus, BUS_PORT, 0xcf8, 4), ==, 0xffffffff);
+    g_assert_cmpuint(h.resets, ==, 3);
+    bus_write(bus, BUS_PORT, 0x600, 1, 0x14);   /* S5 without enable */
+    bus_write(bus, BUS_PORT, 0x600, 1, 0x2c);   /* S3 */
+    bus_write(bus, BUS_PORT, 0x601, 1, 0x34);
+    g_assert_cmpuint(h.offs, ==, 0);
+    bus_write(bus, BUS_PORT, 0x600, 1, 0x34);
+    g_assert_cmpuint(h.offs, ==, 1);
+    g_assert_cmphex(bus_read(bus, BUS_PORT, 0x601, 1), ==, 0);
+    bus_write(bus, BUS_PORT, 0x602, 1, 0x00);
+    g_assert_cmpuint(h.resets, ==, 3);
+    bus_write(bus, BUS_PORT, 0x602, 1, 0x01);
+    g_assert_cmpuint(h.resets, ==, 4);
     bus_write(bus, BUS_PORT, 0xe9, 1, '#');
     g_assert_cmpuint(serial_total(debug), ==, 1);
     power_free(p);

@@ -439,6 +439,37 @@ test_uart(uint32_t magic, const struct info *info)
     return 0;
 }
 
+/* The power button's event, which the ACPI's methods would read, as soon as it is there; then S5. */
+uint32_t
+test_button(uint32_t magic, const struct info *info)
+{
+    static const char ready[] = "ready\r\n";
+
+    for (const char *c = ready; *c; c++)
+        out8(UART, *c);
+    while (!(in8(0x604) & 4))
+        ;
+    out8(0x600, 0x20 | 5 << 2);
+    return 1;
+}
+
+/* Resets once by each way there is, which the memory of the RTC counts, and then ends. */
+uint32_t
+test_resets(uint32_t magic, const struct info *info)
+{
+    static const uint16_t ways[][2] = { { 0x64, 0xfe }, { 0x92, 0x03 }, { 0xcf9, 0x06 }, { 0x602, 0x01 } };
+    uint8_t count;
+
+    out8(CMOS, 0x7f);
+    count = in8(CMOS + 1);
+    out8(CMOS + 1, count + 1);
+    if (count < 4) {
+        out8(ways[count][0], (uint8_t)ways[count][1]);
+        return 1;
+    }
+    return count == 4 ? 0 : 2;
+}
+
 /* No test of its own: says "ready", then what it receives, the case of letters turned, until that is '.'. */
 uint32_t
 test_echo(uint32_t magic, const struct info *info)

@@ -147,7 +147,7 @@ static void
 check_kernel(const struct definition *d, GPtrArray *problems)
 {
     static const char *const remedies[] = {
-        [BOOT_KERNEL] = "kernel " BUILTIN_WORKLOAD, [BOOT_INITRD] = "initrd", [BOOT_COMMAND_LINE] = "append",
+        [BOOT_KERNEL] = ("kernel " BUILTIN_WORKLOAD), [BOOT_INITRD] = "initrd", [BOOT_COMMAND_LINE] = "append",
     };
     g_autoptr(GError) error = NULL;
     bool workload = parts_is_workload(d);

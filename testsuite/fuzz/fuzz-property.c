@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Any text as options, pairs and words of tables that have every type; and as sizes, numbers, lists.  The first byte
- * chooses the table. */
+/* Any text as options, pairs and words of tables that have every type; and as sizes, numbers, lists, CPU models.  The
+ * first byte chooses the table. */
 #include "config.h"
 
 #include <string.h>
@@ -38,6 +38,17 @@ check_list(const char *text)
     g_assert(list_parse(spelled, 300, again, NULL) && memcmp(again, words_read, sizeof again) == 0);
 }
 
+static void
+check_cpu(const char *text)
+{
+    struct cpu_options o, again;
+
+    if (!cpu_options_parse(text, &o, NULL))
+        return;
+    g_autofree char *spelled = cpu_options_spell(&o);
+    g_assert(cpu_options_parse(spelled, &again, NULL) && cpu_options_equal(&o, &again));
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -54,5 +65,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     number_parse(text, &number, NULL);
     check_size(text);
     check_list(text);
+    check_cpu(text);
     return 0;
 }

@@ -27,7 +27,8 @@ bool cpus_fit(const struct definition *before, const struct definition *after, G
 void cpus_save(const struct definition *d, GString *out);
 bool cpus_equal(const GArray *a, const GArray *b);
 
-/* Equal in all but topology and HMAT. */
+bool backends_equal(const GArray *a, const GArray *b);
+/* Equal in all but topology, HMAT and backends. */
 bool definition_rest_equal(const struct definition *a, const struct definition *b);
 
 #endif

@@ -3,7 +3,7 @@
  *
  * A step holds what differs between the definition before and after a command.  Nearly all commands change a few bytes
  * of the topology or one entry of an array: for these the step is that range of bytes, before and after, so that
- * thousands of `numa dist` cost little.  Where anything else changed it is both definitions. */
+ * thousands of `numa dist`, or a node after another with its backend, cost little.  Where anything else changed it is both definitions. */
 #include "config.h"
 
 #include <string.h>
@@ -18,7 +18,7 @@ struct span {
 
 struct step {
     struct definition *before, *after;      /* both or none */
-    struct span topology, lb, cache;        /* without them */
+    struct span topology, lb, cache, backends;      /* without them */
 };
 
 struct undo {
@@ -36,6 +36,7 @@ step_free(gpointer data)
     g_free(s->topology.bytes);
     g_free(s->lb.bytes);
     g_free(s->cache.bytes);
+    g_free(s->backends.bytes);
     g_free(s);
 }
 
@@ -137,11 +138,13 @@ undo_record(struct undo *u, const struct definition *before, const struct defini
         s->topology = span_of(&before->topology, sizeof before->topology, &after->topology, sizeof after->topology);
         s->lb = array_span(before->hmat.lb, after->hmat.lb);
         s->cache = array_span(before->hmat.cache, after->hmat.cache);
+        if (!backends_equal(before->backends, after->backends))
+            s->backends = array_span(before->backends, after->backends);
     } else {
         s->before = definition_copy(before);
         s->after = definition_copy(after);
     }
-    if (!s->before && !s->topology.bytes && !s->lb.bytes && !s->cache.bytes) {
+    if (!s->before && !s->topology.bytes && !s->lb.bytes && !s->cache.bytes && !s->backends.bytes) {
         step_free(s);
         return;
     }
@@ -161,6 +164,7 @@ step_apply(const struct step *s, bool back, const struct definition *now)
     span_put(&s->topology, back, (uint8_t *)&d->topology);
     array_put(&s->lb, back, d->hmat.lb);
     array_put(&s->cache, back, d->hmat.cache);
+    array_put(&s->backends, back, d->backends);
     return d;
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The way back through a definition's changes, and forth again.
  *
- * A step holds what differs between the definition before and after a command.  Nearly all commands change a few bytes
- * of the topology or one entry of an array: for these the step is that range of bytes, before and after, so that
- * thousands of `numa dist`, or a node after another with its backend, cost little.  Where anything else changed it is both definitions. */
+ * A step holds what differs between the definition before and after a command.  Nearly all commands change a few
+ * bytes of the topology or one entry of an array: for these the step is that range of bytes, before and after, so
+ * that thousands of `numa dist`, or a node after another with its backend, cost little.  Where anything else changed
+ * it is both definitions. */
 #include "config.h"
 
 #include <string.h>

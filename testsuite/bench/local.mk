@@ -28,3 +28,12 @@ CLEANFILES += bench-migrate.json
 bench-predict: numon$(EXEEXT) testsuite/bench/bench-limits$(EXEEXT)
 	$(srcdir)/testsuite/bench/predict.sh ./numon$(EXEEXT) testsuite/bench/bench-limits$(EXEEXT) $(BENCH_RUNS)
 .PHONY: bench-predict
+
+# From exec to the guest's first instruction and first serial byte, beside QEMU and lkvm where these are installed.
+EXTRA_PROGRAMS += testsuite/bench/bench-boot
+testsuite_bench_bench_boot_SOURCES = testsuite/bench/bench-boot.c
+bench-boot: numon$(EXEEXT) testsuite/bench/bench-boot$(EXEEXT) $(kernel_images)
+	testsuite/bench/bench-boot$(EXEEXT) $(abs_builddir)/numon$(EXEEXT) $(abs_builddir)/src/guest \
+		$(abs_builddir)/$(verdict_dir) bench-boot.json
+.PHONY: bench-boot
+CLEANFILES += bench-boot.json

@@ -32,7 +32,7 @@ $(kernel_images): $(verdict_dir)/bzimage.S $(verdict_dir)/flat.S
 		-Wl,--oformat=binary -Wl,-Ttext=0 -Wl,-e,0 -o $@ $(top_srcdir)/$(verdict_dir)/`basename $@ .bin`.S
 check_DATA += $(kernel_images)
 CLEANFILES += $(kernel_images)
-EXTRA_DIST += $(verdict_dir)/bzimage.S $(verdict_dir)/flat.S testsuite/numon.kvm/kernels.exp
+EXTRA_DIST += $(verdict_dir)/bzimage.S $(verdict_dir)/flat.S testsuite/numon.kvm/kernels.exp testsuite/numon.kvm/linux.exp
 
 # KVM under everything at once, for SOAK_SECONDS; "make check" has a short one.
 SOAK_SECONDS = 1800

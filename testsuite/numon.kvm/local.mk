@@ -40,3 +40,11 @@ SOAK_SEED = 1
 .PHONY: soak-kvm
 soak-kvm: $(bin_PROGRAMS)
 	$(MAKE) check-DEJAGNU RUNTESTFLAGS="soak.exp SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED)"
+
+# A guest of slots, as one that interprets ACPI tables.
+$(verdict_dir)/slots.elf: $(verdict_dir)/slots.c $(verdict_dir)/verdict.ld include/platform.h
+	$(AM_V_GEN)$(MKDIR_P) $(verdict_dir) && $(GUEST_CC) $(VERDICT_FLAGS) -iquote $(top_srcdir)/include \
+		-Wl,-T,$(top_srcdir)/$(verdict_dir)/verdict.ld -o $@ $(top_srcdir)/$(verdict_dir)/slots.c
+check_DATA += $(verdict_dir)/slots.elf
+CLEANFILES += $(verdict_dir)/slots.elf
+EXTRA_DIST += $(verdict_dir)/slots.c testsuite/numon.kvm/hotplug.exp

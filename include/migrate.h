@@ -434,14 +434,14 @@ size_t migrate_delta_size(const uint8_t *old, const uint8_t *now);
 
 /* --- what migrations cost on this host ---------------------------------------------------------------------------- */
 
-/* As the engine found it that sent 128 MiB to itself.  Time a page: into memory that the destination has not touched
+/* As the engine found it that sent 96 MiB to itself, twice.  Time a page: into memory that the destination has not touched
  * yet; into such as it has; of a page that is not there. */
 struct rehearsal_result {
     double fresh_us, again_us, absent_us;
     uint64_t setup_us, switchover_us;           /* until the first page; without pages, devices and vCPUs */
 };
 struct rehearsal;
-/* Then 'done' on main, never from within, unless rehearsal_free came first.  It takes some tenths of a second and 256
+/* Then 'done' on main, never from within, unless rehearsal_free came first.  It takes some tenths of a second and 288
  * MiB.  Error: HOST, LIMIT.  Main. */
 struct rehearsal *rehearsal_new(struct mailbox *mailbox, struct jobs *jobs,
                                 void (*done)(void *self, const struct rehearsal_result *result, const GError *error),

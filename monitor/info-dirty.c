@@ -168,32 +168,6 @@ shade_of(uint64_t dirty, uint64_t pages)
     return dirty == 0 || pages == 0 ? shades[0] : shades[MIN((dirty * SHADES + pages - 1) / pages, SHADES)];
 }
 
-static void
-print_piece(GVariant *piece, uint64_t cell_pages, unsigned row_cells, GString *out)
-{
-    g_autoptr(GVariant) counts = g_variant_lookup_value(piece, "cells", G_VARIANT_TYPE("at"));
-    uint64_t pages = tree_number(piece, "pages"), dirty = tree_number(piece, "dirty"), left = pages;
-    const char *block = "";
-    gint32 node = -1;
-    guint64 count;
-
-    g_variant_lookup(piece, "block", "&s", &block);
-    g_variant_lookup(piece, "node", "i", &node);
-    if (node >= 0)
-        g_string_append_printf(out, "node %d, ", node);
-    g_string_append_printf(out, "%s: %" PRIu64 " of %" PRIu64 " pages (%.1f %%)\n", block, dirty, pages,
-                           pages ? (double)dirty * 100 / (double)pages : 0.0);
-    for (size_t i = 0; i < g_variant_n_children(counts); i++) {
-        if (i % row_cells == 0)
-            g_string_append_printf(out, "%s%12" PRIx64 " ", i ? "\n" : "",
-                                   tree_number(piece, "physical") + i * cell_pages * PAGE_SIZE);
-        g_variant_get_child(counts, i, "t", &count);
-        g_string_append_c(out, shade_of(count, MIN(left, cell_pages)));
-        left -= MIN(left, cell_pages);
-    }
-    g_string_append_c(out, '\n');
-}
-
 /* Signs in a row, behind the address: a power of two, so that addresses are round. */
 static unsigned
 cells_for(unsigned columns)
@@ -204,6 +178,35 @@ cells_for(unsigned columns)
     while (columns && cells > LEAST && cells + ADDRESS_WIDTH > columns)
         cells /= 2;
     return cells;
+}
+
+static void
+print_piece(GVariant *piece, uint64_t cell_pages, unsigned columns, GString *out)
+{
+    g_autoptr(GString) head = g_string_new(NULL);
+    unsigned row_cells = cells_for(columns);
+    g_autoptr(GVariant) counts = g_variant_lookup_value(piece, "cells", G_VARIANT_TYPE("at"));
+    uint64_t pages = tree_number(piece, "pages"), dirty = tree_number(piece, "dirty"), left = pages;
+    const char *block = "";
+    gint32 node = -1;
+    guint64 count;
+
+    g_variant_lookup(piece, "block", "&s", &block);
+    g_variant_lookup(piece, "node", "i", &node);
+    if (node >= 0)
+        g_string_append_printf(head, "node %d, ", node);
+    g_string_append_printf(head, "%s: %" PRIu64 " of %" PRIu64 " pages (%.1f %%)", block, dirty, pages,
+                           pages ? (double)dirty * 100 / (double)pages : 0.0);
+    wrap_text(out, head->str, 2, columns);
+    for (size_t i = 0; i < g_variant_n_children(counts); i++) {
+        if (i % row_cells == 0)
+            g_string_append_printf(out, "%s%12" PRIx64 " ", i ? "\n" : "",
+                                   tree_number(piece, "physical") + i * cell_pages * PAGE_SIZE);
+        g_variant_get_child(counts, i, "t", &count);
+        g_string_append_c(out, shade_of(count, MIN(left, cell_pages)));
+        left -= MIN(left, cell_pages);
+    }
+    g_string_append_c(out, '\n');
 }
 
 static void
@@ -223,7 +226,7 @@ dirty_print(GVariant *tree, unsigned columns, GString *out)
     wrap_text(out, head->str, 2, columns);
     for (size_t i = 0; i < g_variant_n_children(pieces); i++) {
         g_autoptr(GVariant) piece = g_variant_get_child_value(pieces, i);
-        print_piece(piece, cell_pages, cells_for(columns), out);
+        print_piece(piece, cell_pages, columns, out);
     }
 }
 

@@ -322,8 +322,10 @@ states_tree(struct monitor *m, const struct migrate_record *r)
 }
 
 static void
-print_path(GVariant *tree, GString *out)
+print_path(GVariant *tree, unsigned columns, GString *out)
 {
+    enum { WIDE = 50 };
+    bool narrow = columns && columns < WIDE;
     g_autoptr(GVariant) path = g_variant_lookup_value(tree, "path", G_VARIANT_TYPE("a(st)"));
     size_t count = g_variant_n_children(path);
     const char *name;
@@ -331,7 +333,7 @@ print_path(GVariant *tree, GString *out)
 
     for (size_t i = 0; i < count; i++) {
         g_variant_get_child(path, i, "(&st)", &name, &at);
-        g_string_append_printf(out, "%12.3f ms  %-15s", ms(at), name);
+        g_string_append_printf(out, "%*.3f ms  %-*s", narrow ? 9 : 12, ms(at), narrow ? 0 : 15, name);
         if (i + 1 < count) {
             g_variant_get_child(path, i + 1, "(&st)", NULL, &next);
             g_string_append_printf(out, " for %.3f ms", ms(next - at));
@@ -365,7 +367,7 @@ states_print(GVariant *tree, unsigned columns, GString *out)
     gboolean may;
 
     g_variant_lookup(tree, "state", "&s", &state);
-    print_path(tree, out);
+    print_path(tree, columns, out);
     print_next(tree, state, columns, out);
     g_variant_iter_init(&iter, commands);
     while (g_variant_iter_next(&iter, "(&sb&s)", &name, &may, &why)) {

@@ -245,34 +245,10 @@ give_up(struct predicting *p, const GError *error)
 static void
 reckon(struct predicting *p)
 {
-    job_start(p->monitor->jobs, predict_work, predict_done, p);
-}
-
-/* From within the rehearsal, which cannot be freed here. */
-static gboolean
-reckon_later(gpointer data)
-{
-    struct predicting *p = data;
-
-    p->later = 0;
-    g_clear_pointer(&p->rehearsal, rehearsal_free);
-    reckon(p);
-    return G_SOURCE_REMOVE;
-}
-
-/* What a migration costs now; a host that refuses leaves what was assumed. */
-static void
-rehearsed(void *self, const struct rehearsal_result *result, const GError *error)
-{
-    struct predicting *p = self;
-    double busy_rate = rate_since(p);
-
-    if (!error)
-        predict_set_host(p, result, "rehearsed here just now");
-    if (!error && p->calm_rate > 0 && busy_rate >= 0)
-        p->input.busy_share = CLAMP(busy_rate / p->calm_rate, 0.02, 1);
+    if (p->calm_rate > 0 && p->busy_rate >= 0)
+        p->input.busy_share = CLAMP(p->busy_rate / p->calm_rate, 0.02, 1);
     predict_set_bandwidth(p, p->settings);
-    p->later = g_idle_add_full(G_PRIORITY_DEFAULT, reckon_later, p, NULL);
+    job_start(p->monitor->jobs, predict_work, predict_done, p);
 }
 
 static void
@@ -284,11 +260,53 @@ measured(void *self, const struct dirty_measure *result, const GError *error)
         give_up(p, error);
         return;
     }
-    predict_take_measure(p, result);
     p->calm_rate = rate_since(p);
+    predict_take_measure(p, result);
+    reckon(p);
+}
+
+static bool
+measure(struct predicting *p, GError **error)
+{
+    return machine_measure_dirty(p->monitor->machine, CELLS_MOST, PERIOD_MS, measured, p, error);
+}
+
+/* From within the rehearsal, which cannot be freed there. */
+static gboolean
+measure_later(gpointer data)
+{
+    struct predicting *p = data;
+    g_autoptr(GError) error = NULL;
+
+    on_main_thread();
+    p->later = 0;
+    g_clear_pointer(&p->rehearsal, rehearsal_free);
+    if (!measure(p, &error))
+        give_up(p, error);
+    return G_SOURCE_REMOVE;
+}
+
+/* What a migration costs now; a host that refuses leaves what was assumed. */
+static void
+rehearsed(void *self, const struct rehearsal_result *result, const GError *error)
+{
+    struct predicting *p = self;
+
+    p->busy_rate = rate_since(p);
+    if (!error)
+        predict_set_host(p, result, "rehearsed here just now");
+    p->later = g_idle_add_full(G_PRIORITY_DEFAULT, measure_later, p, NULL);
+}
+
+/* The rehearsal first: who has just made memory ready for a migration finds it as the migration would. */
+static bool
+look_at_host(struct predicting *p, GError **error)
+{
+    if (!machine_built(p->monitor->machine) || machine_awaits_incoming(p->monitor->machine))
+        return measure(p, error);       /* which says why not */
+    rate_since(p);
     p->rehearsal = rehearsal_new(p->monitor->mailbox, p->monitor->jobs, rehearsed, p, NULL);
-    if (!p->rehearsal)
-        reckon(p);
+    return p->rehearsal || measure(p, error);
 }
 
 static bool
@@ -316,9 +334,8 @@ begin(struct predicting *p, GError **error)
     if (!p->settings || (at[PREDICT_RECORD].set && !choose_record(p, at[PREDICT_RECORD].number, error)))
         return false;
     predict_set_input(p, p->settings);
-    rate_since(p);
     if (!p->record)
-        return machine_measure_dirty(p->monitor->machine, CELLS_MOST, PERIOD_MS, measured, p, error);
+        return look_at_host(p, error);
     predict_take_record(p, p->record);
     reckon(p);
     return true;

@@ -166,6 +166,21 @@ store(_Atomic uint8_t *forms, uint64_t page, uint8_t form)
     atomic_store_explicit(&forms[page / 2], now, memory_order_relaxed);
 }
 
+/* The same form for all, as of memory that was never touched: sixteen pages at a time. */
+static void
+store_run(_Atomic uint8_t *forms, uint64_t first, uint64_t count, uint8_t form)
+{
+    enum { WORD_PAGES = 16 };
+    uint64_t page = first, end = first + count, word = form * UINT64_C(0x1111111111111111);
+
+    for (; page < end && page % WORD_PAGES; page++)
+        store(forms, page, form);
+    for (; page + WORD_PAGES <= end; page += WORD_PAGES)
+        atomic_store_explicit((_Atomic uint64_t *)&forms[page / 2], word, memory_order_relaxed);
+    for (; page < end; page++)
+        store(forms, page, form);
+}
+
 void
 history_note(struct session *s, const struct block *b, uint64_t first, uint64_t count, const uint8_t *forms)
 {
@@ -174,6 +189,10 @@ history_note(struct session *s, const struct block *b, uint64_t first, uint64_t 
 
     if (!map || !map->forms || first + count > map->pages)
         return;
+    if (count > 1 && memcmp(forms, forms + 1, count - 1) == 0) {
+        store_run(map->forms, first, count, forms[0]);
+        return;
+    }
     if (count && first % 2)
         store(map->forms, first, forms[i++]);
     for (; i + 1 < count; i += 2)

@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What migrations cost on this host: the engine sends a guest of its own, that never runs, to itself over a pair of
- * sockets.  First pages into memory that was never touched, then the same pages into the same memory, twice, then
- * pages that never were there.  Time a page is that of the first pass. */
+ * sockets.  First pages into memory that was never touched, then the same pages into the same memory, then pages that
+ * never were there.  Time a page is that of the first pass. */
 #include "migrate-private.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 
-enum stage { STAGE_FRESH, STAGE_AGAIN, STAGE_ONCE_MORE, STAGE_ABSENT, STAGES };
+/* Who sends to whom. */
+enum { FILLED, EMPTY, SOURCES };
+enum { FIRST, SECOND, UNTOUCHED, DESTINATIONS };
+/* Each twice, into other memory: the better counts, as what others take of the host now and then is no part of it. */
+static const struct { unsigned from, to; } stages[] = {
+    { FILLED, FIRST }, { FILLED, SECOND },          /* fresh */
+    { FILLED, FIRST }, { FILLED, SECOND },          /* again */
+    { EMPTY, UNTOUCHED },                           /* absent */
+};
+enum { STAGE_AGAIN = 2, STAGE_ABSENT = 4, STAGES = G_N_ELEMENTS(stages) };
 /* More than caches hold, and less than anybody waits for. */
-#define FILLED_BYTES (128 * MIB)
+#define FILLED_BYTES (96 * MIB)
 #define ABSENT_BYTES (256 * MIB)
 
 /* A guest of one block. */
@@ -25,8 +34,8 @@ struct rehearsal {
     void (*done)(void *self, const struct rehearsal_result *result, const GError *error);
     void *self;
     struct migrate_parameters parameters;
-    struct stand_in from[2], to[2];     /* with pages; without */
-    enum stage stage;
+    struct stand_in from[SOURCES], to[DESTINATIONS];
+    unsigned stage;
     bool filling, abandoned;
     guint idle;
     struct rehearsal_result result;
@@ -135,25 +144,28 @@ page_us(const struct migrate_record *r)
     return (double)us / (double)(r->info.total_bytes / PAGE_SIZE);
 }
 
+static double
+lesser(double before, double now)
+{
+    return before > 0 ? MIN(before, now) : now;
+}
+
 static void
 take_result(struct rehearsal *r, const struct migrate_record *record)
 {
-    switch (r->stage) {
-    case STAGE_FRESH:
-        r->result.fresh_us = page_us(record);
-        break;
-    case STAGE_AGAIN:
-    case STAGE_ONCE_MORE:
-        r->result.again_us += page_us(record) / 2;
-        r->result.setup_us += active_us(record) / 2;
-        r->result.switchover_us += record->stopped_us / 2;
-        break;
-    case STAGE_ABSENT:
-        r->result.absent_us = page_us(record);
-        break;
-    case STAGES:
-        break;
+    struct rehearsal_result *to = &r->result;
+
+    if (r->stage == STAGE_ABSENT) {
+        to->absent_us = page_us(record);
+        return;
     }
+    if (r->stage < STAGE_AGAIN) {
+        to->fresh_us = lesser(to->fresh_us, page_us(record));
+        return;
+    }
+    to->again_us = lesser(to->again_us, page_us(record));
+    to->setup_us = (uint64_t)lesser((double)to->setup_us, (double)active_us(record));
+    to->switchover_us = (uint64_t)lesser((double)to->switchover_us, (double)record->stopped_us);
 }
 
 static bool begin_stage(struct rehearsal *r, GError **error);
@@ -161,7 +173,7 @@ static bool begin_stage(struct rehearsal *r, GError **error);
 static bool
 stage_ended(const struct rehearsal *r)
 {
-    const struct stand_in *sides[] = { &r->from[r->stage == STAGE_ABSENT], &r->to[r->stage == STAGE_ABSENT] };
+    const struct stand_in *sides[] = { &r->from[stages[r->stage].from], &r->to[stages[r->stage].to] };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(sides); i++) {
         struct migrate_info info;
@@ -185,7 +197,7 @@ next_stage(gpointer data)
     r->idle = 0;
     if (!stage_ended(r))
         return G_SOURCE_REMOVE;
-    struct migrate_record *record = session_record(r->from[r->stage == STAGE_ABSENT].session);
+    struct migrate_record *record = session_record(r->from[stages[r->stage].from].session);
     bool good = record->info.state == MIGRATE_COMPLETED && record->rounds->len > 0;
     if (good)
         take_result(r, record);
@@ -213,17 +225,17 @@ static bool
 begin_stage(struct rehearsal *r, GError **error)
 {
     struct migrate_events events = { .self = r, .state = note_state };
-    bool absent = r->stage == STAGE_ABSENT;
+    struct stand_in *from = &r->from[stages[r->stage].from], *to = &r->to[stages[r->stage].to];
     int fds[2];
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
         return fail_host(error, errno, "cannot make a pair of sockets");
-    if (!stand_in_start(&r->to[absent], r, MIGRATE_IN, fds[1], &events, error)) {
+    if (!stand_in_start(to, r, MIGRATE_IN, fds[1], &events, error)) {
         close_fd(&fds[0]);
         close_fd(&fds[1]);
         return false;
     }
-    if (!stand_in_start(&r->from[absent], r, MIGRATE_OUT, fds[0], &events, error)) {
+    if (!stand_in_start(from, r, MIGRATE_OUT, fds[0], &events, error)) {
         close_fd(&fds[0]);
         return false;
     }
@@ -247,10 +259,10 @@ release(struct rehearsal *r)
 {
     if (r->idle)
         g_source_remove(r->idle);
-    for (unsigned i = 0; i < G_N_ELEMENTS(r->from); i++) {
+    for (unsigned i = 0; i < SOURCES; i++)
         stand_in_release(&r->from[i]);
+    for (unsigned i = 0; i < DESTINATIONS; i++)
         stand_in_release(&r->to[i]);
-    }
     g_free(r);
 }
 
@@ -267,6 +279,18 @@ filled(struct job *job, void *data)
         finish(r, error);
 }
 
+static bool
+make_guests(struct rehearsal *r, GError **error)
+{
+    for (unsigned i = 0; i < SOURCES; i++)
+        if (!stand_in_init(&r->from[i], i == FILLED ? FILLED_BYTES : ABSENT_BYTES, error))
+            return false;
+    for (unsigned i = 0; i < DESTINATIONS; i++)
+        if (!stand_in_init(&r->to[i], i == UNTOUCHED ? ABSENT_BYTES : FILLED_BYTES, error))
+            return false;
+    return true;
+}
+
 struct rehearsal *
 rehearsal_new(struct mailbox *mailbox, struct jobs *jobs,
               void (*done)(void *self, const struct rehearsal_result *result, const GError *error), void *self,
@@ -277,12 +301,10 @@ rehearsal_new(struct mailbox *mailbox, struct jobs *jobs,
     *r = (struct rehearsal) { .mailbox = mailbox, .jobs = jobs, .done = done, .self = self };
     migrate_parameters_init(&r->parameters);
     atomic_store(&r->parameters.max_bandwidth, 0);
-    for (unsigned i = 0; i < G_N_ELEMENTS(r->from); i++)
-        if (!stand_in_init(&r->from[i], i ? ABSENT_BYTES : FILLED_BYTES, error)
-            || !stand_in_init(&r->to[i], i ? ABSENT_BYTES : FILLED_BYTES, error)) {
-            release(r);
-            return NULL;
-        }
+    if (!make_guests(r, error)) {
+        release(r);
+        return NULL;
+    }
     r->filling = true;
     job_start(jobs, fill, filled, r);
     return r;

@@ -383,6 +383,44 @@ writers_are_kept_of_the_blocks_that_moved(void)
     pair_release(&p);
 }
 
+/* Runs of one form go many pages at a time: they may begin and end anywhere, beside others. */
+static void
+what_became_of_a_page_is_found_again(void)
+{
+    enum { RUNS = 400, LONGEST = 80 };
+    struct session s = { .guest.self = NULL };
+    struct pair p;
+    uint32_t seed = 7;
+
+    pair_init(&p, MIDDLE, 0);
+    struct block *b = p.from.fake.map->blocks->pdata[1];
+    g_autofree uint8_t *wanted = g_new0(uint8_t, b->page_count);
+    lock_init(&s.lock, 30, "migration session");
+    lock_take(&s.lock);
+    history_init(&s.history, b->size);
+    history_begin(&s.history, 1);
+    lock_drop(&s.lock);
+    for (unsigned run = 0; run < RUNS; run++) {
+        uint8_t forms[LONGEST];
+        uint64_t count = 1 + (seed = seed * 1103515245 + 12345) / 65536 % LONGEST;
+        uint64_t first = (seed = seed * 1103515245 + 12345) / 65536 % (b->page_count - count);
+
+        for (uint64_t i = 0; i < count; i++)
+            wanted[first + i] = forms[i] = (uint8_t)(run % 3 ? FATE_ZERO : 1 + (i + run) % (PAGE_FATES - 1));
+        history_note(&s, b, first, count, forms);
+    }
+    for (uint64_t page = 0; page < b->page_count; page++) {
+        g_autoptr(GArray) found = session_page_history(&s, b, page);
+        g_assert_cmpuint(found->len, ==, 1);
+        g_assert_cmpuint(g_array_index(found, struct migrate_page_round, 0).fate, ==, wanted[page]);
+    }
+    lock_take(&s.lock);
+    history_release(&s.history);
+    lock_drop(&s.lock);
+    lock_release(&s.lock);
+    pair_release(&p);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -396,5 +434,6 @@ main(int argc, char **argv)
     g_test_add_func("/record/differences-add-up-too", differences_add_up_too);
     g_test_add_func("/record/compressed-pages-add-up-too", compressed_pages_add_up_too);
     g_test_add_func("/record/writers-are-kept-of-the-blocks-that-moved", writers_are_kept_of_the_blocks_that_moved);
+    g_test_add_func("/record/what-became-of-a-page-is-found-again", what_became_of_a_page_is_found_again);
     return g_test_run();
 }

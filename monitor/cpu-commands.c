@@ -3,10 +3,10 @@
  * the one that other commands look at. */
 #include "monitor-private.h"
 
-enum { CPU_P_WHAT };
+enum { CPU_P_MODEL };
 const struct property cpu_args[] = {
-    [CPU_P_WHAT] = { "what", PROPERTY_WORD, .required = true, .value_default = "base", .complete = COMPLETE_CPU,
-                     .help = "MODEL[,+FEATURE][,-FEATURE]..., the model being base or host; or a CPU's number" },
+    [CPU_P_MODEL] = { "model", PROPERTY_WORD, .required = true, .complete = COMPLETE_CPU,
+                      .help = "base or host, then ,+FEATURE and ,-FEATURE for each; or a CPU's number" },
     { 0 }
 };
 
@@ -43,13 +43,13 @@ choose(struct call *call, const char *text, GError **error)
 static bool
 edit_cpu(struct definition *d, const struct values *v, GError **error)
 {
-    return definition_set_cpu(d, v->at[CPU_P_WHAT].word, error);
+    return definition_set_cpu(d, v->at[CPU_P_MODEL].word, error);
 }
 
 enum outcome
 cpu_run(struct call *call, GError **error)
 {
-    const char *what = call->args->at[CPU_P_WHAT].word;
+    const char *what = call->args->at[CPU_P_MODEL].word;
 
     if (g_ascii_isdigit(*what))
         return choose(call, what, error);

@@ -235,7 +235,7 @@ tables_check(GString *out)
         for (const struct info_item *i = info_tables[t]; i->name; i++) {
             good &= summary_check(out, i->name, i->summary);
             good &= name_check(out, items, i->name);
-            if ((!i->get && !i->begin) || !i->print)
+            if ((!i->get && !i->begin) || (!i->print && !i->fit))
                 good = fault(out, i->name, "nothing to get or to print");
         }
     }

@@ -334,10 +334,11 @@ static const struct command machine_commands[] = {
       .details = "Properties that are not given stay as they are." },
     { .name = "cpu", .summary = "choose what CPUs show, or the CPU that is looked at", .form = FORM_WORDS,
       .args = cpu_args, .option = "-cpu", .when = WHEN_ALWAYS, .run = cpu_run,
-      .details = "In preconfig a model, base or host, and features that are asked for (+name) or taken away (-name), in "
-                 "place of what was said before: cpu base,+avx2,-sse4.1.  What a feature needs comes along; what this "
-                 "host cannot give is left out, and info cpu_features says why.  Once the machine is built a number: "
-                 "the CPU that registers and addresses are of, 0 until then; info cpus marks it." },
+      .details = "In preconfig a model, base or host, and features that are asked for (+name) or taken away "
+                 "(-name), in place of what was said before: cpu base,+avx2,-sse3.  The default is base.  What a "
+                 "feature needs comes along; what this host cannot give is left out, and info cpu_features says why.  "
+                 "Once the machine is built a number: the CPU that registers and addresses are of, 0 until then; "
+                 "info cpus marks it." },
     { .name = "accel", .summary = "choose what runs the guest's CPUs", .form = FORM_OPTIONS,
       .args = accel_properties, .implied = ACCEL_P_ACCEL, .option = "-accel", .when = WHEN_PRECONFIG,
       .run = run_accel,

@@ -161,8 +161,8 @@ bool bays_want(struct bays *s, unsigned slot);
 unsigned bays_ejected(struct bays *s, unsigned from);
 /* It stays although the guest let go of it. */
 void bays_keep(struct bays *s, unsigned slot);
-/* One thing that the guest refused, told once: to let go of it, or ('*ret_came') to take it; _OST's status code.  False
- * if there is none.  Any thread. */
+/* One thing that the guest refused, told once: to let go of it, or ('*ret_came') to take it; _OST's status code.
+ * False if there is none.  Any thread. */
 bool bays_refused(struct bays *s, unsigned *ret_slot, bool *ret_came, uint32_t *ret_code);
 struct state_section bays_state(struct bays *s);
 
@@ -175,12 +175,17 @@ struct power *power_new(struct serial *debug, void (*event)(void *self, enum pow
 void power_free(struct power *p);
 bool power_attach(struct power *p, struct bus *bus, GError **error);
 
-/* RTC/CMOS at 0x70/0x71 (MC146818): time of day from the host, 128 bytes. */
+/* RTC/CMOS at 0x70/0x71 (MC146818): time of day from the host, interrupts, 128 bytes. */
 struct rtc;
-struct rtc *rtc_new(void);
+/* Bytes of RAM, for the CMOS. */
+struct rtc_memory { uint64_t below_4g, above_4g; };
+/* 'irqs' may be NULL; 'now_us' NULL: the host's UTC, else a test's, which calls rtc_tick itself. */
+struct rtc *rtc_new(struct irqs *irqs, const struct rtc_memory *memory, int64_t (*now_us)(void));
 void rtc_free(struct rtc *r);
 bool rtc_attach(struct rtc *r, struct bus *bus, GError **error);
 void rtc_reset(struct rtc *r);
+void rtc_tick(struct rtc *r);                   /* as uart_tick */
+void rtc_freeze(struct rtc *r, bool frozen);    /* as uart_freeze */
 struct state_section rtc_state(struct rtc *r);
 
 #endif

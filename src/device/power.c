@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The power block: ports by which a guest ends, restarts or speaks.  None keeps anything.
  *
- * There are as many ways to reset as guests try: 0x64 is the command port of a keyboard controller (Intel 8042) of which
- * only "pulse reset" works, its status saying that it is ready and has nothing; 0x92 is system control port A, 0xcf9 the
- * reset control register of Intel's chip sets, in the midst of the ports that would choose a PCI register (there is no
- * PCI: they read as all ones); 0x602 is ACPI's reset register.  0x600 is ACPI's sleep control, of which S5 ends the
- * guest.  0xf4 takes an exit value in 1 to 4 bytes, as QEMU's isa-debug-exit does.  0xe9 is the debug console of Bochs;
- * reading it gives 0xe9, by which a guest finds it. */
+ * There are as many ways to reset as guests try: 0x64 is the command port of a keyboard controller (Intel 8042) of
+ * which only "pulse reset" works, its status saying that it is ready and has nothing; 0x92 is system control port
+ * A, 0xcf9 the reset control register of Intel's chip sets, in the midst of the ports that would choose a PCI
+ * register (there is no PCI: they read as all ones); 0x602 is ACPI's reset register.  0x600 is ACPI's sleep
+ * control, of which S5 ends the guest.  0xf4 takes an exit value in 1 to 4 bytes, as QEMU's isa-debug-exit does.
+ * 0xe9 is the debug console of Bochs; reading it gives 0xe9, by which a guest finds it. */
 #include "device.h"
 #include "platform.h"
 

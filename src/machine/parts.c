@@ -96,6 +96,15 @@ tell_pty(struct machine *m, const struct serial *s, const char *label)
 static bool
 make_devices(struct parts *p, struct machine *m, GError **error)
 {
+    struct rtc_memory memory = { 0 };
+
+    for (unsigned i = 0; i < p->map->sections->len; i++) {
+        const struct section *at = &g_array_index(p->map->sections, struct section, i);
+
+        if (!at->block || at->block->device)
+            continue;
+        *(at->gpa < 4 * GIB ? &memory.below_4g : &memory.above_4g) += at->size;
+    }
     p->bus = bus_new();
     p->irqs = irqs_new();
     p->serial = serial_new(m->definition->serial, m->mailbox, error);
@@ -104,7 +113,7 @@ make_devices(struct parts *p, struct machine *m, GError **error)
     serial_on_failure(p->serial, output_failed, m);
     tell_pty(m, p->serial, "serial0");
     p->uart = uart_new(p->serial, p->irqs, UART_GSI, NULL);
-    p->rtc = rtc_new();
+    p->rtc = rtc_new(p->irqs, &memory, NULL);
     p->power = power_new(p->serial, machine_power_event, m);
     return uart_attach(p->uart, p->bus, UART_PORT, error) && rtc_attach(p->rtc, p->bus, error) &&
            power_attach(p->power, p->bus, error) && machine_make_slots(p, m, error);
@@ -163,6 +172,7 @@ void
 parts_freeze_devices(struct parts *p, bool frozen)
 {
     uart_freeze(p->uart, frozen);
+    rtc_freeze(p->rtc, frozen);
 }
 
 /* --- all together ----------------------------------------------------------------------------------------------- */

@@ -940,12 +940,13 @@ static void
 test_rtc(void)
 {
     struct bus *bus = bus_new(), *other = bus_new();
-    struct rtc *r = rtc_new(), *q = rtc_new();
+    struct rtc_memory memory = { .below_4g = 3 * GIB, .above_4g = 2 * GIB };
+    struct rtc *r = rtc_new(NULL, &memory, NULL), *q = rtc_new(NULL, &memory, NULL);
     struct state_section from = rtc_state(r), to = rtc_state(q);
     time_t now;
 
     g_assert_true(rtc_attach(r, bus, NULL) && rtc_attach(q, other, NULL));
-    g_assert_cmphex(cmos(bus, 10) & 0x80, ==, 0);
+    g_assert_cmphex(cmos(bus, 10) & 0x7f, ==, 0x26);
     g_assert_cmphex(cmos(bus, 13), ==, 0x80);
     set_cmos(bus, 11, 0x06);                    /* binary, 24 hours */
     now = time(NULL);
@@ -978,6 +979,227 @@ test_rtc(void)
     bus_free(other);
 }
 
+static uint64_t
+cmos_number(struct bus *bus, uint8_t index, unsigned bytes)
+{
+    uint64_t number = 0;
+
+    for (unsigned i = 0; i < bytes; i++)
+        number |= (uint64_t)cmos(bus, (uint8_t)(index + i)) << 8 * i;
+    return number;
+}
+
+static void
+test_rtc_memory(void)
+{
+    static const struct { struct rtc_memory memory; uint64_t above_1m, above_16m, above_4g; } cases[] = {
+        { { 64 * KIB, 0 }, 0, 0, 0 },
+        { { 8 * MIB, 0 }, 7 * 1024, 0, 0 },
+        { { 3 * GIB, 5 * GIB }, 65535, (3 * GIB - 16 * MIB) / 65536, 5 * GIB / 65536 },
+        { { 3 * GIB, 4096 * GIB }, 65535, (3 * GIB - 16 * MIB) / 65536, 0xffffff },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        struct bus *bus = bus_new();
+        struct rtc *r = rtc_new(NULL, &cases[i].memory, fake_now);
+
+        g_assert_true(rtc_attach(r, bus, NULL));
+        g_assert_cmpuint(cmos_number(bus, 0x15, 2), ==, 640);
+        g_assert_cmpuint(cmos_number(bus, 0x17, 2), ==, cases[i].above_1m);
+        g_assert_cmpuint(cmos_number(bus, 0x30, 2), ==, cases[i].above_1m);
+        g_assert_cmpuint(cmos_number(bus, 0x34, 2), ==, cases[i].above_16m);
+        g_assert_cmpuint(cmos_number(bus, 0x5b, 3), ==, cases[i].above_4g);
+        rtc_free(r);
+        bus_free(bus);
+    }
+}
+
+struct clock_board { struct bus *bus; struct irqs *irqs; struct rtc *rtc; };
+
+/* At 2026-01-02 03:04:05.25 UTC, in binary and 24 hours. */
+static void
+clock_init(struct clock_board *b)
+{
+    static const struct rtc_memory memory = { .below_4g = 64 * MIB };
+
+    fake_time_us = 1767323045250000;
+    *b = (struct clock_board) { bus_new(), irqs_new(), NULL };
+    b->rtc = rtc_new(b->irqs, &memory, fake_now);
+    g_assert_true(rtc_attach(b->rtc, b->bus, NULL));
+    set_cmos(b->bus, 11, 0x06);
+}
+
+static void
+clock_release(struct clock_board *b)
+{
+    rtc_free(b->rtc);
+    bus_free(b->bus);
+    irqs_free(b->irqs);
+}
+
+static bool
+clock_line(struct clock_board *b)
+{
+    return irqs_levels(b->irqs) >> 8 & 1;
+}
+
+static void
+pass_time(struct clock_board *b, int64_t us)
+{
+    fake_time_us += us;
+    rtc_tick(b->rtc);
+}
+
+static void
+test_rtc_updates(void)
+{
+    struct clock_board b;
+
+    clock_init(&b);
+    g_assert_cmpuint(cmos(b.bus, 0), ==, 5);
+    g_assert_cmphex(cmos(b.bus, 12), ==, 0);
+    set_cmos(b.bus, 11, 0x16);                  /* update ended */
+    pass_time(&b, 749000);
+    g_assert_false(clock_line(&b));
+    g_assert_cmphex(cmos(b.bus, 10) & 0x80, ==, 0);
+    pass_time(&b, 800);
+    g_assert_cmphex(cmos(b.bus, 10) & 0x80, ==, 0x80);
+    g_assert_cmpuint(cmos(b.bus, 0), ==, 5);
+    pass_time(&b, 200);
+    g_assert_cmphex(cmos(b.bus, 10) & 0x80, ==, 0);
+    g_assert_cmpuint(cmos(b.bus, 0), ==, 6);
+    g_assert_true(clock_line(&b));
+    g_assert_cmphex(cmos(b.bus, 12) & 0x90, ==, 0x90);
+    g_assert_false(clock_line(&b));             /* reading is the answer */
+    g_assert_cmphex(cmos(b.bus, 12), ==, 0);
+    set_cmos(b.bus, 11, 0x96);                  /* SET: no updates, and their interrupt goes off */
+    g_assert_cmphex(cmos(b.bus, 11), ==, 0x86);
+    pass_time(&b, 3000000);
+    g_assert_cmphex(cmos(b.bus, 12) & 0x10, ==, 0);
+    g_assert_cmpuint(cmos(b.bus, 0), ==, 6);
+    rtc_reset(b.rtc);
+    g_assert_cmphex(cmos(b.bus, 11), ==, 0x02);
+    clock_release(&b);
+}
+
+static void
+set_alarm(struct clock_board *b, uint8_t hour, uint8_t minute, uint8_t second)
+{
+    set_cmos(b->bus, 5, hour);
+    set_cmos(b->bus, 3, minute);
+    set_cmos(b->bus, 1, second);
+}
+
+static void
+test_rtc_alarm(void)
+{
+    struct clock_board b;
+
+    clock_init(&b);
+    set_alarm(&b, 3, 4, 7);
+    set_cmos(b.bus, 11, 0x26);
+    pass_time(&b, 1740000);
+    g_assert_false(clock_line(&b));
+    pass_time(&b, 20000);
+    g_assert_true(clock_line(&b));
+    g_assert_cmphex(cmos(b.bus, 12) & 0xa0, ==, 0xa0);
+    pass_time(&b, (int64_t)86390 * 1000000);
+    g_assert_false(clock_line(&b));
+    pass_time(&b, (int64_t)20 * 1000000);       /* found late, but found */
+    g_assert_true(clock_line(&b));
+    cmos(b.bus, 12);
+    set_alarm(&b, 0xff, 0xff, 30);              /* each minute */
+    for (unsigned i = 0; i < 3; i++) {
+        pass_time(&b, (int64_t)60 * 1000000);
+        g_assert_true(clock_line(&b));
+        g_assert_cmphex(cmos(b.bus, 12) & 0xa0, ==, 0xa0);
+    }
+    set_alarm(&b, 25, 0, 0);                    /* never */
+    pass_time(&b, (int64_t)200000 * 1000000);
+    g_assert_false(clock_line(&b));
+    g_assert_cmphex(cmos(b.bus, 12) & 0x20, ==, 0);
+    set_cmos(b.bus, 11, 0x24);                  /* 12 hours: 1 pm */
+    set_alarm(&b, 0x81, 0, 0);
+    pass_time(&b, (int64_t)86400 * 1000000);
+    g_assert_true(clock_line(&b));
+    clock_release(&b);
+}
+
+static void
+test_rtc_period(void)
+{
+    struct clock_board b;
+    unsigned rings = 0;
+
+    clock_init(&b);
+    set_cmos(b.bus, 10, 0x2a);                  /* 64 Hz */
+    set_cmos(b.bus, 11, 0x46);
+    for (unsigned i = 0; i < 1000; i++) {
+        pass_time(&b, 1000);
+        if (clock_line(&b)) {
+            rings++;
+            g_assert_cmphex(cmos(b.bus, 12) & 0xc0, ==, 0xc0);
+        }
+    }
+    g_assert_cmpuint(rings, ==, 64);
+    set_cmos(b.bus, 10, 0x20);                  /* none */
+    pass_time(&b, 5000000);
+    g_assert_false(clock_line(&b));
+    set_cmos(b.bus, 10, 0x6a);                  /* the divider held */
+    pass_time(&b, 5000000);
+    g_assert_cmphex(cmos(b.bus, 12) & 0x40, ==, 0);
+    clock_release(&b);
+}
+
+/* An alarm that was due while its guest moved is due on arrival. */
+static void
+test_rtc_moves(void)
+{
+    struct clock_board a, b;
+    struct state_section from, to;
+
+    clock_init(&a);
+    clock_init(&b);
+    set_alarm(&a, 3, 4, 8);
+    set_cmos(a.bus, 11, 0x26);
+    rtc_freeze(a.rtc, true);
+    rtc_freeze(b.rtc, true);
+    pass_time(&a, 10000000);
+    g_assert_false(clock_line(&a));
+    from = rtc_state(a.rtc);
+    to = rtc_state(b.rtc);
+    move_state(&from, &to);
+    g_assert_false(clock_line(&b));
+    rtc_freeze(b.rtc, false);
+    g_assert_true(clock_line(&b));
+    g_assert_cmphex(cmos(b.bus, 12) & 0xa0, ==, 0xa0);
+    clock_release(&a);
+    clock_release(&b);
+}
+
+/* By the clock of the machine: main is called when it is due. */
+static void
+test_rtc_rings(void)
+{
+    static const struct rtc_memory memory = { .below_4g = 64 * MIB };
+    struct bus *bus = bus_new();
+    struct irqs *irqs = irqs_new();
+    struct rtc *r = rtc_new(irqs, &memory, NULL);
+
+    g_assert_true(rtc_attach(r, bus, NULL));
+    set_cmos(bus, 10, 0x26);
+    set_cmos(bus, 11, 0x42);
+    while (!(irqs_levels(irqs) & 1 << 8))
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_cmphex(cmos(bus, 12) & 0xc0, ==, 0xc0);
+    g_assert_cmphex(irqs_levels(irqs), ==, 0);
+    while (!(irqs_levels(irqs) & 1 << 8))
+        g_main_context_iteration(NULL, TRUE);
+    rtc_free(r);
+    bus_free(bus);
+    irqs_free(irqs);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -1004,6 +1226,12 @@ main(int argc, char **argv)
     g_test_add_func("/device/uart/pseudo-terminal", test_uart_pty);
     g_test_add_func("/device/uart/state", test_uart_state);
     g_test_add_func("/device/power", test_power);
-    g_test_add_func("/device/rtc", test_rtc);
+    g_test_add_func("/device/rtc/time", test_rtc);
+    g_test_add_func("/device/rtc/memory-sizes", test_rtc_memory);
+    g_test_add_func("/device/rtc/updates", test_rtc_updates);
+    g_test_add_func("/device/rtc/alarm", test_rtc_alarm);
+    g_test_add_func("/device/rtc/period", test_rtc_period);
+    g_test_add_func("/device/rtc/moves", test_rtc_moves);
+    g_test_add_func("/device/rtc/rings", test_rtc_rings);
     return g_test_run();
 }

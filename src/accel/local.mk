@@ -59,6 +59,10 @@ testsuite_unit_test_kvm_move_SOURCES = testsuite/unit/test-kvm-move.c testsuite/
 unit_programs += testsuite/unit/test-kvm-time
 testsuite_unit_test_kvm_time_SOURCES = testsuite/unit/test-kvm-time.c testsuite/unit/kvm-bench.c \
 	testsuite/unit/kvm-bench.h
+unit_programs += testsuite/unit/test-kvm-odd
+testsuite_unit_test_kvm_odd_SOURCES = testsuite/unit/test-kvm-odd.c testsuite/unit/kvm-bench.c \
+	testsuite/unit/kvm-bench.h
+testsuite_unit_test_kvm_odd_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
 unit_programs += testsuite/unit/test-kvm-state
 testsuite_unit_test_kvm_state_SOURCES = testsuite/unit/test-kvm-state.c testsuite/unit/kvm-bench.c \
 	testsuite/unit/kvm-bench.h

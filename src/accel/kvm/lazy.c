@@ -40,7 +40,8 @@ registers_get(struct kvm_cpu *c, struct kvm_regs *ret, GError **error)
 
     lock_take(&c->registers);
     ok = fetch(c, part_named(c->kvm, "registers"), error);
-    *ret = c->cache.regs;
+    if (ok)
+        *ret = c->cache.regs;
     lock_drop(&c->registers);
     return ok;
 }
@@ -89,7 +90,8 @@ registers_look(struct kvm_cpu *c, struct registers_seen *ret, GError **error)
 
     lock_take(&c->registers);
     ok = fetch(c, wanted, error);
-    *ret = (struct registers_seen) { c->cache.regs, c->cache.sregs, c->cache.debugregs, c->cache.mp_state };
+    if (ok)
+        *ret = (struct registers_seen) { c->cache.regs, c->cache.sregs, c->cache.debugregs, c->cache.mp_state };
     lock_drop(&c->registers);
     return ok;
 }

@@ -17,6 +17,7 @@ enum {
     MSR_KVM_WALL_CLOCK    = 0x11, MSR_KVM_SYSTEM_TIME = 0x12,
     MSR_KVM_FIRST         = 0x4b564d00, MSR_KVM_LAST = 0x4b564dff,
     MSR_HV_FIRST          = 0x40000000, MSR_HV_LAST = 0x400001ff,      /* the same of the Hyper-V interface */
+    MSRS_AT_ONCE          = 255,    /* KVM does fewer than 256 in one call (MAX_IO_MSRS) */
     MSR_ARCH_CAPABILITIES = 0x10a,  /* the host's: some KVM refuse their own value (QEMU fails on it) */
 };
 
@@ -27,6 +28,29 @@ msrs_new(unsigned count)
 
     m->nmsrs = count;
     return m;
+}
+
+/* KVM_GET_MSRS or KVM_SET_MSRS of any number.  How many of them KVM did, in a row from the first; -1 sets errno. */
+static int
+transfer(struct kvm_cpu *c, unsigned long request, struct kvm_msr_entry *entries, unsigned count)
+{
+    g_autofree struct kvm_msrs *m = msrs_new(MIN(count, MSRS_AT_ONCE));
+    unsigned done = 0;
+
+    while (done < count) {
+        int got;
+
+        m->nmsrs = MIN(count - done, MSRS_AT_ONCE);
+        memcpy(m->entries, entries + done, m->nmsrs * sizeof *entries);
+        got = kvm_ioctl(c->fd, request, m);
+        if (got < 0)
+            return -1;
+        memcpy(entries + done, m->entries, (unsigned)got * sizeof *entries);
+        done += (unsigned)got;
+        if ((unsigned)got < m->nmsrs)
+            break;
+    }
+    return (int)done;
 }
 
 bool
@@ -56,94 +80,90 @@ ask_list(const struct kvm *k, GError **error)
 {
     struct kvm_msr_list probe = { 0 };
     struct kvm_msr_list *list;
+    unsigned count;
 
     if (kvm_ioctl(k->system_fd, KVM_GET_MSR_INDEX_LIST, &probe) < 0 && errno != E2BIG) {
         fail_host(error, errno, "cannot learn which MSRs KVM has");
         return NULL;
     }
-    if (probe.nmsrs > MSRS_MAX) {
-        fail(error, NUMON_ERROR_LIMIT, "cannot migrate %u MSRs: numon carries at most %d", probe.nmsrs, MSRS_MAX);
+    count = probe.nmsrs + mce_msrs(k, NULL);
+    if (probe.nmsrs > MSRS_MAX || count > MSRS_MAX) {
+        fail(error, NUMON_ERROR_LIMIT, "cannot migrate %u MSRs: numon carries at most %d", count, MSRS_MAX);
         return NULL;
     }
-    list = g_malloc0(sizeof(*list) + probe.nmsrs * sizeof(list->indices[0]));
+    list = g_malloc0(sizeof(*list) + count * sizeof(list->indices[0]));
     list->nmsrs = probe.nmsrs;
-    if (kvm_ioctl(k->system_fd, KVM_GET_MSR_INDEX_LIST, list) == 0)
-        return list;
-    fail_host(error, errno, "cannot learn which MSRs KVM has");
-    g_free(list);
-    return NULL;
-}
-
-/* How many of these in a row can be read. */
-static unsigned
-readable(const struct kvm *k, const uint32_t *indices, unsigned count)
-{
-    g_autofree struct kvm_msrs *m = msrs_new(count);
-    int got;
-
-    for (unsigned i = 0; i < count; i++)
-        m->entries[i].index = indices[i];
-    got = kvm_ioctl(k->cpus[0].fd, KVM_GET_MSRS, m);
-    return (unsigned)MAX(got, 0);
-}
-
-/* Leaves those in the list whose own value can be set, of 'count' that can be read.  The time stamp counter, whose
- * value is its own for no time, comes last; time.c looks at it. */
-static unsigned
-settable(const struct kvm *k, uint32_t *indices, unsigned count)
-{
-    g_autofree struct kvm_msrs *m = msrs_new(count + 1);
-    unsigned kept = 0, left = 0;
-    bool tsc = false;
-
-    for (unsigned i = 0; i < count; i++) {
-        tsc |= indices[i] == MSR_TSC;
-        if (indices[i] != MSR_TSC)
-            m->entries[left++].index = indices[i];
+    if (kvm_ioctl(k->system_fd, KVM_GET_MSR_INDEX_LIST, list) < 0) {
+        fail_host(error, errno, "cannot learn which MSRs KVM has");
+        g_free(list);
+        return NULL;
     }
-    m->nmsrs = left;
-    if (kvm_ioctl(k->cpus[0].fd, KVM_GET_MSRS, m) != (int)left)
-        return count;
-    while (left) {
-        unsigned set;
-
-        m->nmsrs = left;
-        set = (unsigned)MAX(kvm_ioctl(k->cpus[0].fd, KVM_SET_MSRS, m), 0);
-        for (unsigned i = 0; i < set; i++)
-            indices[kept++] = m->entries[i].index;
-        left -= MIN(set + 1, left);
-        memmove(m->entries, m->entries + set + 1, left * sizeof m->entries[0]);
-    }
-    if (tsc)
-        indices[kept++] = MSR_TSC;
-    return kept;
+    list->nmsrs += mce_msrs(k, list->indices + list->nmsrs);
+    return list;
 }
 
+/* Leaves those with which KVM does what is asked. */
+static bool
+keep_those_done(const struct kvm *k, unsigned long request, struct kvm_msr_entry *entries, unsigned *count,
+                GError **error)
+{
+    unsigned kept = 0;
+
+    for (unsigned at = 0; at < *count; at++) {
+        int done = transfer(&k->cpus[0], request, entries + at, *count - at);
+
+        if (done < 0)
+            return fail_host(error, errno, "cannot %s MSRs of vCPU 0", request == KVM_GET_MSRS ? "read" : "set");
+        memmove(entries + kept, entries + at, (unsigned)done * sizeof *entries);
+        kept += (unsigned)done;
+        at += (unsigned)done;       /* where it stopped */
+    }
+    *count = kept;
+    return true;
+}
+
+/* True if it was there. */
+static bool
+take_out(struct kvm_msr_entry *entries, unsigned *count, uint32_t index)
+{
+    unsigned kept = 0, before = *count;
+
+    for (unsigned i = 0; i < before; i++)
+        if (entries[i].index != index)
+            entries[kept++] = entries[i];
+    *count = kept;
+    return kept < before;
+}
+
+/* Those that can be read, and whose own value can be set.  The time stamp counter, whose value is its own for no time,
+ * and the deadline, which counts on it, come last. */
 bool
 msrs_list(struct kvm *k, GError **error)
 {
     g_autofree struct kvm_msr_list *list = ask_list(k, error);
-    unsigned good = 0;              /* the list is readable from 'i' up to here */
-    bool deadline = false;
+    g_autofree struct kvm_msr_entry *entries = NULL;
+    unsigned count;
+    bool tsc, deadline;
 
     if (!list)
         return false;
-    k->msr_indices = g_new(uint32_t, list->nmsrs + mce_msrs(k, NULL) + 1);
-    for (unsigned i = 0; i < list->nmsrs; i++) {
-        uint32_t index = list->indices[i];
-
-        if (i >= good)
-            good = i + readable(k, list->indices + i, list->nmsrs - i);
-        if (index == MSR_ARCH_CAPABILITIES || i >= good)
-            continue;
-        if (index == MSR_TSC_DEADLINE)
-            deadline = true;
-        else
-            k->msr_indices[k->msr_count++] = index;
-    }
-    k->msr_count += mce_msrs(k, k->msr_indices + k->msr_count);
-    k->msr_count = settable(k, k->msr_indices, k->msr_count);
-    if (deadline)                   /* it counts on the TSC, so that must be there first */
+    count = list->nmsrs;
+    entries = g_new0(struct kvm_msr_entry, count);
+    for (unsigned i = 0; i < count; i++)
+        entries[i].index = list->indices[i];
+    take_out(entries, &count, MSR_ARCH_CAPABILITIES);
+    if (!keep_those_done(k, KVM_GET_MSRS, entries, &count, error))
+        return false;
+    tsc = take_out(entries, &count, MSR_TSC);
+    deadline = take_out(entries, &count, MSR_TSC_DEADLINE);
+    if (!keep_those_done(k, KVM_SET_MSRS, entries, &count, error))
+        return false;
+    k->msr_indices = g_new(uint32_t, count + 2);
+    for (unsigned i = 0; i < count; i++)
+        k->msr_indices[k->msr_count++] = entries[i].index;
+    if (tsc)
+        k->msr_indices[k->msr_count++] = MSR_TSC;
+    if (deadline)
         k->msr_indices[k->msr_count++] = MSR_TSC_DEADLINE;
     return true;
 }
@@ -187,12 +207,12 @@ bool
 msrs_get(struct kvm_cpu *c, struct cpu_state *s, GError **error)
 {
     const struct kvm *k = c->kvm;
-    g_autofree struct kvm_msrs *m = msrs_new(k->msr_count);
+    g_autofree struct kvm_msr_entry *entries = g_new0(struct kvm_msr_entry, k->msr_count);
     int got;
 
     for (unsigned i = 0; i < k->msr_count; i++)
-        m->entries[i].index = k->msr_indices[i];
-    got = kvm_ioctl(c->fd, KVM_GET_MSRS, m);
+        entries[i].index = k->msr_indices[i];
+    got = transfer(c, KVM_GET_MSRS, entries, k->msr_count);
     if (got < 0)
         return fail_host(error, errno, "cannot read the MSRs of vCPU %u", c->index);
     if ((unsigned)got < k->msr_count)
@@ -201,8 +221,8 @@ msrs_get(struct kvm_cpu *c, struct cpu_state *s, GError **error)
     s->msrs_size = k->msr_count * MSR_RECORD_SIZE;
     s->msrs = g_malloc(s->msrs_size);
     for (unsigned i = 0; i < k->msr_count; i++) {
-        uint32_t index = GUINT32_TO_BE(m->entries[i].index);
-        uint64_t value = GUINT64_TO_BE(m->entries[i].data);
+        uint32_t index = GUINT32_TO_BE(entries[i].index);
+        uint64_t value = GUINT64_TO_BE(entries[i].data);
 
         memcpy(s->msrs + i * MSR_RECORD_SIZE, &index, 4);
         memcpy(s->msrs + i * MSR_RECORD_SIZE + 4, &value, 8);
@@ -236,12 +256,12 @@ is_of_time(uint32_t index)
 }
 
 static unsigned
-read_records(const struct cpu_state *s, enum put_level level, struct kvm_msrs *m)
+read_records(const struct cpu_state *s, enum put_level level, struct kvm_msr_entry *entries)
 {
     unsigned count = 0;
 
     for (uint32_t at = 0; at + MSR_RECORD_SIZE <= s->msrs_size; at += MSR_RECORD_SIZE) {
-        struct kvm_msr_entry *e = &m->entries[count];
+        struct kvm_msr_entry *e = &entries[count];
 
         memcpy(&e->index, s->msrs + at, 4);
         memcpy(&e->data, s->msrs + at + 4, 8);
@@ -256,22 +276,17 @@ read_records(const struct cpu_state *s, enum put_level level, struct kvm_msrs *m
 bool
 msrs_put(struct kvm_cpu *c, const struct cpu_state *s, enum put_level level, GError **error)
 {
-    unsigned done = 0, count;
-    g_autofree struct kvm_msrs *m = msrs_new(s->msrs_size / MSR_RECORD_SIZE + 1);
+    g_autofree struct kvm_msr_entry *entries = g_new0(struct kvm_msr_entry, s->msrs_size / MSR_RECORD_SIZE + 1);
+    unsigned count = read_records(s, level, entries);
 
-    count = read_records(s, level, m);
-    while (done < count) {
-        int set;
+    for (unsigned at = 0; at < count; at++) {
+        int done = transfer(c, KVM_SET_MSRS, entries + at, count - at);
 
-        m->nmsrs = count - done;
-        set = kvm_ioctl(c->fd, KVM_SET_MSRS, m);
-        if (set < 0)
+        if (done < 0)
             return fail_host(error, errno, "cannot set the MSRs of vCPU %u", c->index);
-        done += (unsigned)set;
-        if (done < count && !tolerable(c, &m->entries[set], error))
+        at += (unsigned)done;
+        if (at < count && !tolerable(c, &entries[at], error))
             return false;
-        done += done < count;
-        memmove(m->entries, m->entries + MIN((unsigned)set + 1, m->nmsrs), (count - done) * sizeof(m->entries[0]));
     }
     return true;
 }

@@ -348,7 +348,7 @@ struct hub *hub_new(struct guest_map *map, struct dirty_source source);
 void hub_free(struct hub *hub);         /* while the map is still there and nobody marks */
 /* A block more (less) while the guest does not run.  'change' puts 'b' into the map (takes it out), with what belongs
  * to it in the accelerator, while nobody collects; it may fail, and nothing has changed then.  All pages of a new
- * block are dirty for every subscriber. */
+ * block are dirty for every subscriber.  None goes (STATE) while a subscriber remembers who writes. */
 bool hub_add_block(struct hub *hub, const struct block *b, bool (*change)(void *self, GError **error), void *self,
                    GError **error);
 bool hub_remove_block(struct hub *hub, unsigned index, bool (*change)(void *self, GError **error), void *self,

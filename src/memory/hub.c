@@ -379,6 +379,20 @@ close_gap(void **by_block, unsigned index)
         by_block[BLOCKS_MAX - 1] = NULL;
 }
 
+/* Who tells of a writer looks into 'writers' without the lock (mark.c). */
+static bool
+nobody_remembers(const struct hub *hub, unsigned index, GError **error) REQUIRES(hub->lock)
+{
+    for (uint64_t active = hub_active_mask(hub); active; active &= active - 1) {
+        const struct subscriber *s = &hub->slots[__builtin_ctzll(active)];
+
+        if (atomic_load_explicit(&s->watches, memory_order_relaxed))
+            return fail(error, NUMON_ERROR_STATE, "cannot take '%s' away: '%s' remembers who writes its pages",
+                        block_at(hub, index)->name, s->who);
+    }
+    return true;
+}
+
 bool
 hub_remove_block(struct hub *hub, unsigned index, bool (*change)(void *self, GError **error), void *self,
                  GError **error)
@@ -386,7 +400,7 @@ hub_remove_block(struct hub *hub, unsigned index, bool (*change)(void *self, GEr
     bool ok;
 
     lock_take(&hub->lock);
-    ok = change(self, error);
+    ok = nobody_remembers(hub, index, error) && change(self, error);
     if (ok)
         drop_words(hub, index);
     if (ok) {

@@ -47,6 +47,9 @@ hub_tells_cpus(const struct hub *hub)
     return hub->source.tells_cpus;
 }
 
+/* Without the hub's lock, from vCPUs and from whoever empties a dirty ring.  'writers' holds still meanwhile: arrays
+ * come before 'watches' is set, and those of a block before the block; none goes while an active subscriber watches,
+ * and a removal of a block takes the accelerator's lock, which who empties a ring holds, before it drops them. */
 static void
 count_writer(struct subscriber *s, const struct block *b, uint64_t page, unsigned cpu)
 {

@@ -506,6 +506,31 @@ blocks_come_dirty_and_go(void)
     guest_map_free(map);
 }
 
+static void
+no_block_goes_while_writers_are_remembered(void)
+{
+    struct block *ram, *more = new_block("more", PAGES);
+    struct guest_map *map = small_map(&ram);
+    struct hub *hub = hub_new(map, (struct dirty_source) { .tells_cpus = true });
+    struct subscriber *s = hub_subscribe(hub, "test", NULL), *other = hub_subscribe(hub, "other", NULL);
+    struct change c = { .map = map, .block = more };
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(hub_add_block(hub, more, put_block, &c, NULL));
+    g_assert_true(subscriber_watch_writers(hub, s, NULL));
+    hub_wrote(hub, more, PAGES - 1, 3);
+    g_assert_false(hub_remove_block(hub, more->index, take_block, &c, &error));
+    g_assert_error(error, NUMON_ERROR, NUMON_ERROR_STATE);
+    g_assert_cmpuint(map->blocks->len, ==, 2);
+    g_assert_cmpint(subscriber_writer(s, more, PAGES - 1), ==, 3);
+    hub_unsubscribe(hub, s);
+    g_assert_true(hub_remove_block(hub, more->index, take_block, &c, NULL));
+    hub_wrote(hub, ram, 0, 3);
+    hub_unsubscribe(hub, other);
+    hub_free(hub);
+    guest_map_free(map);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -513,6 +538,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/hub/marks-reach-every-subscriber", marks_reach_every_subscriber);
     g_test_add_func("/hub/slot-used-again-starts-clear", slot_used_again_starts_clear);
+    g_test_add_func("/hub/no-block-goes-while-writers-are-remembered", no_block_goes_while_writers_are_remembered);
     g_test_add_func("/hub/too-many-subscribers-are-refused", too_many_subscribers_are_refused);
     g_test_add_func("/hub/log-runs-while-somebody-watches", log_runs_while_somebody_watches);
     g_test_add_func("/hub/late-log-is-cleared-only-where-taken", late_log_is_cleared_only_where_a_page_was_taken);

@@ -296,6 +296,7 @@ struct migrate_info {
     enum migrate_state state;
     enum migrate_owner owner;
     char *error;                            /* owned; NULL if none */
+    enum numon_error error_code;            /* of it: HOST or LIMIT is this side's; all else PEER */
     char *uri;                              /* owned; as given; incoming tcp with the port chosen */
     uint64_t id;                            /* the migration's random id; 0 before it is known */
     uint64_t total_ms, setup_ms, downtime_us, expected_downtime_ms;

@@ -102,7 +102,7 @@ follow_end(struct follow *f, const struct migrate_info *i)
     else if (i->state == MIGRATE_CANCELLED)
         fail(&error, NUMON_ERROR_STATE, "the migration was cancelled; the guest stayed here");
     else
-        fail(&error, NUMON_ERROR_PEER, "migration failed: %s", i->error ? i->error : "no reason known");
+        fail(&error, i->error_code, "migration failed: %s", i->error ? i->error : "no reason known");
     call_finish(call, error);
 }
 

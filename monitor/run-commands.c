@@ -198,7 +198,7 @@ static enum wait_answer
 ended_otherwise(const struct migrate_info *i, const char *expected, GError **error)
 {
     if (i->state == MIGRATE_FAILED)
-        fail(error, NUMON_ERROR_PEER, "the migration failed: %s", i->error ? i->error : "no reason given");
+        fail(error, i->error_code, "the migration failed: %s", i->error ? i->error : "no reason given");
     else if (i->state == MIGRATE_CANCELLED)
         fail(error, NUMON_ERROR_STATE, "the migration was cancelled");
     else

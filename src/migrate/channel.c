@@ -107,7 +107,7 @@ connect_unix(const char *path, int wake, int64_t deadline_us, GError **error)
     if (fd < 0) {
         fail_host(error, errno, "cannot make a socket");
     } else if (!connect_socket(fd, (struct sockaddr *)&to, sizeof to, wake, deadline_us, &host_errno)) {
-        fail_host(error, host_errno, "cannot connect to '%s'", path);
+        fail(error, NUMON_ERROR_PEER, "cannot connect to '%s': %s", path, g_strerror(host_errno));
         close_fd(&fd);
     }
     return fd;
@@ -130,7 +130,7 @@ connect_tcp(const struct address *a, int wake, int64_t deadline_us, GError **err
     }
     freeaddrinfo(list);
     if (fd < 0)
-        fail_host(error, host_errno, "cannot connect to '%s', port %s", a->where, a->port);
+        fail(error, NUMON_ERROR_PEER, "cannot connect to '%s', port %s: %s", a->where, a->port, g_strerror(host_errno));
     return fd;
 }
 
@@ -204,6 +204,14 @@ write_wait(struct channel *c, uint64_t stall_ms, int64_t progress_us, GError **e
                 (unsigned)stall_ms);
 }
 
+/* A disk is this host's; what a connection says is about its other end. */
+static bool
+fail_transfer(const struct channel *c, int host_errno, const char *verb, GError **error)
+{
+    return fail(error, channel_two_way(c) ? NUMON_ERROR_PEER : NUMON_ERROR_HOST, "cannot %s: %s", verb,
+                g_strerror(host_errno));
+}
+
 bool
 channel_write(struct channel *c, struct iovec *iov, unsigned count, uint64_t stall_ms, _Atomic uint64_t *accepted,
               GError **error)
@@ -221,7 +229,7 @@ channel_write(struct channel *c, struct iovec *iov, unsigned count, uint64_t sta
             if (c->broken)
                 return fail(error, NUMON_ERROR_PEER, "the %s: %s", c->child ? "command reads no more"
                             : "destination closed the connection", g_strerror(errno));
-            return fail_host(error, errno, "cannot send");
+            return fail_transfer(c, errno, "send", error);
         } else if (!write_wait(c, stall_ms, progress_us, error)) {
             return false;
         }
@@ -239,7 +247,7 @@ channel_read(struct channel *c, void *to, size_t size, int64_t deadline_us, GErr
         if (errno == ECONNRESET)
             fail(error, NUMON_ERROR_PEER, "the other side broke the connection off: %s", g_strerror(errno));
         else if (errno != EAGAIN && errno != EINTR)
-            fail_host(error, errno, "cannot receive");
+            fail_transfer(c, errno, "receive", error);
         else {
             switch (channel_wait(c, c->in, POLLIN, deadline_us)) {
             case CHANNEL_READY:

@@ -2,6 +2,16 @@
 /* One consistent reading of a session, while it runs and after it. */
 #include "migrate-private.h"
 
+/* What failed here the user can do something about here; another wrong moment is one of the other side's making. */
+static enum numon_error
+code_of(const GError *failure)
+{
+    bool here = g_error_matches(failure, NUMON_ERROR, NUMON_ERROR_HOST)
+        || g_error_matches(failure, NUMON_ERROR, NUMON_ERROR_LIMIT);
+
+    return here ? (enum numon_error)failure->code : NUMON_ERROR_PEER;
+}
+
 /* Everything that the lock guards. */
 static void
 read_guarded(struct session *s, struct migrate_info *ret, int64_t now) REQUIRES(s->lock)
@@ -12,6 +22,7 @@ read_guarded(struct session *s, struct migrate_info *ret, int64_t now) REQUIRES(
     ret->state = s->state;
     ret->owner = s->owner;
     ret->error = s->failure ? g_strdup(s->failure->message) : NULL;
+    ret->error_code = code_of(s->failure);
     ret->uri = g_strdup(s->uri);
     ret->id = s->id;
     ret->held = s->held;

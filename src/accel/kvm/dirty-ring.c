@@ -22,11 +22,14 @@
 #include "kvm-private.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 enum {
     REAP_US = 1000 * 1000, REAP_LEAKY_US = 5000,
+    REAP_AT_ONCE = 32768,           /* entries: about 2 ms */
+    LET_IN_US = 2000,
     RING_DEFAULT = 65536,
 };
 
@@ -127,16 +130,33 @@ log_anew(struct kvm *k) REQUIRES(k->dirty.lock)
     }
 }
 
-/* Takes up to a quarter of each ring from 'first' on, 'count' of them, and protects its pages again.  '*ret_more' if
- * there may be more. */
+/* Protects the pages of harvested entries again; how many, or -1.  Since Linux 6.16 KVM breaks off at a signal (a kick of
+ * this vCPU, a key in the terminal): it leaves entries, and forgets to protect the pages of those that it had gathered
+ * up, which may be the very last ones, so that the number says nothing.  So there must be none. */
+static int
+reset_rings(struct kvm *k)
+{
+    sigset_t all, before;
+    int reset;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    reset = kvm_ioctl_number(k->vm_fd, KVM_RESET_DIRTY_RINGS, 0);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return reset;
+}
+
+/* Takes up to a quarter of each ring from 'first' on, '*count' of them, and protects its pages again.  '*ret_more' if
+ * there may be more.  After many pages it leaves the rest of the rings: '*count' is how many it looked at. */
 static bool
-reap_some(struct kvm *k, unsigned first, unsigned count, bool *ret_more) REQUIRES(k->dirty.lock)
+reap_some(struct kvm *k, unsigned first, unsigned *count, bool *ret_more) REQUIRES(k->dirty.lock)
 {
     uint32_t total = 0;
+    unsigned end = first + *count, i;
     int reset;
 
     *ret_more = false;
-    for (unsigned i = first; i < first + count; i++) {
+    for (i = first; i < end && total < REAP_AT_ONCE; i++) {
         struct kvm_ring *r = &k->dirty.rings[i];
 
         if (!r->entries)
@@ -145,33 +165,60 @@ reap_some(struct kvm *k, unsigned first, unsigned count, bool *ret_more) REQUIRE
         total += r->harvested;
         *ret_more = *ret_more || r->harvested == k->dirty.size / 4;
     }
-    look_for_overflow(k, first, count);
+    *count = i - first;
+    look_for_overflow(k, first, *count);
     if (total == 0)
         return true;
-    reset = kvm_ioctl_number(k->vm_fd, KVM_RESET_DIRTY_RINGS, 0);
+    reset = reset_rings(k);
     if (reset >= 0 && (uint32_t)reset != total)
         declare_broken(k, &k->dirty.rings[first]);
-    for (unsigned i = first; k->dirty.leaky && i < first + count; i++)
+    for (i = first; k->dirty.leaky && i < first + *count; i++)
         if (k->dirty.rings[i].entries && is_overfull(&k->dirty.rings[i]))
             log_anew(k);
     return reset >= 0;
 }
 
-/* All that was there when it began; nothing from broken rings. */
+/* All that was there when it began, of as many rings as it looks at; nothing from broken ones. */
 static bool
-reap(struct kvm *k, unsigned first, unsigned count) REQUIRES(k->dirty.lock)
+reap(struct kvm *k, unsigned first, unsigned *count) REQUIRES(k->dirty.lock)
 {
-    bool ok = true, more = true;
+    bool more = false, ok = k->dirty.broken || reap_some(k, first, count, &more);
 
-    for (unsigned turn = 0; ok && more && turn < 5 && !k->dirty.broken; turn++)
+    for (unsigned turn = 1; ok && !k->dirty.broken && more && turn < 5; turn++)
         ok = reap_some(k, first, count, &more);
     return ok;
+}
+
+static bool
+reap_one(struct kvm *k, unsigned cpu) REQUIRES(k->dirty.lock)
+{
+    unsigned one = 1;
+
+    return reap(k, cpu, &one);
+}
+
+/* A vCPU that waits for the lock cannot be stopped meanwhile: it goes first.  No entry is harvested and not reset now. */
+static void
+let_vcpus_in(struct kvm *k) REQUIRES(k->dirty.lock)
+{
+    int64_t until_us = g_get_monotonic_time() + LET_IN_US;
+
+    while (atomic_load(&k->dirty.waiting) && condition_wait_until(&k->dirty.served, &k->dirty.lock, until_us))
+        ;
 }
 
 bool
 rings_reap(struct kvm *k)
 {
-    return reap(k, 0, k->dirty.ring_count);
+    bool ok = true;
+    unsigned first = 0, count;
+
+    for (; ok && first < k->dirty.ring_count; first += count) {
+        count = k->dirty.ring_count - first;
+        let_vcpus_in(k);
+        ok = reap(k, first, &count);
+    }
+    return ok;
 }
 
 /* After an overflow KVM's place for resets and ours are no longer the same, and it may think a ring full that has
@@ -185,7 +232,7 @@ let_go_on(struct kvm *k, struct kvm_ring *r) REQUIRES(k->dirty.lock)
 
     for (uint32_t i = 0; i < size; i++)
         __atomic_store_n(&r->entries[i].flags, i % (size / 4) == stop ? 0 : KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
-    kvm_ioctl_number(k->vm_fd, KVM_RESET_DIRTY_RINGS, 0);
+    reset_rings(k);
     for (uint32_t i = 0; i < size; i++)
         __atomic_store_n(&r->entries[i].flags, 0, __ATOMIC_RELEASE);
 }
@@ -194,7 +241,7 @@ let_go_on(struct kvm *k, struct kvm_ring *r) REQUIRES(k->dirty.lock)
 static void
 make_room(struct kvm *k, struct kvm_ring *r) REQUIRES(k->dirty.lock)
 {
-    reap(k, r->cpu, 1);
+    reap_one(k, r->cpu);
     /* The reaper may have come first; but twice full and nobody found anything? */
     if (counter_read(&r->pages) == r->pages_at_full)
         declare_broken(k, r);
@@ -210,8 +257,11 @@ ring_full(struct kvm_cpu *c)
     struct kvm_ring *r = &k->dirty.rings[c->index];
     uint64_t nap_us = counter_read(&r->nap_us);
 
+    atomic_fetch_add(&k->dirty.waiting, 1);
     lock_take(&k->dirty.lock);
+    atomic_fetch_sub(&k->dirty.waiting, 1);
     make_room(k, r);
+    condition_broadcast(&k->dirty.served);
     lock_drop(&k->dirty.lock);
     counter_add(&r->fulls, 1);
     if (nap_us)
@@ -301,7 +351,7 @@ reap_leaky(struct kvm *k) REQUIRES(k->dirty.lock)
         const struct kvm_ring *r = &k->dirty.rings[i];
 
         if (r->entries && is_dirty(entry_at(r, r->fetch + k->dirty.size / 4)))
-            reap(k, i, 1);
+            reap_one(k, i);
     }
 }
 

@@ -223,6 +223,7 @@ dirty_init(struct kvm *k, const struct accel_setup *setup, GError **error)
 
     lock_init(&k->dirty.lock, 22, "dirty rings");
     condition_init(&k->dirty.wake);
+    condition_init(&k->dirty.served);
     k->dirty.ready = true;
     k->dirty.mode = named ? setup->dirty_log : DIRTY_LOG_MANUAL;
     if (k->dirty.mode == DIRTY_LOG_RING)
@@ -251,6 +252,7 @@ dirty_release(struct kvm *k)
         return;
     rings_release(k);
     condition_release(&k->dirty.wake);
+    condition_release(&k->dirty.served);
     lock_release(&k->dirty.lock);
     g_free(k->dirty.text);
 }

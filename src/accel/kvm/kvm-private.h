@@ -126,6 +126,8 @@ struct kvm_dirty {
     _Atomic(struct hub *) hub;      /* NULL until told */
     struct lock lock;               /* rank 22: rings, and slots where there are rings */
     struct condition wake;
+    _Atomic unsigned waiting;       /* vCPUs whose ring is full, for the lock */
+    struct condition served;        /* one of them is done */
     bool reaping GUARDED, ending GUARDED;
     bool broken GUARDED;            /* a ring overflowed, of this vCPU */
     unsigned broken_cpu GUARDED;

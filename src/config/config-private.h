@@ -27,8 +27,9 @@ bool cpus_fit(const struct definition *before, const struct definition *after, G
 void cpus_save(const struct definition *d, GString *out);
 bool cpus_equal(const GArray *a, const GArray *b);
 
-bool backends_equal(const GArray *a, const GArray *b);
-/* Equal in all but topology, HMAT and backends. */
+/* Equal in all but topology, HMAT, and the lists of the next. */
 bool definition_rest_equal(const struct definition *a, const struct definition *b);
+/* Backends, devices and CPUs. */
+bool definition_lists_equal(const struct definition *a, const struct definition *b);
 
 #endif

@@ -90,7 +90,7 @@ memory_equal(const struct memory_options *a, const struct memory_options *b)
     return a->entered == b->entered && a->size == b->size && a->maxmem == b->maxmem && a->slots == b->slots;
 }
 
-bool
+static bool
 backends_equal(const GArray *a, const GArray *b)
 {
     for (guint i = 0; a->len == b->len && i < a->len; i++) {
@@ -101,11 +101,16 @@ backends_equal(const GArray *a, const GArray *b)
 }
 
 bool
+definition_lists_equal(const struct definition *a, const struct definition *b)
+{
+    return backends_equal(a->backends, b->backends) && devices_equal(a->devices, b->devices)
+        && cpus_equal(a->cpus, b->cpus);
+}
+
+bool
 definition_rest_equal(const struct definition *a, const struct definition *b)
 {
     return memory_equal(&a->memory, &b->memory)
-        && devices_equal(a->devices, b->devices)
-        && cpus_equal(a->cpus, b->cpus)
         && a->nvdimm == b->nvdimm && a->accel == b->accel && a->numa_delay_ns == b->numa_delay_ns
         && a->clock == b->clock
         && cpu_options_equal(&a->cpu, &b->cpu)
@@ -121,7 +126,7 @@ bool
 definition_equal(const struct definition *a, const struct definition *b)
 {
     return topology_equal(&a->topology, &b->topology) && hmat_equal(&a->hmat, &b->hmat)
-        && backends_equal(a->backends, b->backends) && definition_rest_equal(a, b);
+        && definition_lists_equal(a, b) && definition_rest_equal(a, b);
 }
 
 /* --- what the topology decides ---------------------------------------------------------------------------------- */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The way back through a definition's changes, and forth again.
  *
- * A step holds what differs between the definition before and after a command.  Nearly all commands change a few
- * bytes of the topology or one entry of an array: for these the step is that range of bytes, before and after, so
- * that thousands of `numa dist`, or a node after another with its backend, cost little.  Where anything else changed
- * it is both definitions. */
+ * A step holds what differs between the definition before and after a command.  Nearly all commands change a few bytes
+ * of the topology or one entry of an array: for these the step is that range of bytes, before and after, so that
+ * thousands of `numa dist`, or of devices that come and go, cost little.  Where anything else changed it is both
+ * definitions.  The oldest steps go when all together are too large. */
 #include "config.h"
 
 #include <string.h>
@@ -17,15 +17,28 @@ struct span {
     uint8_t *bytes;                 /* owned; NULL if nothing differs */
 };
 
+enum { ARRAYS = 5, LISTS = 2, MOST_BYTES = 16 * 1024 * 1024 };
+
 struct step {
     struct definition *before, *after;      /* both or none */
-    struct span topology, lb, cache, backends;      /* without them */
+    struct span topology, arrays[ARRAYS];   /* without them */
+    size_t bytes;                   /* that it takes */
 };
 
 struct undo {
     GPtrArray *steps;               /* struct step *, oldest first */
     guint done;                     /* the first so many can be undone, the rest redone */
+    size_t bytes;                   /* of all steps */
 };
+
+/* Their elements are plain.  From LISTS on those whose bytes may differ where they are equal. */
+static GArray *
+array_of(const struct definition *d, unsigned i)
+{
+    GArray *const arrays[ARRAYS] = { d->hmat.lb, d->hmat.cache, d->backends, d->devices, d->cpus };
+
+    return arrays[i];
+}
 
 static void
 step_free(gpointer data)
@@ -35,9 +48,8 @@ step_free(gpointer data)
     definition_free(s->before);
     definition_free(s->after);
     g_free(s->topology.bytes);
-    g_free(s->lb.bytes);
-    g_free(s->cache.bytes);
-    g_free(s->backends.bytes);
+    for (unsigned i = 0; i < ARRAYS; i++)
+        g_free(s->arrays[i].bytes);
     g_free(s);
 }
 
@@ -130,28 +142,62 @@ array_put(const struct span *s, bool back, GArray *array)
 
 /* --- steps ---------------------------------------------------------------------------------------------------- */
 
-void
-undo_record(struct undo *u, const struct definition *before, const struct definition *after)
+static size_t
+span_bytes(const struct span *s)
+{
+    return s->old_size + s->new_size;
+}
+
+/* What the arrays of a definition take is little beside it. */
+static struct step *
+step_new(const struct definition *before, const struct definition *after)
 {
     struct step *s = g_new0(struct step, 1);
 
-    if (definition_rest_equal(before, after)) {
-        s->topology = span_of(&before->topology, sizeof before->topology, &after->topology, sizeof after->topology);
-        s->lb = array_span(before->hmat.lb, after->hmat.lb);
-        s->cache = array_span(before->hmat.cache, after->hmat.cache);
-        if (!backends_equal(before->backends, after->backends))
-            s->backends = array_span(before->backends, after->backends);
-    } else {
+    s->bytes = sizeof *s;
+    if (!definition_rest_equal(before, after)) {
         s->before = definition_copy(before);
         s->after = definition_copy(after);
+        s->bytes += 2 * sizeof *before;
+        return s;
     }
-    if (!s->before && !s->topology.bytes && !s->lb.bytes && !s->cache.bytes && !s->backends.bytes) {
-        step_free(s);
+    s->topology = span_of(&before->topology, sizeof before->topology, &after->topology, sizeof after->topology);
+    s->bytes += span_bytes(&s->topology);
+    for (unsigned i = 0; i < (definition_lists_equal(before, after) ? LISTS : ARRAYS); i++) {
+        s->arrays[i] = array_span(array_of(before, i), array_of(after, i));
+        s->bytes += span_bytes(&s->arrays[i]);
+    }
+    return s;
+}
+
+/* The first 'count', or the last. */
+static void
+drop_steps(struct undo *u, guint first, guint count)
+{
+    for (guint i = first; i < first + count; i++)
+        u->bytes -= ((const struct step *)u->steps->pdata[i])->bytes;
+    if (count)
+        g_ptr_array_remove_range(u->steps, first, count);
+}
+
+void
+undo_record(struct undo *u, const struct definition *before, const struct definition *after)
+{
+    struct step *s = step_new(before, after);
+    guint old = 0;
+    size_t bytes;
+
+    if (s->bytes == sizeof *s) {
+        step_free(s);               /* nothing differs */
         return;
     }
-    g_ptr_array_set_size(u->steps, (int)u->done);
+    drop_steps(u, u->done, u->steps->len - u->done);
     g_ptr_array_add(u->steps, s);
-    u->done++;
+    u->bytes += s->bytes;
+    for (bytes = u->bytes; bytes > MOST_BYTES && old < u->steps->len - 1; old++)
+        bytes -= ((const struct step *)u->steps->pdata[old])->bytes;
+    drop_steps(u, 0, old);
+    u->done = u->steps->len;
 }
 
 static struct definition *
@@ -163,9 +209,8 @@ step_apply(const struct step *s, bool back, const struct definition *now)
         return definition_copy(back ? s->before : s->after);
     d = definition_copy(now);
     span_put(&s->topology, back, (uint8_t *)&d->topology);
-    array_put(&s->lb, back, d->hmat.lb);
-    array_put(&s->cache, back, d->hmat.cache);
-    array_put(&s->backends, back, d->backends);
+    for (unsigned i = 0; i < ARRAYS; i++)
+        array_put(&s->arrays[i], back, array_of(d, i));
     return d;
 }
 

@@ -179,6 +179,8 @@ struct run *run_new(const struct accel_class *class, struct accel *a, unsigned c
 void run_free(struct run *r);       /* stops and joins */
 /* The slot has a vCPU from now on, which is parked.  The guest is held.  Error: HOST, a thread cannot start. */
 bool run_add_cpu(struct run *r, unsigned cpu, GError **error);
+/* It has none any more: its thread stays parked, until the slot has one again.  The guest is held. */
+void run_remove_cpu(struct run *r, unsigned cpu);
 /* Adds reasons and waits until every vCPU is parked (settled, its state readable), or somebody takes one of these
  * reasons away again.  Any thread but a vCPU's. */
 void run_hold(struct run *r, unsigned reasons);

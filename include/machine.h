@@ -146,6 +146,8 @@ bool machine_measure_dirty(struct machine *m, unsigned cells, unsigned ms,
  * there or could not be had. */
 bool machine_device_add(struct machine *m, enum memory_device_kind kind, const struct values *v,
                         void (*done)(void *self, const GError *error), void *self, GError **error);
+/* Deletes a memory device or, where the guest can be asked for it, a CPU.  A guest that interprets ACPI tables is asked
+ * for what lies in a slot; events tell whether it lets go. */
 bool machine_device_delete(struct machine *m, const char *name, GError **error);
 /* Where a device would be; nothing changes.  Any time. */
 bool machine_device_plan(struct machine *m, enum memory_device_kind kind, const struct values *v, uint64_t *ret_addr,

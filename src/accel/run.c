@@ -194,7 +194,7 @@ park(struct run *r, struct vcpu *v) REQUIRES(r->lock)
 static void
 wait_for_go(struct run *r, struct vcpu *v) REQUIRES(r->lock)
 {
-    while (r->reasons && !r->ending)
+    while ((r->reasons || !v->present) && !r->ending)
         condition_wait(&r->go, &r->lock);
     if (r->ending)
         return;
@@ -460,6 +460,17 @@ run_add_cpu(struct run *r, unsigned cpu, GError **error)
     v->present = ok;
     lock_drop(&r->lock);
     return ok;
+}
+
+void
+run_remove_cpu(struct run *r, unsigned cpu)
+{
+    struct vcpu *v = &r->vcpus[cpu];
+
+    lock_take(&r->lock);
+    g_assert(r->reasons && v->present && v->parked);
+    v->present = false;
+    lock_drop(&r->lock);
 }
 
 bool

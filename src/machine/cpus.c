@@ -4,30 +4,31 @@
  * from its start, so its CPU begins to work at once; other kernels find it when they start, and until then it waits to
  * be started.
  *
- * Nobody takes a CPU away again: its registers hold what the guest has put there, and only the guest can let go of it. */
+ * A CPU's registers hold what the guest has put there, so that only a guest that interprets ACPI tables, which can be
+ * asked, lets go of one.  The accelerator keeps it then, reset, for the next that comes to the slot. */
 #include "machine-private.h"
 
 static bool
-can_plug(struct machine *m, GError **error)
+can_plug(struct machine *m, const char *attempt, GError **error)
 {
     if (!m->parts)
-        return fail(error, NUMON_ERROR_STATE, "cannot add a CPU: the machine is not built");
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: the machine is not built", attempt);
     if (m->populating)
-        return fail(error, NUMON_ERROR_STATE, "cannot add a CPU: memory is being preallocated");
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: memory is being preallocated", attempt);
     if (machine_switching(m))
-        return fail(error, NUMON_ERROR_STATE, "cannot add a CPU: a migration is in progress, and the destination has the "
-                    "CPUs that were there at its start (`migrate_cancel` ends it)");
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: a migration is in progress, and the destination has the "
+                    "CPUs that were there at its start (`migrate_cancel` ends it)", attempt);
     if (machine_awaits_incoming(m))
         return !machine_arriving(m) ||
-               fail(error, NUMON_ERROR_STATE, "cannot add a CPU: this machine waits for an incoming guest (after "
-                    "`migrate_cancel` it can be given what the source has)");
+               fail(error, NUMON_ERROR_STATE, "cannot %s: this machine waits for an incoming guest (after "
+                    "`migrate_cancel` it can be given what the source has)", attempt);
     if (machine_arriving(m))
-        return fail(error, NUMON_ERROR_STATE, "cannot add a CPU: the migration that brought the guest is just ending "
-                    "(`wait migration`)");
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: the migration that brought the guest is just ending "
+                    "(`wait migration`)", attempt);
     if (run_reasons(m->parts->run) & STOP_MIGRATE)
-        return fail(error, NUMON_ERROR_STATE, "cannot add a CPU: the guest was migrated away");
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: the guest was migrated away", attempt);
     if (m->verify_busy)
-        return fail(error, NUMON_ERROR_STATE, "cannot add a CPU: a verification runs");
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: a verification runs", attempt);
     return true;
 }
 
@@ -52,7 +53,7 @@ machine_cpu_plan(struct machine *m, const struct values *v, unsigned *ret_slot, 
     g_autofree struct topology *t = g_new(struct topology, 1);
     g_autoptr(definition) d = NULL;
 
-    if (m->parts && !can_plug(m, error))
+    if (m->parts && !can_plug(m, "add a CPU", error))
         return false;
     d = with_cpu(m, v, error);
     if (!d)
@@ -98,7 +99,7 @@ machine_cpu_add(struct machine *m, const struct values *v, GError **error)
     unsigned slot;
     bool ok;
 
-    if (!can_plug(m, error))
+    if (!can_plug(m, "add a CPU", error))
         return false;
     d = with_cpu(m, v, error);
     if (!d)
@@ -117,15 +118,85 @@ machine_cpu_add(struct machine *m, const struct values *v, GError **error)
     return true;
 }
 
+/* --- going ------------------------------------------------------------------------------------------------------ */
+
 bool
-machine_cpu_keep(struct machine *m, const char *name, GError **error)
+machine_cpu_delete(struct machine *m, const char *name, GError **error)
 {
     g_autoptr(definition) d = definition_copy(m->definition);
     const struct cpu_device *c = definition_cpu_device(d, name);
     unsigned slot = c ? c->slot : 0;
+    g_autofree char *text = g_strdup_printf("CPU %u: the guest was asked to let go of it", slot);
 
+    if (!definition_delete_device(d, name, error) || !can_plug(m, "delete a CPU", error))
+        return false;
+    if (!bays_listen(m->parts->cpus_seen))
+        return fail(error, NUMON_ERROR_STATE, "cannot delete CPU %u: the guest works with it, and has not said that it "
+                    "can be asked for it back (`enter_preconfig` ends the guest; then it can be deleted)", slot);
+    if (!bays_want(m->parts->cpus_seen, slot))
+        return fail(error, NUMON_ERROR_STATE, "cannot delete CPU %u: the guest was asked already to let go of it", slot);
+    machine_tell(m, text);
+    return true;
+}
+
+static bool
+unplug(struct machine *m, unsigned slot, GError **error)
+{
+    struct parts *p = m->parts;
+
+    p->starts[slot] = (struct cpu_start) { .kind = CPU_START_WAIT };
+    if (!p->class->vcpu_reset(p->accel, slot, &p->starts[slot], error))
+        return false;
+    run_remove_cpu(p->run, slot);
+    bit_clear(p->topology.present, slot);
+    return true;
+}
+
+/* The name of the CPU that was plugged into a slot, to delete it by; NULL if it was there from the start. */
+static char *
+plugged_name(const struct definition *d, unsigned slot)
+{
+    for (guint i = 0; i < d->cpus->len; i++)
+        if (g_array_index(d->cpus, struct cpu_device, i).slot == slot)
+            return definition_cpu_path(d, slot);
+    return NULL;
+}
+
+static bool
+take_out(struct machine *m, unsigned slot, GError **error)
+{
+    g_autofree char *name = plugged_name(m->definition, slot);
+    g_autoptr(definition) d = definition_copy(m->definition);
+    bool ok;
+
+    if (!name)
+        return fail(error, NUMON_ERROR_STATE, "the guest let go of CPU %u, which was there from the start: it stays",
+                    slot);
     if (!definition_delete_device(d, name, error))
         return false;
-    return fail(error, NUMON_ERROR_STATE, "cannot delete CPU %u: the guest works with it, and this machine has no way to "
-                "ask for it back (`enter_preconfig` ends the guest; then it can be deleted)", slot);
+    run_hold(m->parts->run, STOP_PLUG);
+    ok = unplug(m, slot, error);
+    if (ok) {
+        machine_adopt(m, g_steal_pointer(&d));
+        parts_list_sections(m->parts, m);
+    }
+    run_release(m->parts->run, STOP_PLUG, NULL);
+    return ok;
+}
+
+void
+machine_settle_cpus(struct machine *m)
+{
+    struct bays *bays = m->parts->cpus_seen;
+
+    for (unsigned slot = bays_ejected(bays, 0); slot < m->parts->cpu_slots; slot = bays_ejected(bays, slot + 1)) {
+        g_autofree char *text = g_strdup_printf("CPU %u deleted: the guest let go of it", slot);
+        g_autoptr(GError) error = NULL;
+
+        if (!can_plug(m, "delete a CPU", NULL))
+            return;
+        if (!take_out(m, slot, &error))
+            bays_keep(bays, slot);
+        machine_tell(m, error ? error->message : text);
+    }
 }

@@ -344,7 +344,7 @@ machine_device_delete(struct machine *m, const char *name, GError **error)
     bool asked;
 
     if (!device)
-        return machine_cpu_keep(m, name, error);
+        return machine_cpu_delete(m, name, error);
     if (!machine_may_change_devices(m, "delete the device", false, error) || !can_unplug(device, error)
         || !machine_ask_for_device(m, device, &asked, error))
         return false;

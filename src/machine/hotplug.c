@@ -173,6 +173,7 @@ settle(void *machine)
     for (unsigned slot = bays_ejected(memory, 0); slot < PLATFORM_MEMORY_SLOTS; slot = bays_ejected(memory, slot + 1))
         if (machine_may_change_devices(m, "delete the device", false, NULL))
             take_out(m, slot);
+    machine_settle_cpus(m);
 }
 
 /* On a vCPU's thread. */
@@ -187,7 +188,8 @@ answered(void *self)
 void
 machine_settle_ejections(struct machine *m)
 {
-    if (m->parts && bays_ejected(m->parts->memory_slots, 0) < PLATFORM_MEMORY_SLOTS)
+    if (m->parts && (bays_ejected(m->parts->memory_slots, 0) < PLATFORM_MEMORY_SLOTS ||
+                     bays_ejected(m->parts->cpus_seen, 0) < PLATFORM_CPU_SLOTS))
         answered(m);
 }
 

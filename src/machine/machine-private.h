@@ -221,8 +221,10 @@ void parts_list_sections(struct parts *p, struct machine *m);
 
 /* --- cpus.c ------------------------------------------------------------------------------------------------------ */
 
-/* False: why the CPU that is to be deleted stays, or that there is no device of the name. */
-bool machine_cpu_keep(struct machine *m, const char *name, GError **error);
+/* Asks the guest to let go of a CPU, or fails: why it stays, or that there is no device of the name. */
+bool machine_cpu_delete(struct machine *m, const char *name, GError **error);
+/* Takes out the CPUs that the guest has let go of, if nothing hinders it. */
+void machine_settle_cpus(struct machine *m);
 
 /* --- run.c ------------------------------------------------------------------------------------------------------ */
 

@@ -286,16 +286,25 @@ make_sections(struct kvm *k)
     k->section_count = count + CHIPS_SECTIONS;
 }
 
-/* CPUs only come, so that as many are the same ones; then the list stays as it is: a migration may have it in hand. */
+/* True if the list is of the CPUs there are. */
+static bool
+sections_current(const struct kvm *k)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < k->cpu_slots; i++)
+        if (kvm_has_cpu(k, i) && (count >= k->section_count || k->sections[count++].instance != i))
+            return false;
+    return k->section_count == count + CHIPS_SECTIONS;
+}
+
+/* While the CPUs are the same ones the list stays as it is: a migration may have it in hand. */
 static const struct state_section *
 kvm_sections(struct accel *a, unsigned *ret_count)
 {
     struct kvm *k = (struct kvm *)a;
-    unsigned cpus = 0;
 
-    for (unsigned i = 0; i < k->cpu_slots; i++)
-        cpus += kvm_has_cpu(k, i);
-    if (k->section_count != cpus + CHIPS_SECTIONS)
+    if (!sections_current(k))
         make_sections(k);
     *ret_count = k->section_count;
     return k->sections;

@@ -268,6 +268,7 @@ reset_now(struct machine *m, GError **error)
 
     mark_all(p);
     atomic_store(&m->reset_wanted, 0);
+    atomic_store(&m->exit_value, -1);
     atomic_store(&m->shut_down, false);
     return ok;
 }
@@ -405,12 +406,23 @@ machine_reset_if_wanted(struct machine *m)
 
 /* --- what vCPUs and devices tell -------------------------------------------------------------------------------- */
 
+/* It was served before main heard of it: by a reset since then. */
+static bool
+is_stale(const struct machine *m, const struct run_event *e)
+{
+    if (e->what == VCPU_RESET && atomic_load(&m->reset_wanted))
+        return false;
+    return (e->what == VCPU_RESET || e->what == VCPU_SHUTDOWN) && !(run_requests(m->parts->run) & 1u << e->what);
+}
+
 void
 machine_vcpu_event(void *self, const struct run_event *e)
 {
     struct machine *m = self;
     g_autofree char *text = NULL;
 
+    if (is_stale(m, e))
+        return;
     if (e->what == VCPU_RESET) {
         atomic_store(&m->reset_wanted, 1);
         machine_reset_if_wanted(m);

@@ -568,6 +568,41 @@ a_migration_waits_for_who_writes(void)
 
 /* What a machine has posted must not be delivered once it is gone. */
 static void
+count_told(void *self, const char *text)
+{
+    ++*(unsigned *)self;
+}
+
+/* The guest asks for a reset, or ends itself, and is reset before main has heard of it: nothing is left to be done. */
+static void
+a_request_that_was_served_is_not_served_again(void)
+{
+    static const enum power_event requests[] = { POWER_RESET, POWER_OFF, POWER_EXIT };
+    struct world w;
+    unsigned told = 0;
+    struct machine_events events = { .self = &told, .guest = count_told };
+    struct machine *m;
+
+    world_init(&w);
+    m = machine_new(w.mailbox, w.jobs, &events);
+    g_assert_true(machine_define(m, example("synthetic"), NULL));
+    build(&w, m);
+    g_assert_true(machine_cont(m, false, NULL));
+    for (unsigned i = 0; i < G_N_ELEMENTS(requests); i++) {
+        machine_power_event(m, requests[i], 3);
+        g_assert_true(machine_reset(m, false, NULL));
+        mailbox_drain(w.mailbox);
+        g_assert_cmpuint(told, ==, 0);
+        g_assert_cmpstr(machine_status(m), ==, "running");
+    }
+    machine_power_event(m, POWER_RESET, 0);
+    mailbox_drain(w.mailbox);
+    g_assert_cmpuint(told, ==, 1);              /* one that was not served is */
+    machine_free(m);
+    world_release(&w);
+}
+
+static void
 a_freed_machine_says_nothing(void)
 {
     struct world w;
@@ -616,6 +651,8 @@ main(int argc, char **argv)
     g_test_add_func("/machine/a-migration-waits-for-who-writes", a_migration_waits_for_who_writes);
     g_test_add_func("/machine/a-build-is-left-alone", a_build_is_left_alone);
     g_test_add_func("/machine/a-build-that-never-began-is-told", a_build_that_never_began_is_told);
+    g_test_add_func("/machine/a-request-that-was-served-is-not-served-again",
+                    a_request_that_was_served_is_not_served_again);
     g_test_add_func("/machine/a-freed-machine-says-nothing", a_freed_machine_says_nothing);
     return g_test_run();
 }

@@ -30,9 +30,18 @@ kernel_images = $(verdict_dir)/bzimage.bin $(verdict_dir)/flat.bin
 $(kernel_images): $(verdict_dir)/bzimage.S $(verdict_dir)/flat.S
 	$(AM_V_GEN)$(MKDIR_P) $(verdict_dir) && $(GUEST_CC) -m64 -nostdlib -static -no-pie -Wl,--build-id=none \
 		-Wl,--oformat=binary -Wl,-Ttext=0 -Wl,-e,0 -o $@ $(top_srcdir)/$(verdict_dir)/`basename $@ .bin`.S
-check_DATA += $(kernel_images)
-CLEANFILES += $(kernel_images)
-EXTRA_DIST += $(verdict_dir)/bzimage.S $(verdict_dir)/flat.S testsuite/numon.kvm/kernels.exp testsuite/numon.kvm/linux.exp
+module_images = $(verdict_dir)/modules.bin $(verdict_dir)/modules-pvh.elf
+MODULES_FLAGS = -m32 -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-m,elf_i386 -Wl,-z,noexecstack
+$(verdict_dir)/modules.bin: $(verdict_dir)/modules.S
+	$(AM_V_GEN)$(MKDIR_P) $(verdict_dir) && $(GUEST_CC) $(MODULES_FLAGS) -Wl,--oformat=binary -Wl,-Ttext=0x100000 \
+		-o $@ $(top_srcdir)/$(verdict_dir)/modules.S
+$(verdict_dir)/modules-pvh.elf: $(verdict_dir)/modules.S
+	$(AM_V_GEN)$(MKDIR_P) $(verdict_dir) && $(GUEST_CC) $(MODULES_FLAGS) -DPVH -Wl,-Ttext=0x101000 \
+		-Wl,--section-start=.note.pvh=0x200000 -o $@ $(top_srcdir)/$(verdict_dir)/modules.S
+check_DATA += $(kernel_images) $(module_images)
+CLEANFILES += $(kernel_images) $(module_images)
+EXTRA_DIST += $(verdict_dir)/bzimage.S $(verdict_dir)/flat.S $(verdict_dir)/modules.S
+EXTRA_DIST += testsuite/numon.kvm/kernels.exp testsuite/numon.kvm/linux.exp
 
 # KVM under everything at once, for SOAK_SECONDS; "make check" has a short one.
 SOAK_SECONDS = 1800

@@ -215,6 +215,7 @@ vm_init(struct vm *vm)
     for (unsigned i = 0; i < VCPUS; i++) {
         new_vcpu(vm, i);
         vm->topology.cpu_node[i] = (uint8_t)i;
+        vm->topology.node_size[i] = NODE_MIB * MIB;
         for (unsigned j = 0; j < VCPUS; j++)
             vm->topology.distance[i][j] = i == j ? 10 : 21;
     }

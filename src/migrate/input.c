@@ -54,6 +54,22 @@ input_read(void *input, void *to, size_t size, GError **error)
     return true;
 }
 
+const uint8_t *
+input_peek(const struct input *in, size_t *ret_size)
+{
+    *ret_size = in->end - in->at;
+    return in->bytes + in->at;
+}
+
+void
+input_skip(struct input *in, size_t size)
+{
+    if (in->summing)
+        in->sum = checksum_add(in->sum, in->bytes + in->at, size);
+    in->at += size;
+    in->offset += size;
+}
+
 bool
 input_take8(struct input *in, uint8_t *ret, GError **error)
 {

@@ -127,6 +127,8 @@ struct output {
     uint8_t bytes[OUTPUT_BYTES];
 };
 bool output_put(struct output *o, const void *data, size_t size, GError **error);
+/* Records of zero pages in a row, of the block of the record before. */
+bool output_put_zeros(struct output *o, uint64_t offset, uint64_t count, GError **error);
 bool output_put_array(struct output *o, GByteArray *a, GError **error);     /* empties the array */
 bool output_put_page(struct output *o, const uint8_t header[], size_t header_size, const uint8_t *page,
                      GError **error);
@@ -346,6 +348,9 @@ struct input {
 };
 /* Exactly 'size' bytes.  Error: PEER, with the offset.  A state_read. */
 bool input_read(void *input, void *to, size_t size, GError **error);
+/* What is there already, unread; and passes over some of it. */
+const uint8_t *input_peek(const struct input *in, size_t *ret_size);
+void input_skip(struct input *in, size_t size);
 bool input_take8(struct input *in, uint8_t *ret, GError **error);
 bool input_take16(struct input *in, uint16_t *ret, GError **error);
 bool input_take32(struct input *in, uint32_t *ret, GError **error);
@@ -357,7 +362,7 @@ bool input_fail(struct input *in, GError **error, const char *format, ...) G_GNU
 
 /* --- ram-out.c: the pages of a source --------------------------------------------------------------------------- */
 
-enum { RUN_MOST = 512 };            /* pages taken from the log at once */
+enum { RUN_MOST = 4096 };           /* pages taken from the log at once */
 
 struct ram_out {
     struct session *session;        /* borrowed, as output and subscriber */

@@ -17,20 +17,26 @@ output_flush(struct output *o, GError **error)
     return pieces == 0 || channel_write(o->channel, o->iov, pieces, o->stall_ms, o->accepted, error);
 }
 
-/* There is room for 'size' bytes. */
+/* 'size' bytes were put into the buffer, for which there was room. */
 static void
-append(struct output *o, const void *data, size_t size)
+taken(struct output *o, size_t size)
 {
     uint8_t *to = o->bytes + o->used;
     struct iovec *last = o->pieces ? &o->iov[o->pieces - 1] : NULL;
 
-    memcpy(to, data, size);
     o->used += size;
     o->queued += size;
     if (last && (uint8_t *)last->iov_base + last->iov_len == to)
         last->iov_len += size;
     else
         o->iov[o->pieces++] = (struct iovec) { to, size };
+}
+
+static void
+append(struct output *o, const void *data, size_t size)
+{
+    memcpy(o->bytes + o->used, data, size);
+    taken(o, size);
 }
 
 bool
@@ -44,6 +50,22 @@ output_put(struct output *o, const void *data, size_t size, GError **error)
         append(o, data, part);
         data = (const uint8_t *)data + part;
         size -= part;
+    }
+    return true;
+}
+
+bool
+output_put_zeros(struct output *o, uint64_t offset, uint64_t count, GError **error)
+{
+    while (count > 0) {
+        if (OUTPUT_BYTES - o->used < RAM_ZERO_SIZE || o->pieces == OUTPUT_PIECES)
+            if (!output_flush(o, error))
+                return false;
+        uint64_t part = MIN(count, (OUTPUT_BYTES - o->used) / RAM_ZERO_SIZE);
+        wire_ram_zeros(o->bytes + o->used, offset, part);
+        taken(o, part * RAM_ZERO_SIZE);
+        offset += part * PAGE_SIZE;
+        count -= part;
     }
     return true;
 }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -27,12 +28,48 @@ presence_release(struct presence *p)
     close_fd(&p->pagemap);
 }
 
+/* Of kernels that have it (6.7): only what is there is listed.  Documentation/admin-guide/mm/pagemap.rst. */
+struct scan_region { uint64_t start, end, categories; };
+struct scan_request {
+    uint64_t size, flags, start, end, walk_end, regions, region_count, max_pages, category_inverted, category_mask,
+        category_anyof_mask, return_mask;
+};
+#define SCAN_IOCTL _IOWR('f', 16, struct scan_request)
+enum { SCAN_THERE = 1 << 3 | 1 << 4 };      /* present, swapped */
+enum { SCAN_REGIONS = 64 };                 /* at once */
+
+static bool
+absent_scanned(const struct presence *p, const struct block *b, uint64_t first, uint64_t count, uint64_t *absent)
+{
+    struct scan_region regions[SCAN_REGIONS];
+    uintptr_t begin = (uintptr_t)b->host + first * PAGE_SIZE;
+    struct scan_request request = {
+        .size = sizeof request, .start = begin, .end = begin + count * PAGE_SIZE, .regions = (uintptr_t)regions,
+        .region_count = SCAN_REGIONS, .category_anyof_mask = SCAN_THERE, .return_mask = SCAN_THERE,
+    };
+
+    bits_set(absent, 0, count);
+    for (; request.start < request.end; request.start = request.walk_end) {
+        int found = p->pagemap < 0 ? -1 : ioctl(p->pagemap, SCAN_IOCTL, &request);
+        if (found < 0 || request.walk_end <= request.start) {
+            bits_clear(absent, 0, count);
+            return false;
+        }
+        for (int i = 0; i < found; i++)
+            bits_clear(absent, (regions[i].start - begin) / PAGE_SIZE,
+                       (regions[i].end - regions[i].start) / PAGE_SIZE);
+    }
+    return true;
+}
+
 static void
 absent_private(const struct presence *p, const struct block *b, uint64_t first, uint64_t count, uint64_t *absent)
 {
     uint64_t entries[PAGEMAP_CHUNK];
     uint64_t at = (uintptr_t)b->host / PAGE_SIZE + first;
 
+    if (absent_scanned(p, b, first, count, absent))
+        return;
     for (uint64_t done = 0; done < count;) {
         size_t size = MIN(count - done, PAGEMAP_CHUNK) * sizeof *entries;
         ssize_t got = p->pagemap < 0 ? -1 : pread(p->pagemap, entries, size, (off_t)((at + done) * sizeof *entries));

@@ -48,6 +48,7 @@ enum {
 
     NAME_MOST               = 127,          /* a length byte that older readers take as signed */
     RAM_HEADER_MOST         = 8 + 1 + NAME_MOST,
+    RAM_ZERO_SIZE           = 8 + 1,        /* of the record of a zero page that names no block */
     GLOBAL_STATE_TEXT       = 100,
     GLOBAL_STATE_SIZE       = 4 + GLOBAL_STATE_TEXT,
     MACHINE_TYPE_MOST       = 255,
@@ -95,6 +96,10 @@ void wire_put_global_state(GByteArray *out, enum migrate_run_state state);
 void wire_put_return(GByteArray *out, uint16_t type, const void *data, uint16_t size);
 /* Header of a page's record; 'name' NULL means the block of the record before.  Returns its size. */
 size_t wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned flags, const char *name);
+/* Records of 'count' zero pages in a row of the block of the record before; RAM_ZERO_SIZE bytes each. */
+void wire_ram_zeros(uint8_t *out, uint64_t offset, uint64_t count);
+/* How many such records of pages in a row 'size' bytes begin with; '*ret_offset' of the first page. */
+uint64_t wire_ram_zero_run(const uint8_t *from, size_t size, uint64_t *ret_offset);
 /* The JSON text at the stream's end.  Its last bytes are the tail that wire_description_tail gives, so that no
  * shortened text passes for a whole one.  Its length avoids what QEMU's stream analyser stumbles over.  'joined': the
  * sizes of the texts of devices that joined (uint32_t), or NULL. */

@@ -368,12 +368,39 @@ trace_page(struct ram_in *r, uint64_t offset, unsigned flags)
     trace_record(r->session, &e, r->coded, e.form == PAGE_DELTA ? bytes - header - 3 : 0);
 }
 
+/* Zero pages in a row that come to memory which nobody touched, and which stays so: they are only noted.  True if
+ * there were any. */
+static bool
+take_zeros(struct ram_in *r)
+{
+    struct loading *l = r->of;
+    uint64_t offset, count, first;
+    const uint8_t *at;
+    size_t size;
+
+    if (!l || !l->fresh || trace_on(r->session))
+        return false;
+    at = input_peek(r->input, &size);
+    count = wire_ram_zero_run(at, size, &offset);
+    first = count ? offset / PAGE_SIZE : 0;
+    if (count == 0 || first >= l->pages || count > l->pages - first
+        || bits_next(l->seen, first + count, first) < first + count)
+        return false;
+    bits_set(l->seen, first, count);
+    input_skip(r->input, count * RAM_ZERO_SIZE);
+    counter_add(&r->session->counters.pages_zero, count);
+    counter_add(r->counter, count * RAM_ZERO_SIZE);
+    return true;
+}
+
 bool
 ram_in_pages(struct ram_in *r, GError **error)
 {
     uint64_t word;
 
     for (;;) {
+        if (take_zeros(r))
+            continue;
         r->place = r->input->offset;
         if (!input_take64(r->input, &word, error))
             return false;

@@ -135,24 +135,25 @@ send_whole(struct ram_out *r, struct block *b, uint64_t index, const uint8_t *pa
     return output_put_page(r->output, header, size, page, error);
 }
 
-/* 'again': it was sent before. */
+/* Zero pages in a row.  'again': they were sent before, and there is but one. */
 static bool
-send_zero(struct ram_out *r, struct block *b, uint64_t index, bool again, GError **error)
+send_zeros(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, bool again, GError **error)
 {
     struct session *s = r->session;
     uint8_t header[RAM_HEADER_MOST + 1];
-    size_t size = put_header(r, b, index * PAGE_SIZE, RAM_ZERO, header);
+    size_t size = put_header(r, b, first * PAGE_SIZE, RAM_ZERO, header);
 
     if (r->cache && again) {
-        uint8_t *cached = page_cache_insert(r->cache, cache_address(r, b, index),
+        uint8_t *cached = page_cache_insert(r->cache, cache_address(r, b, first),
                                             counter_read(&s->counters.dirty_syncs));
         if (cached)
             memset(cached, 0, PAGE_SIZE);
     }
-    counter_add(&s->counters.pages_zero, 1);
+    counter_add(&s->counters.pages_zero, count);
     r->fate = FATE_ZERO;
     header[size++] = 0;
-    return output_put(r->output, header, size, error);
+    return output_put(r->output, header, size, error)
+        && output_put_zeros(r->output, (first + 1) * PAGE_SIZE, count - 1, error);
 }
 
 /* --- differences ------------------------------------------------------------------------------------------------ */
@@ -277,21 +278,35 @@ ram_out_drain(struct ram_out *r, GError **error)
 
 /* --- pages ------------------------------------------------------------------------------------------------------ */
 
-static bool
-send_page(struct ram_out *r, struct block *b, uint64_t index, bool absent, bool again, GError **error)
+/* Which of up to 64 pages are to go as zero pages; 'absent' of them need not be read for that.  A reader of files may
+ * pass over a zero record, taking it that a file is zero from the first: so there a page that became zero again goes
+ * whole (QEMU's stream analyser does so). */
+static uint64_t
+zero_pages(const struct ram_out *r, const struct moving *m, uint64_t first, unsigned count, uint64_t absent)
+{
+    const uint8_t *page = m->block->host + first * PAGE_SIZE;
+    uint64_t zero = 0;
+
+    for (unsigned i = 0; i < count; i++, page += PAGE_SIZE)
+        if ((!r->one_way || first + i >= m->sent) && (absent >> i & 1 || page_is_zero(page)))
+            zero |= UINT64_C(1) << i;
+    return zero;
+}
+
+/* 'zeros': so many from here on are zero pages.  Returns how many were sent, 0 with an error. */
+static uint64_t
+send_pages(struct ram_out *r, struct block *b, uint64_t index, uint64_t zeros, bool again, GError **error)
 {
     const uint8_t *page = b->host + index * PAGE_SIZE;
     bool first = b != r->block;
 
-    r->handled++;
     r->fate = FATE_WHOLE;
+    r->handled += MAX(zeros, 1);
     /* What workers have belongs to the block before. */
     if (first && !ram_out_drain(r, error))
-        return false;
-    /* A reader of files may pass over a zero record, taking it that a file is zero from the first: so there a page
-     * that became zero again goes whole (QEMU's stream analyser does so). */
-    if ((!r->one_way || !again) && (absent || page_is_zero(page)))
-        return send_zero(r, b, index, again, error);
+        return 0;
+    if (zeros)
+        return send_zeros(r, b, index, zeros, again, error) ? zeros : 0;
     if (r->cache && again)
         return send_difference(r, b, index, error);
     /* The first page of a block goes at once, as its record bears the name. */
@@ -314,6 +329,30 @@ trace_page(struct ram_out *r, const struct block *b, uint64_t index, uint64_t pl
         trace_record(r->session, &e, r->coded, r->coded_size);
 }
 
+/* Up to 64 pages of a run.  One by one where each has a place of its own: in a trace, in the page cache. */
+static bool
+send_group(struct ram_out *r, const struct moving *m, uint64_t first, unsigned count, uint64_t absent, uint8_t *fates,
+           GError **error)
+{
+    uint64_t zero = zero_pages(r, m, first, count, absent), sent;
+    bool traced = trace_on(r->session);
+
+    for (unsigned i = 0; i < count; i += sent) {
+        uint64_t place = r->output->queued, other = ~(zero >> i);
+        unsigned zeros = other ? (unsigned)__builtin_ctzll(other) : 64;
+
+        if (traced || r->cache)
+            zeros = MIN(zeros, 1);
+        sent = send_pages(r, m->block, first + i, zeros, first + i < m->sent, error);
+        if (!sent)
+            return false;
+        memset(fates + i, (int)r->fate, sent);
+        if (traced)
+            trace_page(r, m->block, first + i, place);
+    }
+    return true;
+}
+
 bool
 ram_out_run(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, GError **error)
 {
@@ -326,15 +365,9 @@ ram_out_run(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, 
     r->taken += taken;
     if (first + count > m->sent)
         presence_absent(&r->presence, b, first, count, absent);
-    bool traced = trace_on(r->session);
-    for (uint64_t i = 0; i < count; i++) {
-        uint64_t place = r->output->queued;
-        if (!send_page(r, b, first + i, bit_test(absent, i), first + i < m->sent, error))
+    for (uint64_t i = 0; i < count; i += 64)
+        if (!send_group(r, m, first + i, (unsigned)MIN(count - i, 64), absent[i / 64], r->fates + i, error))
             return false;
-        r->fates[i] = r->fate;
-        if (traced)
-            trace_page(r, b, first + i, place);
-    }
     history_note(r->session, b, first, count, r->fates);
     /* What was never sent is dirty, so runs leave none of it out. */
     if (first <= m->sent)

@@ -238,6 +238,38 @@ wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned flags, c
     return 9 + length;
 }
 
+void
+wire_ram_zeros(uint8_t *out, uint64_t offset, uint64_t count)
+{
+    for (; count; count--) {
+        store64(out, offset | RAM_ZERO | RAM_CONTINUE);
+        out[8] = 0;
+        out += RAM_ZERO_SIZE;
+        offset += PAGE_SIZE;
+    }
+}
+
+uint64_t
+wire_ram_zero_run(const uint8_t *from, size_t size, uint64_t *ret_offset)
+{
+    uint64_t word, next, count = 0;
+
+    for (; size >= RAM_ZERO_SIZE; size -= RAM_ZERO_SIZE) {
+        memcpy(&word, from, sizeof word);
+        word = GUINT64_FROM_BE(word);
+        if (count == 0 && (word & RAM_FLAGS) == (RAM_ZERO | RAM_CONTINUE))
+            *ret_offset = next = word & ~(uint64_t)RAM_FLAGS;
+        else if (count == 0 || word != (next | RAM_ZERO | RAM_CONTINUE))
+            break;
+        if (from[8] != 0)
+            break;
+        from += RAM_ZERO_SIZE;
+        next += PAGE_SIZE;
+        count++;
+    }
+    return count;
+}
+
 /* --- the description -------------------------------------------------------------------------------------------- */
 
 char *

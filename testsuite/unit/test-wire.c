@@ -35,6 +35,34 @@ page_header_names_a_block_once(void)
 }
 
 static void
+zero_pages_in_a_row_are_found(void)
+{
+    uint8_t bytes[5 * RAM_ZERO_SIZE + RAM_HEADER_MOST], one[RAM_HEADER_MOST];
+    uint64_t offset = 0;
+
+    wire_ram_zeros(bytes, 0x7000, 5);
+    for (unsigned i = 0; i < 5; i++) {
+        g_assert_cmpuint(wire_ram_header(one, 0x7000 + i * PAGE_SIZE, RAM_ZERO, NULL), ==, 8);
+        g_assert_cmpmem(bytes + i * RAM_ZERO_SIZE, 8, one, 8);
+        g_assert_cmpuint(bytes[i * RAM_ZERO_SIZE + 8], ==, 0);
+    }
+    g_assert_cmpuint(wire_ram_zero_run(bytes, 5 * RAM_ZERO_SIZE, &offset), ==, 5);
+    g_assert_cmpuint(offset, ==, 0x7000);
+    g_assert_cmpuint(wire_ram_zero_run(bytes, 5 * RAM_ZERO_SIZE - 1, &offset), ==, 4);
+    g_assert_cmpuint(wire_ram_zero_run(bytes, 8, &offset), ==, 0);
+    bytes[3 * RAM_ZERO_SIZE + 8] = 1;                   /* a page of ones */
+    g_assert_cmpuint(wire_ram_zero_run(bytes, 5 * RAM_ZERO_SIZE, &offset), ==, 3);
+    wire_ram_header(bytes + 2 * RAM_ZERO_SIZE, 0xa000, RAM_ZERO, NULL);         /* one is missing */
+    g_assert_cmpuint(wire_ram_zero_run(bytes, 5 * RAM_ZERO_SIZE, &offset), ==, 2);
+    wire_ram_header(bytes + RAM_ZERO_SIZE, 0x8000, RAM_PAGE, NULL);
+    g_assert_cmpuint(wire_ram_zero_run(bytes, 5 * RAM_ZERO_SIZE, &offset), ==, 1);
+    wire_ram_header(bytes, 0x7000, RAM_PAGE, NULL);
+    g_assert_cmpuint(wire_ram_zero_run(bytes, 5 * RAM_ZERO_SIZE, &offset), ==, 0);
+    wire_ram_zeros(bytes, UINT64_MAX - RAM_FLAGS, 2);   /* the last page of all, then the first */
+    g_assert_cmpuint(wire_ram_zero_run(bytes, 2 * RAM_ZERO_SIZE, &offset), <=, 2);
+}
+
+static void
 global_state_comes_back(void)
 {
     g_autoptr(GByteArray) out = g_byte_array_new();
@@ -259,6 +287,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/wire/head is as the format has it", head_is_as_the_format_has_it);
     g_test_add_func("/wire/page header names a block once", page_header_names_a_block_once);
+    g_test_add_func("/wire/zero pages in a row are found", zero_pages_in_a_row_are_found);
     g_test_add_func("/wire/global state comes back", global_state_comes_back);
     g_test_add_func("/wire/other global states are refused", other_global_states_are_refused);
     g_test_add_func("/wire/return messages are checked", return_messages_are_checked);

@@ -17,6 +17,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+enum { UNIX_BUFFER = 1 << 20 };         /* the host may allow less (net.core.wmem_max) */
+
 enum channel_wait
 channel_wait(const struct channel *c, int fd, short events, int64_t deadline_us)
 {
@@ -46,6 +48,18 @@ channel_new(int wake)
     return c;
 }
 
+/* The kernel widens a tcp socket's buffers by itself; a unix socket holds less than a reader takes while its writer
+ * is being woken. */
+static void
+widen(int fd)
+{
+    int domain = 0, bytes = UNIX_BUFFER;
+    socklen_t length = sizeof domain;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
 struct channel *
 channel_new_socket(int fd, int wake)
 {
@@ -53,6 +67,7 @@ channel_new_socket(int fd, int wake)
     int one = 1;
 
     c->in = c->out = fd;
+    widen(fd);
     /* Both fail on a unix socket, which needs neither. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
@@ -161,11 +176,14 @@ channel_open(const struct address *a, enum migrate_direction direction, int wake
 
 /* --- bytes ------------------------------------------------------------------------------------------------------ */
 
+/* Half a MiB of pages with their headers: a socket takes less at once, and the kernel copies the list each time. */
+enum { PIECES_MOST = 256 };
+
 /* The thread that sends pages which their guest may be writing: named in testsuite/tsan.supp. */
 static ssize_t __attribute__((noinline))
 channel_send_pieces(const struct channel *c, struct iovec *iov, unsigned count)
 {
-    struct msghdr message = { .msg_iov = iov, .msg_iovlen = MIN(count, 1024) };
+    struct msghdr message = { .msg_iov = iov, .msg_iovlen = MIN(count, PIECES_MOST) };
 
     if (!channel_two_way(c))
         return writev(c->out, iov, (int)message.msg_iovlen);
@@ -240,8 +258,14 @@ channel_write(struct channel *c, struct iovec *iov, unsigned count, uint64_t sta
 ssize_t
 channel_read(struct channel *c, void *to, size_t size, int64_t deadline_us, GError **error)
 {
+    return channel_read_pieces(c, &(struct iovec) { to, size }, 1, deadline_us, error);
+}
+
+ssize_t
+channel_read_pieces(struct channel *c, const struct iovec *iov, unsigned count, int64_t deadline_us, GError **error)
+{
     for (;;) {
-        ssize_t got = read(c->in, to, size);
+        ssize_t got = readv(c->in, iov, (int)count);
         if (got >= 0)
             return got;
         if (errno == ECONNRESET)

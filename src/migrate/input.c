@@ -16,20 +16,39 @@ input_fail(struct input *in, GError **error, const char *format, ...)
     return fail(error, NUMON_ERROR_PEER, "%s (before byte %" PRIu64 " of the stream)", text, in->offset);
 }
 
-static bool
-input_fill(struct input *in, GError **error)
+bool
+input_read_pieces(struct input *in, const struct iovec *iov, unsigned count, size_t *ret_size, GError **error)
 {
     /* A source that sends faster than we load never makes the read wait, where a cancel would be seen. */
     if (channel_wait(in->channel, -1, 0, 0) == CHANNEL_WOKEN)
         return fail(error, NUMON_ERROR_STATE, "interrupted while receiving");
-    ssize_t got = channel_read(in->channel, in->bytes, INPUT_BYTES, INT64_MAX, error);
+    ssize_t got = channel_read_pieces(in->channel, iov, count, INT64_MAX, error);
     if (got < 0)
         return false;
     if (got == 0)
         return input_fail(in, error, "the stream ends too early");
-    in->at = 0;
-    in->end = (size_t)got;
+    in->at = in->end = 0;
+    *ret_size = (size_t)got;
     counter_add(in->counter, (uint64_t)got);
+    return true;
+}
+
+void
+input_give_back(struct input *in, const void *data, size_t size)
+{
+    g_assert(size <= INPUT_BYTES - in->end);
+    memcpy(in->bytes + in->end, data, size);
+    in->end += size;
+}
+
+static bool
+input_fill(struct input *in, GError **error)
+{
+    size_t got;
+
+    if (!input_read_pieces(in, &(struct iovec) { in->bytes, INPUT_BYTES }, 1, &got, error))
+        return false;
+    in->end = got;
     return true;
 }
 

@@ -7,7 +7,7 @@ libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h src/migrat
 	src/migrate/address.c src/migrate/channel.c src/migrate/child.c src/migrate/file.c src/migrate/listener.c \
 	src/migrate/checksum.c src/migrate/output.c src/migrate/input.c src/migrate/session.c src/migrate/info.c \
 	src/migrate/return.c src/migrate/outcome.c src/migrate/out.c src/migrate/switchover.c \
-	src/migrate/in.c src/migrate/ram-in.c src/migrate/join.c \
+	src/migrate/in.c src/migrate/ram-in.c src/migrate/ahead.c src/migrate/join.c \
 	src/migrate/explain.h src/migrate/explain.c src/migrate/explain-head.c \
 	src/migrate/explain-ram.c src/migrate/explain-fields.c \
 	src/migrate/page-history.c src/migrate/explain-text.c src/migrate/predict.c \
@@ -15,7 +15,7 @@ libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h src/migrat
 
 unit_programs += testsuite/unit/test-wire testsuite/unit/test-scan testsuite/unit/test-pace \
 	testsuite/unit/test-converge \
-	testsuite/unit/test-migrate testsuite/unit/test-handoff testsuite/unit/test-engine \
+	testsuite/unit/test-migrate testsuite/unit/test-handoff testsuite/unit/test-engine testsuite/unit/test-ahead \
 	testsuite/unit/test-xbzrle testsuite/unit/test-compress testsuite/unit/test-coding \
 	testsuite/unit/test-ram-out testsuite/unit/test-record
 unit_programs += testsuite/unit/test-predict
@@ -27,6 +27,8 @@ testsuite_unit_test_pace_SOURCES = testsuite/unit/test-pace.c
 testsuite_unit_test_migrate_SOURCES = testsuite/unit/test-migrate.c testsuite/unit/migrate-fake.c \
 	testsuite/unit/migrate-fake.h
 testsuite_unit_test_engine_SOURCES = testsuite/unit/test-engine.c testsuite/unit/migrate-fake.c \
+	testsuite/unit/migrate-fake.h
+testsuite_unit_test_ahead_SOURCES = testsuite/unit/test-ahead.c testsuite/unit/migrate-fake.c \
 	testsuite/unit/migrate-fake.h
 testsuite_unit_test_xbzrle_SOURCES = testsuite/unit/test-xbzrle.c
 testsuite_unit_test_ram_out_SOURCES = testsuite/unit/test-ram-out.c

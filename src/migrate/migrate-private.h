@@ -69,6 +69,8 @@ bool channel_write(struct channel *c, struct iovec *iov, unsigned count, uint64_
                    _Atomic uint64_t *accepted, GError **error);
 /* At least one byte; 0 at the end, -1 with an error. */
 ssize_t channel_read(struct channel *c, void *to, size_t size, int64_t deadline_us, GError **error);
+ssize_t channel_read_pieces(struct channel *c, const struct iovec *iov, unsigned count, int64_t deadline_us,
+                            GError **error);
 /* Our side says no more. */
 void channel_end_output(struct channel *c);
 /* Bytes that the link took and the other side has not (yet acknowledged or read); 0 where that cannot be told. */
@@ -351,6 +353,10 @@ bool input_read(void *input, void *to, size_t size, GError **error);
 /* What is there already, unread; and passes over some of it. */
 const uint8_t *input_peek(const struct input *in, size_t *ret_size);
 void input_skip(struct input *in, size_t size);
+/* With all read that was there: reads into these places what is there, one byte at least, past the buffer and the
+ * offset; and puts what it read too much into the buffer, piece by piece, INPUT_BYTES at most. */
+bool input_read_pieces(struct input *in, const struct iovec *iov, unsigned count, size_t *ret_size, GError **error);
+void input_give_back(struct input *in, const void *data, size_t size);
 bool input_take8(struct input *in, uint8_t *ret, GError **error);
 bool input_take16(struct input *in, uint16_t *ret, GError **error);
 bool input_take32(struct input *in, uint32_t *ret, GError **error);
@@ -466,8 +472,17 @@ struct ram_in {
     uint64_t features;              /* of the stream */
     uint64_t place;                 /* in the stream, of the record at hand */
     struct pool *pool;              /* owned; NULL: no page is compressed */
+    unsigned ahead;                 /* pages that are expected behind one that came whole */
+    bool follows;                   /* the record before was such a page, 'last' of its block */
+    uint64_t last;
     uint8_t coded[PAGE_SIZE];
 };
+/* ahead.c: may pages be read past the input's buffer?  Reads page '*index' of the record's block and those that come
+ * whole behind it, as far as they are there: '*index' is the last one. */
+bool ahead_may(const struct ram_in *r);
+bool ahead_load(struct ram_in *r, uint64_t *index, GError **error);
+/* The same for those behind page '*index', which has come; none of them if they cannot be expected. */
+bool ahead_go_on(struct ram_in *r, uint64_t *index, GError **error);
 bool ram_in_init(struct ram_in *r, struct session *s, struct input *in, GError **error);
 /* Takes the blocks that the map has got since.  Error: HOST. */
 bool ram_in_join(struct ram_in *r, GError **error);

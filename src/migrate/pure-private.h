@@ -100,6 +100,8 @@ size_t wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned f
 void wire_ram_zeros(uint8_t *out, uint64_t offset, uint64_t count);
 /* How many such records of pages in a row 'size' bytes begin with; '*ret_offset' of the first page. */
 uint64_t wire_ram_zero_run(const uint8_t *from, size_t size, uint64_t *ret_offset);
+/* Is it the header of a page that comes whole, at this offset in the block of the record before? */
+bool wire_ram_is_page(const uint8_t header[8], uint64_t offset);
 /* The JSON text at the stream's end.  Its last bytes are the tail that wire_description_tail gives, so that no
  * shortened text passes for a whole one.  Its length avoids what QEMU's stream analyser stumbles over.  'joined': the
  * sizes of the texts of devices that joined (uint32_t), or NULL. */

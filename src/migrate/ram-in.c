@@ -201,21 +201,57 @@ load_zero(struct ram_in *r, struct block *b, uint64_t offset, bool seen, GError 
     return true;
 }
 
-static bool
-load_normal(struct ram_in *r, struct block *b, uint64_t offset, GError **error)
-{
-    counter_add(&r->session->counters.pages_normal, 1);
-    return input_read(r->input, b->host + offset, PAGE_SIZE, error) || broken_off(b, offset, error);
-}
-
-/* What became of a page that changed here counts for who follows the guest's writes. */
+/* What became of pages that changed here counts for who follows the guest's writes. */
 static void
-mark_page(struct ram_in *r, struct block *b, uint64_t offset)
+mark_pages(struct ram_in *r, struct block *b, uint64_t first, uint64_t count)
 {
     struct hub *hub = r->session->guest.hub;
 
     if (hub && hub_active(hub))
-        hub_mark(hub, b, offset / PAGE_SIZE, 1);
+        hub_mark(hub, b, first, count);
+}
+
+static void
+mark_page(struct ram_in *r, struct block *b, uint64_t offset)
+{
+    mark_pages(r, b, offset / PAGE_SIZE, 1);
+}
+
+static bool
+load_normal(struct ram_in *r, struct block *b, uint64_t offset, GError **error)
+{
+    uint64_t first = offset / PAGE_SIZE, last = first;
+
+    if (!(ahead_may(r) ? ahead_load(r, &last, error) : input_read(r->input, b->host + offset, PAGE_SIZE, error)))
+        return broken_off(b, last * PAGE_SIZE, error);
+    counter_add(&r->session->counters.pages_normal, last - first + 1);
+    if (last > first)
+        mark_pages(r, b, first + 1, last - first);
+    r->follows = true;
+    r->last = last;
+    return true;
+}
+
+/* Behind a page that came whole: those that follow it. */
+static bool
+load_followers(struct ram_in *r, GError **error)
+{
+    uint64_t last = r->last;
+
+    r->follows = false;
+    r->place = r->input->offset;
+    if (!ahead_may(r))
+        return true;
+    if (!ahead_go_on(r, &last, error))
+        return broken_off(r->of->block, last * PAGE_SIZE, error);
+    if (last == r->last)
+        return true;
+    counter_add(&r->session->counters.pages_normal, last - r->last);
+    counter_add(r->counter, r->input->offset - r->place);
+    mark_pages(r, r->of->block, r->last + 1, last - r->last);
+    r->follows = true;
+    r->last = last;
+    return true;
 }
 
 static bool
@@ -399,6 +435,8 @@ ram_in_pages(struct ram_in *r, GError **error)
     uint64_t word;
 
     for (;;) {
+        if (r->follows && !load_followers(r, error))
+            return false;
         if (take_zeros(r))
             continue;
         r->place = r->input->offset;

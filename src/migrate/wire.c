@@ -270,6 +270,15 @@ wire_ram_zero_run(const uint8_t *from, size_t size, uint64_t *ret_offset)
     return count;
 }
 
+bool
+wire_ram_is_page(const uint8_t header[8], uint64_t offset)
+{
+    uint64_t word;
+
+    memcpy(&word, header, sizeof word);
+    return GUINT64_FROM_BE(word) == (offset | RAM_PAGE | RAM_CONTINUE);
+}
+
 /* --- the description -------------------------------------------------------------------------------------------- */
 
 char *

@@ -117,7 +117,7 @@ guest_waits_before_the_switchover(void)
     pair_start(&p, uri, uri);
     PAIR_WAIT(&p, side_state(&p.from) == MIGRATE_PRE_SWITCHOVER);
     g_assert_false(p.from.fake.running);
-    g_assert_cmpint(side_state(&p.to), ==, MIGRATE_ACTIVE);
+    PAIR_WAIT(&p, side_state(&p.to) == MIGRATE_ACTIVE);
     g_assert_false(session_continue(p.from.session, MIGRATE_ACTIVE, &error));
     g_assert_error(error, NUMON_ERROR, NUMON_ERROR_STATE);
     g_assert_true(session_continue(p.from.session, MIGRATE_PRE_SWITCHOVER, NULL));

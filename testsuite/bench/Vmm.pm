@@ -68,6 +68,19 @@ sub until_said {
     }
 }
 
+# CPU seconds that all of the machine spent so far, those that were stolen from it too.
+sub machine_seconds {
+    open my $file, "<", "/proc/stat" or return 0;
+    my (undef, $user, $nice, $system, $idle, $wait, $irq, $soft, $steal) = split " ", <$file>;
+    return ($user + $nice + $system + $irq + $soft + ($steal // 0)) / sysconf(&POSIX::_SC_CLK_TCK);
+}
+
+sub own_seconds {
+    my ($user, $system, $child_user, $child_system) = times;
+    return $user + $system;
+}
+
+# Of the process and those it waited for.
 sub cpu_seconds {
     my ($self) = @_;
 

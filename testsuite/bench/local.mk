@@ -37,3 +37,18 @@ bench-boot: numon$(EXEEXT) testsuite/bench/bench-boot$(EXEEXT) $(kernel_images)
 		$(abs_builddir)/$(verdict_dir) bench-boot.json
 .PHONY: bench-boot
 CLEANFILES += bench-boot.json
+
+# How long a user waits for the prompt.
+EXTRA_DIST += testsuite/bench/console.pl
+bench-console: numon$(EXEEXT) testsuite/bench/bench-limits$(EXEEXT) src/guest/numon-workload.elf
+	$(srcdir)/testsuite/bench/console.pl ./numon$(EXEEXT) testsuite/bench/bench-limits$(EXEEXT) \
+		src/guest/numon-workload.elf bench-console.json
+.PHONY: bench-console
+CLEANFILES += bench-console.json
+
+# The encoder of differences beside a plain loop.
+EXTRA_PROGRAMS += testsuite/bench/bench-xbzrle
+testsuite_bench_bench_xbzrle_SOURCES = testsuite/bench/bench-xbzrle.c
+bench-xbzrle: testsuite/bench/bench-xbzrle$(EXEEXT)
+	testsuite/bench/bench-xbzrle$(EXEEXT)
+.PHONY: bench-xbzrle

@@ -4,11 +4,12 @@
 # usage: migrate.pl NUMON BENCH-LIMITS IMAGE [JSON-FILE]
 # Migrates the same workload guest with numon and with QEMU in turn, and prints medians beside each other and beside
 # what the machine can do at most.  Environment: BENCH_RUNS (3) runs of each, BENCH_CASES (all) a pattern that names
-# cases, BENCH_QEMU a program (none: numon alone), BENCH_SECONDS (30) after which a migration counts as never done.
+# cases, BENCH_QEMU a program (none: numon alone), BENCH_SECONDS (30) after which a migration counts as never done,
+# BENCH_LIMIT_MIB (900) how much memory the machine's own limits are measured with.
 #
 # Just before each migration as much memory as the destination will take is taken and given back, for both alike:
-# memory that was free for some time may come slowly.  A run during which others had more than BUSY of a CPU is marked;
-# with runs enough that are not marked the median is of those.
+# memory that was free for some time may come slowly.  A run during which others had more than BUSY of a CPU is
+# marked; with runs enough that are not marked the median is of those.
 #
 # A guest that rests leaves the CPU alone under numon and spins under QEMU, which knows no way to tell; so in cases
 # with a resting guest QEMU's is stopped, as if it took no time.
@@ -33,6 +34,7 @@ my $qemu = $ENV{BENCH_QEMU} // "qemu-system-x86_64";
 my $folder = tempdir("bench-XXXXXX", TMPDIR => 1, CLEANUP => 1);
 my $layout = decode_json(scalar `$limits_program layout`);
 my $clock_tick = sysconf(&POSIX::_SC_CLK_TCK);
+my $limit_mib = $ENV{BENCH_LIMIT_MIB} // 900;
 my $has_qemu = $qemu ne "" && system("$qemu --version > /dev/null 2>&1") == 0;
 
 sub rate_name {
@@ -65,18 +67,6 @@ my @cases = (
 );
 
 # --- one run --------------------------------------------------------------------------------------------------------
-
-# CPU seconds that all of the machine spent so far, those that were stolen from it too.
-sub machine_seconds {
-    open my $file, "<", "/proc/stat" or return 0;
-    my (undef, $user, $nice, $system, $idle, $wait, $irq, $soft, $steal) = split " ", <$file>;
-    return ($user + $nice + $system + $irq + $soft + ($steal // 0)) / $clock_tick;
-}
-
-sub own_seconds {
-    my ($user, $system, $child_user, $child_system) = times;
-    return $user + $system;
-}
 
 sub uri {
     my ($transport, $n) = @_;
@@ -162,11 +152,12 @@ sub run_once {
     $uri = $kind eq "numon" ? "file:$file" : "exec:cat > $file" if !$to;
     unlink $file;
     system($limits_program, "warm", ($case->{fill} // 0) + ($case->{prealloc} ? $case->{ram} : 0) + 64);
-    my @before = (time, machine_seconds(), own_seconds(), map { $_->cpu_seconds } grep { $_ } $source, $to);
+    my @both = grep { $_ } $source, $to;
+    my @before = (time, Vmm::machine_seconds(), Vmm::own_seconds(), map { $_->cpu_seconds } @both);
     my $written = $source->word("cpu", "pages_written");
     my $asked = time;
     my $result = $source->migrate($uri, $seconds);
-    my @after = (time, machine_seconds(), own_seconds(), map { $_->cpu_seconds } grep { $_ } $source, $to);
+    my @after = (time, Vmm::machine_seconds(), Vmm::own_seconds(), map { $_->cpu_seconds } @both);
     if (defined $case->{rate} && $result->{status} eq "completed" && $to) {
         my $now = $to->word("cpu", "pages_written");
         $result->{pace} = ($now - $written) / (time - $asked) / $pace;
@@ -230,7 +221,7 @@ sub print_row {
 
 $| = 1;
 my %out = (runs => $runs, cases => []);
-$out{limits} = decode_json(scalar `$limits_program all 900`);
+$out{limits} = decode_json(scalar `$limits_program all $limit_mib`);
 print "limits (MiB/s): ", join(", ", map { "$_ $out{limits}{$_}" } sort keys %{$out{limits}}), "\n";
 printf "%-34s", "case";
 printf " %9s", $_->[0] for @columns;

@@ -52,6 +52,7 @@ typedef struct definition {
     char *initrd;                   /* NULL if unset */
     char *append;                   /* NULL if unset */
     char *serial;                   /* never NULL: "null" */
+    char *debugcon;                 /* where the debug console's output goes; NULL: to the serial line */
     char *mem_path;                 /* file or folder of RAM without backend; NULL: ordinary memory */
     bool mem_prealloc;              /* preallocate all RAM */
     struct control_parameters workload;
@@ -105,6 +106,7 @@ void definition_set_name(struct definition *d, const char *name);
 bool definition_set_mem_path(struct definition *d, const char *path, GError **error);
 void definition_set_mem_prealloc(struct definition *d, bool on);
 bool definition_set_serial(struct definition *d, const char *target, GError **error);
+bool definition_set_debugcon(struct definition *d, const char *target, GError **error);  /* NULL: to the serial line */
 
 const struct backend_options *definition_backend(const struct definition *d, const char *id);
 /* The node that uses a backend, or -1. */

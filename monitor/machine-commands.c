@@ -58,6 +58,12 @@ static const struct property serial_target_args[] = {
     { 0 }
 };
 
+static const struct property debugcon_args[] = {
+    [TEXT_VALUE] = { "target", PROPERTY_WORD,
+                     .help = "as of serial_target; without it, the serial line" },
+    { 0 }
+};
+
 static const char *
 text_or_null(const struct values *v)
 {
@@ -122,15 +128,33 @@ run_name(struct call *call, GError **error)
     return call_edit(call, edit_name, error);
 }
 
+static bool
+edit_debugcon(struct definition *d, const struct values *v, GError **error)
+{
+    return definition_set_debugcon(d, text_or_null(v), error);
+}
+
+static bool
+may_have_stdio(const struct call *call, GError **error)
+{
+    const char *target = text_or_null(call->args);
+
+    if (!target || strcmp(target, "stdio") != 0 || call->input->batch)
+        return true;
+    return fail(error, NUMON_ERROR_ARGUMENT, "serial output to 'stdio' would mix with the prompt: use --batch, or "
+                "file:PATH, or the command serial");
+}
+
 static enum outcome
 run_serial_target(struct call *call, GError **error)
 {
-    if (strcmp(call->args->at[TEXT_VALUE].word, "stdio") == 0 && !call->input->batch) {
-        fail(error, NUMON_ERROR_ARGUMENT, "serial output to 'stdio' would mix with the prompt: use --batch, or "
-             "file:PATH, or the command serial");
-        return COMMAND_FAILED;
-    }
-    return call_edit(call, edit_serial_target, error);
+    return may_have_stdio(call, error) ? call_edit(call, edit_serial_target, error) : COMMAND_FAILED;
+}
+
+static enum outcome
+run_debugcon(struct call *call, GError **error)
+{
+    return may_have_stdio(call, error) ? call_edit(call, edit_debugcon, error) : COMMAND_FAILED;
 }
 
 /* --- objects ---------------------------------------------------------------------------------------------------- */
@@ -363,6 +387,9 @@ static const struct command machine_commands[] = {
       .details = "The command serial always shows the last 64 KiB.  A pty and a socket (which listens, 0600) also take input; "
                  "who connects gets what was sent before.  A guest that sends faster than its reader reads is made to wait, "
                  "nobody is waited for who is not there; info serial counts what a reader lost." },
+    { .name = "debugcon", .summary = "choose where the debug console's output goes", .form = FORM_WORDS,
+      .args = debugcon_args, .option = "-debugcon", .when = WHEN_PRECONFIG, .run = run_debugcon,
+      .details = "What the guest writes to port 0xe9; reading that gives 0xe9." },
     { .name = "object_add", .summary = "create a memory backend", .form = FORM_VARIANTS,
       .variants = object_variants, .option = "-object", .when = WHEN_ALWAYS, .run = run_object_add },
     { .name = "object_del", .summary = "delete a memory backend that nothing uses", .form = FORM_WORDS,

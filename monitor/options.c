@@ -8,7 +8,8 @@
 /* Options that are commands, in the order in which they take effect; those of one name in the order given. */
 static const char *const effects[] = {
     "-name", "-machine", "-accel", "-m", "-mem-path", "-mem-prealloc", "-smp", "-cpu", "-object", "-numa", "-device",
-    "-kernel", "-initrd", "-append", "-serial", "-action", NULL
+    "-kernel", "-initrd", "-append", "-serial", "-debugcon", "-action",
+    NULL
 };
 
 enum program_option {

@@ -298,12 +298,13 @@ ended(GObject *source, GAsyncResult *result, gpointer data)
 
 /* --- starting ---------------------------------------------------------------------------------------------------------------- */
 
-/* A descriptor with the definition as a script.  Where serial output goes is the parent's alone. */
+/* A descriptor with the definition as a script.  Where serial and debug output go is the parent's alone. */
 static int
 make_script(struct monitor *m, GError **error)
 {
     g_autoptr(definition) d = definition_copy(machine_definition(m->machine));
-    g_autofree char *text = definition_set_serial(d, "null", NULL) ? definition_save(d) : NULL;
+    bool quiet = definition_set_serial(d, "null", NULL) && definition_set_debugcon(d, NULL, NULL);
+    g_autofree char *text = quiet ? definition_save(d) : NULL;
     CLEANUP_FD int fd = memfd_create("definition", MFD_CLOEXEC);
 
     if (fd < 0 || !write_all(fd, text, strlen(text)) || lseek(fd, 0, SEEK_SET) < 0) {

@@ -143,12 +143,12 @@ add_cpu(GString *out, const struct definition *d)
 }
 
 static void
-add_serial(GString *out, const struct definition *d)
+add_target(GString *out, const char *option, const char *target)
 {
-    g_autofree char *path = serial_target_path(d->serial);
+    g_autofree char *path = serial_target_path(target);
     g_autofree char *listening = g_strdup_printf("unix:%s,server=on,wait=off", path);
 
-    add_option(out, "-serial", g_str_has_prefix(d->serial, "unix:") ? listening : d->serial);
+    add_option(out, option, g_str_has_prefix(target, "unix:") ? listening : target);
 }
 
 /* QEMU's driver for a device of ours on its q35: virtio devices are on PCI there, CPUs of the type that it has for the
@@ -206,7 +206,9 @@ show_qemu(struct call *call, const struct definition *d, char **lines)
     add_cpu(out, d);
     add_lines(out, d, lines);
     add_kernel(out, d);
-    add_serial(out, d);
+    add_target(out, "-serial", d->serial);
+    if (d->debugcon)
+        add_target(out, "-debugcon", d->debugcon);
     call_print(call, "%s\n", out->str);
 }
 

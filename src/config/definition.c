@@ -63,6 +63,7 @@ definition_copy(const struct definition *d)
     copy->mem_path = g_strdup(d->mem_path);
     copy->append = g_strdup(d->append);
     copy->serial = g_strdup(d->serial);
+    copy->debugcon = g_strdup(d->debugcon);
     return copy;
 }
 
@@ -81,6 +82,7 @@ definition_free(struct definition *d)
     g_free(d->mem_path);
     g_free(d->append);
     g_free(d->serial);
+    g_free(d->debugcon);
     g_free(d);
 }
 
@@ -119,6 +121,7 @@ definition_rest_equal(const struct definition *a, const struct definition *b)
         && g_strcmp0(a->initrd, b->initrd) == 0
         && g_strcmp0(a->mem_path, b->mem_path) == 0 && a->mem_prealloc == b->mem_prealloc
         && g_strcmp0(a->append, b->append) == 0 && strcmp(a->serial, b->serial) == 0
+        && g_strcmp0(a->debugcon, b->debugcon) == 0
         && memcmp(&a->workload, &b->workload, sizeof a->workload) == 0;
 }
 
@@ -331,6 +334,15 @@ definition_set_serial(struct definition *d, const char *target, GError **error)
     if (!fits_a_line("serial target", target, error) || !serial_target_check(target, error))
         return false;
     replace_text(&d->serial, target);
+    return true;
+}
+
+bool
+definition_set_debugcon(struct definition *d, const char *target, GError **error)
+{
+    if (target && (!fits_a_line("debug console's target", target, error) || !serial_target_check(target, error)))
+        return false;
+    replace_text(&d->debugcon, target);
     return true;
 }
 

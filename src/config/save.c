@@ -104,6 +104,8 @@ definition_save(const struct definition *d)
     if (d->append)
         g_string_append_printf(out, "append %s\n", d->append);
     save_word(out, "serial_target", d->serial, SERIAL_DEFAULT);
+    if (d->debugcon)
+        save_word(out, "debugcon", d->debugcon, "");
     if (d->mem_path)
         save_word(out, "mem_path", d->mem_path, "");
     if (d->mem_prealloc)

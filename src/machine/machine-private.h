@@ -15,6 +15,7 @@ struct parts {
     struct bus *bus;
     struct irqs *irqs;
     struct serial *serial;
+    struct serial *debugcon;        /* NULL: the debug console's output goes to the serial line */
     struct uart *uart;
     struct rtc *rtc;
     struct power *power;

@@ -82,15 +82,21 @@ output_failed(void *self, const char *text)
     machine_tell(self, text);
 }
 
-/* In QEMU's words: scripts look for them. */
-static void
-tell_pty(struct machine *m, const struct serial *s, const char *label)
+/* A pseudo terminal is told in QEMU's words: scripts look for them. */
+static struct serial *
+open_line(struct machine *m, const char *target, const char *label, GError **error)
 {
-    g_autofree char *text = serial_pty(s) ? g_strdup_printf("char device redirected to %s (label %s)", serial_pty(s), label)
-                                          : NULL;
+    struct serial *s = serial_new(target, m->mailbox, error);
+    g_autofree char *text = NULL;
 
+    if (!s)
+        return NULL;
+    serial_on_failure(s, output_failed, m);
+    if (serial_pty(s))
+        text = g_strdup_printf("char device redirected to %s (label %s)", serial_pty(s), label);
     if (text)
         machine_tell(m, text);
+    return s;
 }
 
 static bool
@@ -107,14 +113,14 @@ make_devices(struct parts *p, struct machine *m, GError **error)
     }
     p->bus = bus_new();
     p->irqs = irqs_new();
-    p->serial = serial_new(m->definition->serial, m->mailbox, error);
+    p->serial = open_line(m, m->definition->serial, "serial0", error);
     if (!p->serial)
         return false;
-    serial_on_failure(p->serial, output_failed, m);
-    tell_pty(m, p->serial, "serial0");
+    if (m->definition->debugcon && !(p->debugcon = open_line(m, m->definition->debugcon, "debugcon", error)))
+        return false;
     p->uart = uart_new(p->serial, p->irqs, UART_GSI, NULL);
     p->rtc = rtc_new(p->irqs, &memory, NULL);
-    p->power = power_new(p->serial, machine_power_event, m);
+    p->power = power_new(p->debugcon ? p->debugcon : p->serial, machine_power_event, m);
     return uart_attach(p->uart, p->bus, UART_PORT, error) && rtc_attach(p->rtc, p->bus, error) &&
            power_attach(p->power, p->bus, error) && machine_make_slots(p, m, error);
 }
@@ -217,6 +223,7 @@ parts_free(struct parts *p)
     power_free(p->power);
     rtc_free(p->rtc);
     uart_free(p->uart);
+    serial_free(p->debugcon);
     serial_free(p->serial);
     bus_free(p->bus);
     irqs_free(p->irqs);

@@ -470,6 +470,19 @@ test_resets(uint32_t magic, const struct info *info)
     return count == 4 ? 0 : 2;
 }
 
+/* Finds the debug console, and says something there and on the serial line. */
+uint32_t
+test_debugcon(uint32_t magic, const struct info *info)
+{
+    if (in8(0xe9) != 0xe9)
+        return 1;
+    for (const char *c = "to the debug console\n"; *c; c++)
+        out8(0xe9, *c);
+    for (const char *c = "to the serial line\n"; *c; c++)
+        out8(UART, *c);
+    return 0;
+}
+
 /* No test of its own: says "ready", then what it receives, the case of letters turned, until that is '.'. */
 uint32_t
 test_echo(uint32_t magic, const struct info *info)

@@ -60,6 +60,7 @@ struct boot_setup {
     const struct topology_final *topology;
     const struct hmat *hmat;        /* NULL: the guest is not told of latencies and bandwidths */
     const struct boot_files *files;
+    bool loaded;                    /* boot_load_files was called with them */
     const char *command_line;       /* may be NULL */
     bool direct_cpus;               /* start the workload guest's other CPUs directly */
     /* For the workload guest; other kernels ignore them. */
@@ -67,6 +68,8 @@ struct boot_setup {
     uint64_t tsc_khz;               /* frequency of the time stamp counter; 0: the guest finds out */
 };
 
+/* Loads kernel and initrd alone, which takes long where they are large.  Any thread.  Error as of boot_load. */
+bool boot_load_files(const struct boot_files *files, const struct guest_map *map, GError **error);
 /* Loads kernel, initrd, command line and ACPI tables into guest memory (fresh: all zeros) and fills 'starts' (one a
  * CPU slot).  Error: ARGUMENT or HOST naming the file and what was looked for; guest memory may then be half written.
  * Does not mark pages dirty. */

@@ -98,6 +98,16 @@ load_files(const struct boot_files *f, const struct plan *plan, const struct gue
     return true;
 }
 
+bool
+boot_load_files(const struct boot_files *files, const struct guest_map *map, GError **error)
+{
+    struct memory_map ram;
+    struct plan plan;
+
+    memory_map_build(map, &ram);
+    return plan_make(files, &ram, &plan, error) && load_files(files, &plan, map, error);
+}
+
 /* What the kernel finds beside itself, and the registers of the first CPU. */
 static bool
 tell(const struct telling *t, struct cpu_start *ret, GError **error)
@@ -137,7 +147,7 @@ boot_load(const struct boot_setup *setup, struct cpu_start *starts, GError **err
 
     memory_map_build(setup->map, &ram);
     if (!check_command_line(f, command_line, error) || !plan_make(f, &ram, &plan, error) ||
-        !load_files(f, &plan, setup->map, error) || !acpi_write(&acpi, setup->map, error) ||
+        (!setup->loaded && !load_files(f, &plan, setup->map, error)) || !acpi_write(&acpi, setup->map, error) ||
         !tell(&t, &starts[0], error) || !fill_control_page(setup, error))
         return false;
     for (unsigned slot = 1; slot < setup->topology->smp.maxcpus; slot++)

@@ -30,6 +30,7 @@ struct parts {
     unsigned apic_ids[TOPOLOGY_CPUS];
     int cpu_nodes[TOPOLOGY_CPUS];
     struct boot_files *files;       /* NULL: nothing is loaded from files */
+    bool files_loaded;              /* they lie in memory, for the next parts_load */
     struct cpu_start *starts;       /* filled by parts_load */
     struct run *run;
     struct dirty_limit *limit;

@@ -209,11 +209,23 @@ struct build {
     struct definition *definition;      /* the job's own copy */
     struct topology_final topology;
     struct guest_map *map;
+    struct boot_files *files;           /* of a kernel that is a file: in memory already */
     char *warning;
     GError *error;
     void (*done)(void *self, const GError *error);
     void *self;
 };
+
+/* The workload guest comes later: it is small, and wants its memory cleared first. */
+static void
+build_load(struct build *b)
+{
+    if (!b->map || parts_is_workload(b->definition))
+        return;
+    b->files = boot_files_open(b->definition->kernel, b->definition->initrd, &b->error);
+    if (b->files)
+        boot_load_files(b->files, b->map, &b->error);
+}
 
 static void
 build_memory(struct job *job, void *data)
@@ -222,6 +234,7 @@ build_memory(struct job *job, void *data)
 
     b->machine->progress.job = job;
     b->map = machine_make_map(b->definition, &b->topology, &b->machine->progress, &b->warning, &b->error);
+    build_load(b);
 }
 
 static void
@@ -243,6 +256,8 @@ build_finish(struct build *b, GError **error)
         return false;
     m->parts = p;
     p->memory_warning = g_steal_pointer(&b->warning);
+    p->files_loaded = b->files;
+    p->files = g_steal_pointer(&b->files);
     forget_guest(m);
     if (parts_load(p, b->definition, error))
         return true;
@@ -257,6 +272,7 @@ build_free(void *data)
     struct build *b = data;
 
     guest_map_free(b->map);
+    boot_files_free(b->files);
     definition_free(b->definition);
     g_free(b->warning);
     g_clear_error(&b->error);

@@ -316,6 +316,8 @@ parts_load(struct parts *p, const struct definition *d, GError **error)
             return false;
     }
     setup.files = p->files;
+    setup.loaded = p->files_loaded;
+    p->files_loaded = false;
     if (p->class->lays_out_workload ? !lay_out(p, &parameters, error) : !boot_load(&setup, p->starts, error))
         return false;
     return reset_cpus(p, error);

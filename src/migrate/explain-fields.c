@@ -150,8 +150,8 @@ last_nul(const uint8_t *bytes, size_t size)
 static void
 look_for_description(struct explain *e, const uint8_t *tail, size_t size)
 {
-    const uint8_t *nul = last_nul(tail, size), *from = nul ? nul : tail;
-    const uint8_t *brace = memchr(from, '{', size - (size_t)(from - tail));
+    const uint8_t *nul = last_nul(tail, size);
+    const uint8_t *brace = nul ? memchr(nul, '{', size - (size_t)(nul - tail)) : NULL;
     struct cursor header;
     uint8_t record = 0;
     uint32_t length = 0;

@@ -257,6 +257,15 @@ dirty_release(struct kvm *k)
     g_free(k->dirty.text);
 }
 
+char *
+dirty_warning(const struct kvm *k)
+{
+    if (!k->dirty.leaky)
+        return NULL;
+    return g_strdup("this KVM does not stop a guest's kernel for a full dirty ring: what logs writes, as a migration does, "
+                    "fails if one overflows (dirty-log=manual cannot)");
+}
+
 const char *
 kvm_dirty_log(struct accel *a)
 {

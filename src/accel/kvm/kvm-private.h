@@ -234,6 +234,8 @@ struct dirty_source kvm_dirty_source(struct accel *a);
 bool dirty_init(struct kvm *k, const struct accel_setup *setup, GError **error);
 void dirty_release(struct kvm *k);
 const char *kvm_dirty_log(struct accel *a);
+/* What a user should know of the log in use, or NULL; caller frees. */
+char *dirty_warning(const struct kvm *k);
 void kvm_set_hub(struct accel *a, struct hub *hub);
 /* ORs 'pages' bits of 'from' into 'to', beginning at bit 'first' there. */
 void dirty_or_shifted(uint64_t *to, uint64_t first, const uint64_t *from, uint64_t pages);

@@ -153,11 +153,15 @@ count_warning(const struct kvm *k, const struct accel_setup *setup)
 static char *
 warnings(const struct kvm *k, const struct accel_setup *setup)
 {
-    g_autofree char *count = count_warning(k, setup), *features = cpu_warning(&k->cpu, "KVM here");
+    char *texts[] = { count_warning(k, setup), cpu_warning(&k->cpu, "KVM here"), dirty_warning(k) };
+    GString *all = g_string_new(NULL);
 
-    if (count && features)
-        return g_strdup_printf("%s; %s", count, features);
-    return g_strdup(count ? count : features);
+    for (unsigned i = 0; i < G_N_ELEMENTS(texts); i++) {
+        if (texts[i])
+            g_string_append_printf(all, "%s%s", all->len ? "; " : "", texts[i]);
+        g_free(texts[i]);
+    }
+    return g_string_free(all, all->len == 0);
 }
 
 /* What must be settled before the first vCPU. */

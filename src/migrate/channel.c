@@ -145,7 +145,8 @@ connect_tcp(const struct address *a, int wake, int64_t deadline_us, GError **err
     }
     freeaddrinfo(list);
     if (fd < 0)
-        fail(error, NUMON_ERROR_PEER, "cannot connect to '%s', port %s: %s", a->where, a->port, g_strerror(host_errno));
+        fail(error, NUMON_ERROR_PEER, "cannot connect to '%s', port %s: %s", a->where, a->port,
+             g_strerror(host_errno));
     return fd;
 }
 

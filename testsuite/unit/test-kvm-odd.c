@@ -40,7 +40,7 @@ list_msrs(int fd, struct kvm_msr_list *list)
 static bool
 one_msr(int fd, unsigned long request, struct kvm_msr_entry *e)
 {
-    struct { struct kvm_msrs head; struct kvm_msr_entry entry; } one = { .head.nmsrs = 1, .entry = *e };
+    g_autofree struct kvm_msrs *one = g_malloc0(sizeof *one + sizeof *e);
     bool done;
 
     if (e->index == (request == KVM_GET_MSRS ? host.unreadable : host.unsettable))
@@ -52,9 +52,11 @@ one_msr(int fd, unsigned long request, struct kvm_msr_entry *e)
             host.values[e->index - ODD_FIRST] = e->data;
         return true;
     }
-    done = __real_ioctl(fd, request, &one) == 1;
+    one->nmsrs = 1;
+    one->entries[0] = *e;
+    done = __real_ioctl(fd, request, one) == 1;
     if (done)
-        *e = one.entry;
+        *e = one->entries[0];
     return done;
 }
 

@@ -130,9 +130,9 @@ log_anew(struct kvm *k) REQUIRES(k->dirty.lock)
     }
 }
 
-/* Protects the pages of harvested entries again; how many, or -1.  Since Linux 6.16 KVM breaks off at a signal (a kick of
- * this vCPU, a key in the terminal): it leaves entries, and forgets to protect the pages of those that it had gathered
- * up, which may be the very last ones, so that the number says nothing.  So there must be none. */
+/* Protects the pages of harvested entries again; how many, or -1.  Since Linux 6.16 KVM breaks off at a signal (a
+ * kick of this vCPU, a key in the terminal): it leaves entries, and forgets to protect the pages of those that it had
+ * gathered up, which may be the very last ones, so that the number says nothing.  So there must be none. */
 static int
 reset_rings(struct kvm *k)
 {
@@ -197,7 +197,8 @@ reap_one(struct kvm *k, unsigned cpu) REQUIRES(k->dirty.lock)
     return reap(k, cpu, &one);
 }
 
-/* A vCPU that waits for the lock cannot be stopped meanwhile: it goes first.  No entry is harvested and not reset now. */
+/* A vCPU that waits for the lock cannot be stopped meanwhile: it goes first.  No entry is harvested and not reset
+ * now. */
 static void
 let_vcpus_in(struct kvm *k) REQUIRES(k->dirty.lock)
 {

@@ -262,8 +262,8 @@ dirty_warning(const struct kvm *k)
 {
     if (!k->dirty.leaky)
         return NULL;
-    return g_strdup("this KVM does not stop a guest's kernel for a full dirty ring: what logs writes, as a migration does, "
-                    "fails if one overflows (dirty-log=manual cannot)");
+    return g_strdup("this KVM does not stop a guest's kernel for a full dirty ring: what logs writes, as a migration "
+                    "does, fails if one overflows (dirty-log=manual cannot)");
 }
 
 const char *

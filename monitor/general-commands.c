@@ -96,8 +96,10 @@ static const struct property source_properties[] = {
 };
 
 static const struct property info_properties[] = {
-    { "item", PROPERTY_WORD, .complete = COMPLETE_INFO, .help = "what to show; without it the items are listed" },
-    { "arguments", PROPERTY_REST, .help = "as the item takes them" },
+    [INFO_P_JSON] = { "-j", PROPERTY_FLAG, .help = "as one line of JSON, for programs" },
+    [INFO_P_ITEM] = { "item", PROPERTY_WORD, .complete = COMPLETE_INFO,
+                      .help = "what to show; without it the items are listed" },
+    [INFO_P_REST] = { "arguments", PROPERTY_REST, .help = "as the item takes them" },
     { 0 }
 };
 

@@ -13,7 +13,7 @@ extern const struct property watch_properties[];                    /* watch.c *
 enum outcome watch_run(struct call *call, GError **error);
 void watch_detach(struct call *call);
 
-enum { INFO_P_ITEM, INFO_P_REST };
+enum { INFO_P_JSON, INFO_P_ITEM, INFO_P_REST };
 enum outcome info_run(struct call *call, GError **error);           /* info.c */
 void info_detach(struct call *call);
 

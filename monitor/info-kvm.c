@@ -94,8 +94,9 @@ print_slot(GVariant *s, GString *out)
     g_variant_lookup(s, "block", "&s", &block);
     g_variant_lookup(s, "readonly", "b", &readonly);
     g_variant_lookup(s, "logging", "b", &logging);
-    g_string_append_printf(out, "%4u  %016" PRIx64 "-%016" PRIx64 "  %s @%016" PRIx64 " at host 0x%" PRIx64 "%s%s\n", slot,
-                           tree_number(s, "gpa"), tree_number(s, "gpa") + tree_number(s, "size") - 1, block, tree_number(s, "offset"),
+    g_string_append_printf(out, "%4u  %016" PRIx64 "-%016" PRIx64 "  %s @%016" PRIx64 " at host 0x%" PRIx64 "%s%s\n",
+                           slot, tree_number(s, "gpa"), tree_number(s, "gpa") + tree_number(s, "size") - 1, block,
+                           tree_number(s, "offset"),
                            tree_number(s, "host"), readonly ? ", read-only" : "", logging ? ", logged" : "");
 }
 
@@ -170,7 +171,8 @@ static const char *const kind_names[] = { "ram", "rom", "i/o" };       /* by enu
 
 /* Priority 0 is RAM; a higher one covers a lower. */
 static GVariant *
-region_tree(const char *name, uint64_t start, uint64_t size, int priority, const char *kind, uint64_t offset, int node)
+region_tree(const char *name, uint64_t start, uint64_t size, int priority, const char *kind, uint64_t offset,
+            int node)
 {
     GVariantBuilder dict;
 
@@ -282,6 +284,7 @@ mtree_print(GVariant *tree, GString *out)
 
 const struct info_item info_kvm_items[] = {
     { "kvm", "show whether KVM runs the guest", WHEN_ALWAYS, kvm_args, kvm_get, kvm_print },
-    { "mtree", "show what lies where in the guest's memory and ports", WHEN_BUILT, mtree_args, mtree_get, mtree_print },
+    { "mtree", "show what lies where in the guest's memory and ports", WHEN_BUILT, mtree_args, mtree_get,
+      mtree_print },
     { 0 }
 };

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* --- migrate ---------------------------------------------------------------------------------------------------------------- */
+/* --- migrate ---------------------------------------------------------------------------------------------------- */
 
 /* The lines of the layout: key in the tree, label, unit; in this order, those in the tree only. */
 static const struct { const char *key, *label, *unit; } migrate_lines[] = {
@@ -328,7 +328,7 @@ print_migrate(GVariant *tree, unsigned columns, GString *out)
         g_string_append_printf(out, "guest: %s\n", text);
 }
 
-/* --- parameters and capabilities ----------------------------------------------------------------------------------------------- */
+/* --- parameters and capabilities -------------------------------------------------------------------------------- */
 
 static GVariant *
 get_parameters(struct monitor *m, const struct values *args, GError **error)
@@ -376,7 +376,8 @@ get_capabilities(struct monitor *m, const struct values *args, GError **error)
 
     g_variant_builder_init(&rows, G_VARIANT_TYPE("a(sb)"));
     for (const struct migrate_capability_info *c = migrate_capability_info; c->name; c++)
-        g_variant_builder_add(&rows, "(sb)", c->name, (gboolean)atomic_load((const _Atomic bool *)(base + c->offset)));
+        g_variant_builder_add(&rows, "(sb)", c->name,
+                              (gboolean)atomic_load((const _Atomic bool *)(base + c->offset)));
     return g_variant_builder_end(&rows);
 }
 

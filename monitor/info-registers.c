@@ -15,7 +15,8 @@ static const char *const general_names[] = { "rax", "rbx", "rcx", "rdx", "rsi", 
 #define ONE(name, member) { name, offsetof(struct cpu_registers, member) }
 static const struct { const char *name; size_t offset; } numbers[] = {
     ONE("rip", rip), ONE("pc", rip), ONE("rflags", rflags), ONE("eflags", rflags), ONE("cr0", cr0), ONE("cr2", cr2),
-    ONE("cr3", cr3), ONE("cr4", cr4), ONE("cr8", cr8), ONE("efer", efer), ONE("fs_base", fs.base), ONE("gs_base", gs.base),
+    ONE("cr3", cr3), ONE("cr4", cr4), ONE("cr8", cr8), ONE("efer", efer), ONE("fs_base", fs.base),
+    ONE("gs_base", gs.base),
     ONE("gdt", gdt_base), ONE("idt", idt_base), ONE("tr", tr.base), ONE("sp", general[7]),
 };
 
@@ -143,7 +144,7 @@ registers_get(struct monitor *m, const struct values *args, GError **error)
     return g_variant_builder_end(&list);
 }
 
-/* --- the layout --------------------------------------------------------------------------------------------------- */
+/* --- the layout ------------------------------------------------------------------------------------------------- */
 
 static void
 print_general(GVariant *cpu, GString *out)
@@ -151,7 +152,8 @@ print_general(GVariant *cpu, GString *out)
     for (unsigned i = 0; i < G_N_ELEMENTS(general_names); i++) {
         g_autofree char *name = g_ascii_strup(general_names[i], -1);
 
-        g_string_append_printf(out, "%-3s=%016" PRIx64 "%c", name, tree_number(cpu, general_names[i]), i % 4 == 3 ? '\n' : ' ');
+        g_string_append_printf(out, "%-3s=%016" PRIx64 "%c", name, tree_number(cpu, general_names[i]),
+                               i % 4 == 3 ? '\n' : ' ');
     }
 }
 
@@ -205,7 +207,8 @@ print_control(GVariant *cpu, GString *out)
     const guint64 *dr = g_variant_get_fixed_array(list, &count, sizeof *dr);
 
     g_string_append_printf(out, "CR0=%08" PRIx64 " CR2=%016" PRIx64 " CR3=%016" PRIx64 " CR4=%08" PRIx64 "\n",
-                           tree_number(cpu, "cr0"), tree_number(cpu, "cr2"), tree_number(cpu, "cr3"), tree_number(cpu, "cr4"));
+                           tree_number(cpu, "cr0"), tree_number(cpu, "cr2"), tree_number(cpu, "cr3"),
+                           tree_number(cpu, "cr4"));
     for (unsigned i = 0; i < 4; i++)
         g_string_append_printf(out, "DR%u=%016" PRIx64 "%c", i, (uint64_t)dr[i], i == 3 ? '\n' : ' ');
     g_string_append_printf(out, "DR6=%016" PRIx64 " DR7=%016" PRIx64 "\nEFER=%016" PRIx64 "\n", (uint64_t)dr[6],
@@ -221,10 +224,12 @@ print_fpu(GVariant *cpu, GString *out)
     guint64 high, low;
 
     g_variant_lookup(cpu, "fpu", "(uuuu)", &fcw, &fsw, &ftw, &mxcsr);
-    g_string_append_printf(out, "FCW=%04x FSW=%04x [ST=%u] FTW=%02x MXCSR=%08x\n", fcw, fsw, fsw >> 11 & 7, ftw, mxcsr);
+    g_string_append_printf(out, "FCW=%04x FSW=%04x [ST=%u] FTW=%02x MXCSR=%08x\n", fcw, fsw, fsw >> 11 & 7, ftw,
+                           mxcsr);
     for (gsize i = 0; i < g_variant_n_children(fpr); i++) {
         g_variant_get_child(fpr, i, "(tt)", &high, &low);
-        g_string_append_printf(out, "FPR%" G_GSIZE_FORMAT "=%016" PRIx64 " %04x%c", i, (uint64_t)low, (unsigned)(high & 0xffff),
+        g_string_append_printf(out, "FPR%" G_GSIZE_FORMAT "=%016" PRIx64 " %04x%c", i, (uint64_t)low,
+                               (unsigned)(high & 0xffff),
                                i % 2 ? '\n' : ' ');
     }
     for (gsize i = 0; i < g_variant_n_children(xmm); i++) {

@@ -117,7 +117,9 @@ columns_of(const struct call *call)
 void
 info_print(struct call *call, const struct info_item *item, GVariant *tree)
 {
-    if (item->fit)
+    if (call->command->run == info_run && call->args->at[INFO_P_JSON].set)
+        json_append(tree, call->output);
+    else if (item->fit)
         item->fit(tree, columns_of(call), call->output);
     else
         item->print(tree, call->output);
@@ -169,7 +171,7 @@ info_run(struct call *call, GError **error)
     return COMMAND_DONE;
 }
 
-/* --- items of the program itself ---------------------------------------------------------------------------------- */
+/* --- items of the program itself -------------------------------------------------------------------------------- */
 
 static GVariant *
 version_get(struct monitor *m, const struct values *args, GError **error)

@@ -24,7 +24,7 @@ live_sample_add(struct live_facts *f, const struct live_sample *s)
     f->samples[f->count - 1] = *s;
 }
 
-/* --- pieces ------------------------------------------------------------------------------------------------------ */
+/* --- pieces ----------------------------------------------------------------------------------------------------- */
 
 static const char *const blocks_utf8[] = { " ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
 static const char *const blocks_ascii[] = { " ", ".", ":", "-", "=", "+", "*", "%", "#" };
@@ -85,7 +85,7 @@ bar(double share, unsigned columns, bool utf8)
     return g_string_free(g_string_append_c(out, ']'), FALSE);
 }
 
-/* --- lines ------------------------------------------------------------------------------------------------------- */
+/* --- lines ------------------------------------------------------------------------------------------------------ */
 
 static double
 progress(const struct live_facts *f)
@@ -103,7 +103,8 @@ head_line(const struct live_facts *f, unsigned width, bool utf8)
                                             f->why.round);
     g_autofree char *right = g_strdup_printf(" %3.0f %%  %.1f s", share * 100, (double)f->total_ms / 1000);
     unsigned used = (unsigned)(strlen(left) + strlen(right)) + 2;
-    g_autofree char *middle = used + BAR_LEAST <= width ? bar(share, MIN(width - used, BAR_MOST), utf8) : g_strdup("");
+    g_autofree char *middle = used + BAR_LEAST <= width ? bar(share, MIN(width - used, BAR_MOST), utf8)
+                                                        : g_strdup("");
     g_autofree char *line = g_strconcat(left, middle, right, NULL);
 
     return cut(line, width, utf8);
@@ -188,11 +189,12 @@ live_lines(const struct live_facts *f, unsigned width, bool utf8)
 
     width = MAX(width, LIVE_WIDTH_LEAST);
     g_ptr_array_add(lines, head_line(f, width, utf8));
-    g_ptr_array_add(lines, chart_line(f, "sent", f->sent, "/s", G_STRUCT_OFFSET(struct live_sample, sent), width, utf8));
-    g_ptr_array_add(lines, chart_line(f, "dirtied", f->dirtied, "/s", G_STRUCT_OFFSET(struct live_sample, dirtied), width,
+    g_ptr_array_add(lines, chart_line(f, "sent", f->sent, "/s", G_STRUCT_OFFSET(struct live_sample, sent), width,
                                       utf8));
-    g_ptr_array_add(lines, chart_line(f, "left", f->remaining, "", G_STRUCT_OFFSET(struct live_sample, remaining), width,
-                                      utf8));
+    g_ptr_array_add(lines, chart_line(f, "dirtied", f->dirtied, "/s", G_STRUCT_OFFSET(struct live_sample, dirtied),
+                                      width, utf8));
+    g_ptr_array_add(lines, chart_line(f, "left", f->remaining, "", G_STRUCT_OFFSET(struct live_sample, remaining),
+                                      width, utf8));
     g_ptr_array_add(lines, downtime_line(f, width, utf8));
     g_ptr_array_add(lines, live_why(&f->why, width, utf8));
     return lines;

@@ -16,7 +16,8 @@ bool
 live_possible(const struct call *call)
 {
     /* A script, or what was pasted behind it, goes on when the migration has ended. */
-    return call->input->class->block && call->input->class->columns(call->input) && !call->parent && g_queue_is_empty((GQueue *)&call->input->lines)
+    return call->input->class->block && call->input->class->columns(call->input) && !call->parent
+        && g_queue_is_empty((GQueue *)&call->input->lines)
         && !(call->input->class->more && call->input->class->more(call->input));
 }
 

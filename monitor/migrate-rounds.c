@@ -109,7 +109,8 @@ seconds_at(GVariant *row, const char *key)
     return (double)tree_number(row, key) / 1e6;
 }
 
-/* Pages a second that the guest wrote, and what it lost: time asleep, and time that writing took longer than before. */
+/* Pages a second that the guest wrote, and what it lost: time asleep, and time that writing took longer than
+ * before. */
 static void
 add_guest(struct table *t, GVariant *row)
 {

@@ -24,7 +24,7 @@ unquote(char **uri, GError **error)
     return true;
 }
 
-/* --- migrate ---------------------------------------------------------------------------------------------------------------- */
+/* --- migrate ---------------------------------------------------------------------------------------------------- */
 
 enum { MIGRATE_A_DETACH, MIGRATE_A_URI };
 static const struct property migrate_args[] = {
@@ -190,7 +190,7 @@ detach_migrate(struct call *call)
     call_print(call, MIGRATION_GOES_ON "\n");
 }
 
-/* --- the rules of the moment ----------------------------------------------------------------------------------------------- */
+/* --- the rules of the moment ------------------------------------------------------------------------------------ */
 
 static bool
 may_migrate(struct monitor *m, GError **error)
@@ -236,7 +236,7 @@ may_set_capability(struct monitor *m, GError **error)
         || fail(error, NUMON_ERROR_STATE, "cannot set a capability: a migration is in progress");
 }
 
-/* --- migrate_cancel, migrate_incoming, migrate_outcome -------------------------------------------------------------------- */
+/* --- migrate_cancel, migrate_incoming, migrate_outcome ---------------------------------------------------------- */
 
 static enum outcome
 run_cancel(struct call *call, GError **error)
@@ -359,7 +359,7 @@ run_outcome(struct call *call, GError **error)
     return COMMAND_PENDING;
 }
 
-/* --- parameters and capabilities ------------------------------------------------------------------------------------------- */
+/* --- parameters and capabilities -------------------------------------------------------------------------------- */
 
 enum { SET_A_NAME, SET_A_VALUE };
 static const struct property parameter_args[] = {
@@ -424,7 +424,7 @@ run_set_capability(struct call *call, GError **error)
                ? COMMAND_DONE : COMMAND_FAILED;
 }
 
-/* --- the group ----------------------------------------------------------------------------------------------------------------- */
+/* --- the group -------------------------------------------------------------------------------------------------- */
 
 static const struct command migration_commands[] = {
     { .name = "set_vcpu_dirty_limit", .summary = "limit how fast vCPUs dirty memory",

@@ -137,6 +137,8 @@ extern const struct info_item info_config_items[], info_run_items[], info_migrat
     info_predict_items[];
 /* Prints a tree (borrowed) of the item's as the call's output. */
 void info_print(struct call *call, const struct info_item *item, GVariant *tree);
+/* Appends a tree as one line of JSON (json.c). */
+void json_append(GVariant *tree, GString *out);
 /* Ends a call whose item has 'begin': prints the tree (taken if floating), or fails. */
 void info_finish(struct call *call, const struct info_item *item, GVariant *tree, const GError *error);
 const struct info_item *info_find(const char *name);

@@ -7,6 +7,8 @@
 static const struct rehearsal_result host_assumed = { 1.4, 1.2, 0.05, 1000, 1000 };
 /* What a rehearsal has no part of, measured on a quiet host: a vCPU is stopped, saved and loaded; the devices. */
 enum { VCPU_US = 250, DEVICES_US = 900 };
+/* Of the parts with pages, what they take without any. */
+enum { ROUND_TRIP_US = 300 };
 enum { DELTA_ASSUMED = 64 };
 enum { LAST_RAM_LEAST = 4 << 20 };      /* bytes of a switchover that tell how fast the line is */
 
@@ -33,7 +35,7 @@ static void
 learn(struct predicting *p, const struct migrate_record *r)
 {
     uint64_t ram_us = part_us(r, "last RAM") + part_us(r, "flush") + part_us(r, "destination load");
-    double line, pages = (double)r->info.downtime_bytes / (PAGE_SIZE + 8);
+    double line;
 
     if (r->info.direction != MIGRATE_OUT || r->info.state != MIGRATE_COMPLETED)
         return;
@@ -42,8 +44,7 @@ learn(struct predicting *p, const struct migrate_record *r)
         p->input.line = p->input.line < LINE_UNKNOWN ? MAX(p->input.line, line) : line;
         p->line_from = "as migrations have shown";
     }
-    double ram_s = pages * MAX(p->input.host.again_us / 1e6, (PAGE_SIZE + 8) / p->input.line);
-    p->input.fixed_us = r->stopped_us - MIN((uint64_t)(ram_s * 1e6), r->stopped_us * 9 / 10);
+    p->input.fixed_us = r->stopped_us - MIN(ram_us, r->stopped_us) + MIN(ram_us, ROUND_TRIP_US);
     p->fixed_from = "as the last migration had it";
     if (r->info.xbzrle_pages > r->info.xbzrle_same + r->info.xbzrle_overflows)
         p->input.delta_bytes = (double)(r->info.xbzrle_bytes - MIN(r->info.xbzrle_overflows * PAGE_SIZE,

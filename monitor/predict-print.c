@@ -48,15 +48,16 @@ append_rate(GVariant *tree, const char *key, const char *from, GString *out)
 static void
 print_line(GVariant *tree, unsigned columns, GString *out)
 {
-    g_autofree char *fresh = why_size(tree_number(tree, "host-fresh")), *again = why_size(tree_number(tree, "host-again"));
+    g_autofree char *fresh = why_size(tree_number(tree, "host-fresh"));
+    g_autofree char *again = why_size(tree_number(tree, "host-again"));
     g_autoptr(GString) line = g_string_new("line: ");
 
     append_rate(tree, "bandwidth", "bandwidth-from", line);
     g_string_append(line, "; at the switchover ");
     append_rate(tree, "line", "line-from", line);
     wrap_text(out, line->str, 2, columns);
-    g_string_printf(line, "host: %s/s into memory that is new to the destination, %s/s into the rest (%s)", fresh, again,
-                    tree_text(tree, "host-from"));
+    g_string_printf(line, "host: %s/s into memory that is new to the destination, %s/s into the rest (%s)", fresh,
+                    again, tree_text(tree, "host-from"));
     wrap_text(out, line->str, 2, columns);
     g_string_printf(line, "switchover: %.1f ms besides pages (%s)", (double)tree_number(tree, "fixed-us") / 1e3,
                     tree_text(tree, "fixed-from"));
@@ -131,14 +132,16 @@ print_rounds(GVariant *tree, unsigned columns, GString *out)
 static void
 print_predicted(GVariant *tree, unsigned columns, GString *out)
 {
-    g_autofree char *sent = why_size(tree_number(tree, "bytes")), *left = why_size(tree_number(tree, "last-remaining"));
+    g_autofree char *sent = why_size(tree_number(tree, "bytes"));
+    g_autofree char *left = why_size(tree_number(tree, "last-remaining"));
     g_autofree char *fits = why_size(tree_number(tree, "fits-bytes")), *text = NULL;
 
     if (flag_at(tree, "converges"))
         text = g_strdup_printf("predicted: %.3f s, %s, downtime %.1f ms", (double)tree_number(tree, "total-us") / 1e6,
                                sent, (double)tree_number(tree, "downtime-us") / 1e3);
     else
-        text = g_strdup_printf("predicted: will not converge: after each pass %s remain, and %s would fit", left, fits);
+        text = g_strdup_printf("predicted: will not converge: after each pass %s remain, and %s would fit", left,
+                               fits);
     wrap_text(out, text, 2, columns);
 }
 

@@ -199,7 +199,7 @@ predict_done(struct job *job, void *data)
     predicting_free(p);
 }
 
-/* --- a rehearsal, while the guest runs ---------------------------------------------------------------------------- */
+/* --- a rehearsal, while the guest runs -------------------------------------------------------------------------- */
 
 /* Pages that all vCPUs have written; false if nobody counts them. */
 static bool

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Tables as wide as their cells, laid out for a screen.  Columns keep their order; those with room are chosen by rank,
- * and each stands in the first or the second line of its row. */
+/* Tables as wide as their cells, laid out for a screen.  Columns keep their order; those with room are chosen by
+ * rank, and each stands in the first or the second line of its row. */
 #include "table.h"
 
 #include <stdarg.h>
@@ -48,7 +48,7 @@ table_add(struct table *t, const char *format, ...)
     va_end(args);
 }
 
-/* --- layout ------------------------------------------------------------------------------------------------------ */
+/* --- layout ----------------------------------------------------------------------------------------------------- */
 
 struct layout {
     unsigned *widths;               /* of each column */
@@ -149,7 +149,7 @@ choose(const struct table *t, struct layout *l)
     place(t, l, chosen, LINES);
 }
 
-/* --- lines ------------------------------------------------------------------------------------------------------- */
+/* --- lines ------------------------------------------------------------------------------------------------------ */
 
 static void
 append_cell(const struct table *t, const struct layout *l, unsigned column, const char *text, GString *out)
@@ -223,7 +223,7 @@ table_print(const struct table *t, unsigned width, GString *out)
     append_hidden(t, &l, out);
 }
 
-/* --- paragraphs -------------------------------------------------------------------------------------------------- */
+/* --- paragraphs ------------------------------------------------------------------------------------------------- */
 
 void
 wrap_text(GString *out, const char *text, unsigned indent, unsigned width)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The rule of a migration in words: what is pending, what would fit, why it is not less, and the one change that would
- * let it finish now; after the end what failed where, and what is true of both sides. */
+/* The rule of a migration in words: what is pending, what would fit, why it is not less, and the one change that
+ * would let it finish now; after the end what failed where, and what is true of both sides. */
 #include "why.h"
 
 #include <math.h>
@@ -73,7 +73,7 @@ why_change(const struct why *w)
                            MIN(rounded_up(MAX(ms, 1)), DOWNTIME_LIMIT_MOST_MS));
 }
 
-/* --- a migration out, under way ---------------------------------------------------------------------------------- */
+/* --- a migration out, under way --------------------------------------------------------------------------------- */
 
 static void
 append_size(GString *out, uint64_t bytes)
@@ -105,7 +105,8 @@ append_cause(const struct why *w, GString *out)
     case VERDICT_STALLED:
     case VERDICT_DIVERGING:
         g_string_append_printf(out, "; the guest dirties %s, ",
-                               w->verdict == VERDICT_STALLED ? "as much as a round sends" : "more than a round sends");
+                               w->verdict == VERDICT_STALLED ? "as much as a round sends"
+                                                             : "more than a round sends");
         append_size(out, w->dirtied);
         g_string_append(out, "/s");
         break;
@@ -190,7 +191,7 @@ append_device(const struct why *w, GString *out)
         g_string_append_printf(out, "; behind it: %s", w->part);
 }
 
-/* --- after the end ----------------------------------------------------------------------------------------------- */
+/* --- after the end ---------------------------------------------------------------------------------------------- */
 
 static void
 append_where(const struct why *w, GString *out)
@@ -226,7 +227,8 @@ append_owner(const struct why *w, GString *out)
     switch (w->owner) {
     case OWNER_HERE:
         g_string_append_printf(out, "; the guest is whole and %s here, and the destination %s",
-                               w->runs ? "runs" : "stopped", w->begun ? "keeps nothing of it" : "never had any of it");
+                               w->runs ? "runs" : "stopped",
+                               w->begun ? "keeps nothing of it" : "never had any of it");
         break;
     case OWNER_THERE:
         g_string_append(out, "; the guest is at the destination, and what is here is a stopped copy");
@@ -259,7 +261,8 @@ append_broken(const struct why *w, GString *out)
     if (w->direction == MIGRATE_OUT)
         append_owner(w, out);
     else
-        g_string_append(out, "; nothing of a guest is kept here, and the source, if there was one, still has its own");
+        g_string_append(out, "; nothing of a guest is kept here, and the source, if there was one, still has its "
+                        "own");
 }
 
 static void

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* How a guest writes, from what was measured: pages that were dirty after so long, or the rounds of a migration.  What
- * explains them best is looked for on a grid, and then around the best of that. */
+/* How a guest writes, from what was measured: pages that were dirty after so long, or the rounds of a migration.
+ * What explains them best is looked for on a grid, and then around the best of that. */
 #include "migrate-private.h"
 
 #include <math.h>

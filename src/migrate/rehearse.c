@@ -202,7 +202,8 @@ next_stage(gpointer data)
     if (good)
         take_result(r, record);
     else
-        fail(&error, NUMON_ERROR_HOST, "cannot rehearse a migration: %s", record->info.error ? record->info.error : "");
+        fail(&error, NUMON_ERROR_HOST, "cannot rehearse a migration: %s",
+             record->info.error ? record->info.error : "it was not completed");
     migrate_record_free(record);
     r->stage++;
     if (good && r->stage < STAGES)

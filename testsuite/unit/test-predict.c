@@ -238,7 +238,8 @@ a_slow_host_is_no_faster_than_it_is(void)
     in.write_rate = 8000;
     predict_run(&in, &result);
     assert_near((double)result.downtime_us,
-                (double)g_array_index(result.rounds, struct predict_round, result.rounds->len - 1).bytes / 4104 * 10, 0.01);
+                (double)g_array_index(result.rounds, struct predict_round, result.rounds->len - 1).bytes / 4104 * 10,
+                0.01);
     g_assert_cmpuint(result.downtime_us, >, 10000);
     predict_result_release(&result);
     for (unsigned i = 0; i < PIECES; i++)
@@ -265,8 +266,8 @@ a_busy_host_slows_its_guest(void)
     predict_result_release(&busy);
 }
 
-/* What max-bandwidth allows for a window goes at the line's speed; a look follows at once, before the guest has written
- * for the rest of the window: so the same guest may fit that never would if the pages went evenly. */
+/* What max-bandwidth allows for a window goes at the line's speed; a look follows at once, before the guest has
+ * written for the rest of the window: so the same guest may fit that never would if the pages went evenly. */
 static void
 a_window_is_sent_at_once(void)
 {
@@ -321,8 +322,8 @@ a_rehearsal_finds_what_pages_take(void)
     while (!h.times)
         g_main_context_iteration(NULL, TRUE);
     g_assert_false(h.failed);
-    g_test_message("fresh %.2f us, again %.2f us, absent %.3f us, switchover %u us", h.result.fresh_us, h.result.again_us,
-                   h.result.absent_us, (unsigned)h.result.switchover_us);
+    g_test_message("fresh %.2f us, again %.2f us, absent %.3f us, switchover %u us", h.result.fresh_us,
+                   h.result.again_us, h.result.absent_us, (unsigned)h.result.switchover_us);
     g_assert_true(h.result.fresh_us > 0 && h.result.again_us > 0 && h.result.absent_us > 0);
     g_assert_true(h.result.absent_us < h.result.again_us);
     g_assert_cmpuint(h.result.switchover_us, >, 0);

@@ -131,7 +131,8 @@ main(int argc, char **argv)
     g_test_add_func("/table/a-program-gets-every-column-in-one-line", a_program_gets_every_column_in_one_line);
     g_test_add_func("/table/what-holds-nothing-goes-first", what_holds_nothing_goes_first);
     g_test_add_func("/table/a-row-has-two-lines-where-one-has-no-room", a_row_has_two_lines_where_one_has_no_room);
-    g_test_add_func("/table/columns-of-a-low-rank-are-named", columns_of_a_low_rank_are_named_where_they_have_no_room);
+    g_test_add_func("/table/columns-of-a-low-rank-are-named",
+                    columns_of_a_low_rank_are_named_where_they_have_no_room);
     g_test_add_func("/table/no-line-is-wider-than-the-screen", no_line_is_wider_than_the_screen);
     g_test_add_func("/table/a-paragraph-breaks-at-blanks", a_paragraph_breaks_at_blanks);
     return g_test_run();

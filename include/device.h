@@ -82,8 +82,10 @@ void serial_wake(struct serial *s);
  * Main. */
 size_t serial_type(struct serial *s, const void *bytes, size_t size);
 void serial_type_break(struct serial *s);
-/* Told on main when bytes were put; NULL: nobody.  Main. */
-void serial_on_output(struct serial *s, void (*output)(void *self), void *self);
+/* Told on main when bytes were put; NULL: nobody.  The one who is told says how far it has come, at the beginning
+ * and by serial_shown(), and makes the transmitter wait as a reader of the target does.  Main. */
+void serial_on_output(struct serial *s, uint64_t shown, void (*output)(void *self), void *self);
+void serial_shown(struct serial *s, uint64_t position);
 /* Told on main when input that waited was taken; NULL: nobody. */
 void serial_on_hungry(struct serial *s, void (*hungry)(void *self), void *self);
 

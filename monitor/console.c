@@ -48,6 +48,7 @@ show_output(void *self)
     text = serial_read(c->serial, &m->console_position, &size);
     if (size)
         c->call->input->class->write(c->call->input, text, size);
+    serial_shown(c->serial, m->console_position);
 }
 
 /* Lets go of terminal and serial line; more than once is fine. */
@@ -55,7 +56,7 @@ static void
 let_go(struct console *c)
 {
     if (!is_gone(c)) {
-        serial_on_output(c->serial, NULL, NULL);
+        serial_on_output(c->serial, 0, NULL, NULL);
         serial_on_hungry(c->serial, NULL, NULL);
     }
     if (c->watcher)
@@ -238,9 +239,9 @@ run_console(struct call *call, GError **error)
     if (call->input->class->interactive)
         say(c, "[Ctrl-a c is back to the prompt, Ctrl-a h help]\n");
     c->watcher = monitor_watch(call->monitor, 0, look, c);
-    serial_on_output(c->serial, show_output, c);
-    serial_on_hungry(c->serial, pass_on, c);
     show_output(c);
+    serial_on_output(c->serial, call->monitor->console_position, show_output, c);
+    serial_on_hungry(c->serial, pass_on, c);
     grab_resume(call->input);
     look(c);
     return COMMAND_PENDING;

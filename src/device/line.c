@@ -109,8 +109,8 @@ await(struct serial *s)
     unwatch(&s->writable);
     unwatch(&s->readable);
     lock_take(&s->lock);
-    room = s->paused;
-    s->reader = s->paused = false;
+    s->reader = false;
+    room = serial_has_resumed(s);
     lock_drop(&s->lock);
     if (s->outlet.kind == OUTLET_UNIX) {
         close_fd(&s->outlet.fd);
@@ -177,8 +177,7 @@ served(struct serial *s, uint64_t position, uint64_t lost)
     lock_take(&s->lock);
     s->sent = position;
     s->lost += lost;
-    room = s->paused && s->total - s->sent <= SERIAL_RESUME;
-    s->paused = s->paused && !room;
+    room = serial_has_resumed(s);
     lock_drop(&s->lock);
     return room;
 }

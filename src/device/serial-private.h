@@ -24,6 +24,7 @@ struct serial {
     bool too_fast GUARDED;          /* some of it because the reader was slow, not because the target refused it */
     bool reader GUARDED;            /* somebody takes what is sent */
     bool watched GUARDED;           /* serial_on_output */
+    uint64_t shown GUARDED;         /* if so: the position up to which the watcher was served */
     bool paused GUARDED;            /* serial_full said so */
     bool posted GUARDED;            /* a message to main is on its way */
 
@@ -48,6 +49,9 @@ struct serial {
 
 /* serial.c: copies at most 'room' bytes from '*position' on (or from the oldest there is) and advances it. */
 size_t serial_copy(struct serial *s, uint64_t *position, uint8_t *to, size_t room) REQUIRES(s->lock);
+
+/* serial.c: the transmitter waited and has to no longer: then serial_guest.room() is due. */
+bool serial_has_resumed(struct serial *s) REQUIRES(s->lock);
 
 /* line.c, on main. */
 bool line_open(struct serial *s, const char *target, GError **error);

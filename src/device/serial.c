@@ -71,16 +71,35 @@ serial_wake(struct serial *s)
         mailbox_post(s->mailbox, deliver, g_atomic_rc_box_acquire(s), serial_unref);
 }
 
+/* How far the slower of those who are there is behind. */
+static uint64_t
+backlog(const struct serial *s) REQUIRES(s->lock)
+{
+    uint64_t of_reader = s->reader ? s->total - s->sent : 0;
+    uint64_t of_watcher = s->watched && s->shown < s->total ? s->total - s->shown : 0;
+
+    return MAX(of_reader, of_watcher);
+}
+
 bool
 serial_full(struct serial *s)
 {
     bool full;
 
     lock_take(&s->lock);
-    full = s->reader && s->total - s->sent >= SERIAL_PAUSE;
+    full = backlog(s) >= SERIAL_PAUSE;
     s->paused = s->paused || full;
     lock_drop(&s->lock);
     return full;
+}
+
+bool
+serial_has_resumed(struct serial *s)
+{
+    bool resumed = s->paused && backlog(s) <= SERIAL_RESUME;
+
+    s->paused = s->paused && !resumed;
+    return resumed;
 }
 
 void
@@ -199,13 +218,27 @@ serial_attach(struct serial *s, const struct serial_guest *guest, void *self)
 }
 
 void
-serial_on_output(struct serial *s, void (*output)(void *self), void *self)
+serial_on_output(struct serial *s, uint64_t shown, void (*output)(void *self), void *self)
 {
     s->output = output;
     s->output_self = self;
     lock_take(&s->lock);
     s->watched = output != NULL;
     lock_drop(&s->lock);
+    serial_shown(s, shown);
+}
+
+void
+serial_shown(struct serial *s, uint64_t position)
+{
+    bool room;
+
+    lock_take(&s->lock);
+    s->shown = position;
+    room = serial_has_resumed(s);
+    lock_drop(&s->lock);
+    if (room && s->guest)
+        s->guest->room(s->guest_self);
 }
 
 void

@@ -689,6 +689,43 @@ test_uart_waits_for_reader(void)
     board_release(&b);
 }
 
+static void
+show_nothing(void *self)
+{
+    ++*(unsigned *)self;
+}
+
+/* The same where the console is the reader; a file has no need to wait for it. */
+static void
+test_uart_waits_for_console(void)
+{
+    struct serial_counts counts;
+    struct board b;
+    unsigned told = 0;
+    uint64_t sent = 0;
+
+    board_init(&b);
+    serial_on_output(b.serial, 0, show_nothing, &told);
+    for (; in(&b, 5) & 0x20; sent++) {
+        out(&b, 0, 'c');
+        g_assert_cmpuint(sent, <, SERIAL_RING_SIZE);
+        mailbox_drain(b.mailbox);
+    }
+    g_assert_cmpuint(told, >, 0);
+    serial_shown(b.serial, 100);
+    g_assert_cmphex(in(&b, 5), ==, 0x00);
+    serial_shown(b.serial, sent);
+    g_assert_cmphex(in(&b, 5), ==, 0x60);
+    for (; in(&b, 5) & 0x20; sent++)
+        out(&b, 0, 'c');
+    serial_on_output(b.serial, 0, NULL, NULL);  /* it has gone */
+    g_assert_cmphex(in(&b, 5), ==, 0x60);
+    serial_counts(b.serial, &counts);
+    g_assert_cmpuint(counts.lost, ==, 0);
+    g_assert_cmpuint(counts.total, ==, sent);
+    board_release(&b);
+}
+
 /* A reader that goes does not leave the transmitter waiting. */
 static void
 test_uart_reader_goes(void)
@@ -1279,6 +1316,7 @@ main(int argc, char **argv)
     g_test_add_func("/device/uart/input-waits", test_uart_input_waits);
     g_test_add_func("/device/uart/line-and-modem", test_uart_line_and_modem);
     g_test_add_func("/device/uart/waits-for-reader", test_uart_waits_for_reader);
+    g_test_add_func("/device/uart/waits-for-console", test_uart_waits_for_console);
     g_test_add_func("/device/uart/reader-goes", test_uart_reader_goes);
     g_test_add_func("/device/uart/echoes", test_uart_echoes);
     g_test_add_func("/device/uart/pseudo-terminal", test_uart_pty);

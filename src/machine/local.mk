@@ -6,12 +6,13 @@ libnumon_a_SOURCES += include/machine.h src/machine/machine-private.h \
 libnumon_a_SOURCES += src/machine/latency.c src/machine/hotplug.c src/machine/acpi.c
 libnumon_a_SOURCES += src/machine/dirty-rate.c
 
+machine_bench = testsuite/unit/machine-bench.c testsuite/unit/machine-bench.h
 unit_programs += testsuite/unit/test-machine
-testsuite_unit_test_machine_SOURCES = testsuite/unit/test-machine.c
+testsuite_unit_test_machine_SOURCES = testsuite/unit/test-machine.c $(machine_bench)
 unit_programs += testsuite/unit/test-latency
-testsuite_unit_test_latency_SOURCES = testsuite/unit/test-latency.c
+testsuite_unit_test_latency_SOURCES = testsuite/unit/test-latency.c $(machine_bench)
 unit_programs += testsuite/unit/test-few-slots
-testsuite_unit_test_few_slots_SOURCES = testsuite/unit/test-few-slots.c
+testsuite_unit_test_few_slots_SOURCES = testsuite/unit/test-few-slots.c $(machine_bench)
 testsuite_unit_test_few_slots_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ioctl
 unit_programs += testsuite/unit/test-devices
-testsuite_unit_test_devices_SOURCES = testsuite/unit/test-devices.c
+testsuite_unit_test_devices_SOURCES = testsuite/unit/test-devices.c $(machine_bench)

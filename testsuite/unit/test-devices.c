@@ -1,31 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Memory devices of machines in one process: they come while the guest moves from one to the other and back; the map
  * tells who follows it; and a reset that the guest asks for meanwhile is done once. */
-#include "../../src/machine/machine-private.h"
+#include "machine-bench.h"
 
-#include <glib/gstdio.h>
 #include <string.h>
-
-#define DEADLINE_US (60 * G_USEC_PER_SEC)
-
-struct world {
-    GMainContext *context;
-    struct mailbox *mailbox;
-    struct jobs *jobs;
-    struct machine *a, *b;
-    unsigned resets;                /* told by either */
-    char *directory, *uri, *other_uri;
-};
-
-#define loop_until(w, condition)                                                                     \
-    do {                                                                                              \
-        int64_t end_ = g_get_monotonic_time() + DEADLINE_US;                                          \
-        while (!(condition)) {                                                                        \
-            g_assert_cmpint(g_get_monotonic_time(), <, end_);                                         \
-            if (!g_main_context_iteration((w)->context, FALSE))                                       \
-                g_usleep(500);                                                                        \
-        }                                                                                             \
-    } while (0)
 
 /* --- the world -------------------------------------------------------------------------------------------------- */
 
@@ -67,40 +45,12 @@ machine_of(struct world *w)
     g_autoptr(values) accel = parsed(accel_properties, ACCEL_P_ACCEL, "synthetic");
     g_autoptr(values) workload = property_parse_pairs(workload_properties, "pattern=random rate=5000 size=2M", NULL);
     g_autoptr(GError) error = NULL;
-    struct ended built = { 0 };
 
     g_assert_true(definition_set_memory(d, memory, NULL) && definition_set_accel(d, accel, NULL) &&
                   definition_set_workload(d, workload, NULL));
     g_assert_true(machine_define(m, d, &error));
-    machine_build(m, note_end, &built);
-    loop_until(w, built.done);
-    g_assert_cmpstr(built.error, ==, NULL);
+    world_build(w, m);
     return m;
-}
-
-static void
-world_init(struct world *w)
-{
-    *w = (struct world) { .context = g_main_context_new() };
-    w->mailbox = mailbox_new(w->context);
-    w->jobs = jobs_new(w->mailbox, 2);
-    w->directory = g_dir_make_tmp("numon-test-XXXXXX", NULL);
-    w->uri = g_strdup_printf("unix:%s/socket", w->directory);
-    w->other_uri = g_strdup_printf("unix:%s/other", w->directory);
-}
-
-static void
-world_release(struct world *w)
-{
-    jobs_free(w->jobs);
-    machine_free(w->a);
-    machine_free(w->b);
-    mailbox_free(w->mailbox);
-    g_main_context_unref(w->context);
-    g_rmdir(w->directory);
-    g_free(w->directory);
-    g_free(w->uri);
-    g_free(w->other_uri);
 }
 
 static uint64_t
@@ -234,7 +184,7 @@ no_guest_is_awaited_while_memory_is_taken(void)
     bool pending = false;
     struct world w;
 
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.b = machine_of(&w);
     assert_added(&w, w.b, DEVICE_VIRTIO_MEM, "id=vm,size=64M", "id=v,memdev=vm,prealloc=on");
     g_assert_true(machine_device_resize(w.b, "v", 64 * MIB, note_end, &grown, &pending, NULL));
@@ -244,7 +194,7 @@ no_guest_is_awaited_while_memory_is_taken(void)
     loop_until(&w, grown.done);
     g_assert_cmpstr(grown.error, ==, NULL);
     g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
-    world_release(&w);
+    world_close(&w);
 }
 
 static void
@@ -253,7 +203,7 @@ devices_join_a_move_and_the_next(void)
     static const char *const blocks[] = { "first", "second", "vm" };
     struct world w;
 
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_of(&w);
     w.b = machine_of(&w);
     machine_cont(w.a, false, NULL);
@@ -279,7 +229,7 @@ devices_join_a_move_and_the_next(void)
     g_assert_true(definition_equal(machine_definition(w.a), machine_definition(w.b)));
     g_assert_cmpuint(definition_plugged(machine_definition(w.a), -1), ==, 24 * MIB);
     g_assert_true(machine_device_delete(w.a, "x", NULL));
-    world_release(&w);
+    world_close(&w);
 }
 
 /* The source ends it: its device stays, the destination's goes, and both do it all again. */
@@ -288,7 +238,7 @@ a_cancelled_move_leaves_a_device_where_the_guest_is(void)
 {
     struct world w;
 
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_of(&w);
     w.b = machine_of(&w);
     machine_cont(w.a, false, NULL);
@@ -311,7 +261,7 @@ a_cancelled_move_leaves_a_device_where_the_guest_is(void)
     }
     begin_move(&w, w.a, w.b);
     end_move(&w, w.a, w.b);
-    world_release(&w);
+    world_close(&w);
 }
 
 /* --- resets ----------------------------------------------------------------------------------------------------- */
@@ -323,7 +273,7 @@ a_reset_meanwhile_is_done_once(void)
     struct world w;
     unsigned before;
 
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_of(&w);
     machine_cont(w.a, false, NULL);
     loop_until(&w, ticks(w.a) >= 3);
@@ -343,7 +293,7 @@ a_reset_meanwhile_is_done_once(void)
         loop_until(&w, w.resets > before && machine_running(w.a) && ticks(w.a) >= 3);
         g_assert_cmpuint(w.resets, ==, before + 1);
     }
-    world_release(&w);
+    world_close(&w);
 }
 
 /* --- who follows the map ---------------------------------------------------------------------------------------- */

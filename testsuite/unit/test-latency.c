@@ -1,18 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Measurements from the machine's side.  That of latency ends with a result or a reason whatever becomes of the guest
  * meanwhile, and believes nothing that guest memory says; that of usage counts what lies elsewhere than asked for. */
-#include "../../src/machine/machine-private.h"
+#include "machine-bench.h"
 
 #include <string.h>
-
-#define DEADLINE_US (60 * G_USEC_PER_SEC)
-
-struct world {
-    GMainContext *context;
-    struct mailbox *mailbox;
-    struct jobs *jobs;
-    struct machine *m;
-};
 
 struct answer {
     bool done;
@@ -21,39 +12,10 @@ struct answer {
     struct latency_node node[2];
 };
 
-#define loop_until(w, condition)                                                                     \
-    do {                                                                                              \
-        int64_t end_ = g_get_monotonic_time() + DEADLINE_US;                                          \
-        while (!(condition)) {                                                                        \
-            g_assert_cmpint(g_get_monotonic_time(), <, end_);                                         \
-            if (!g_main_context_iteration((w)->context, FALSE))                                       \
-                g_usleep(500);                                                                        \
-        }                                                                                             \
-    } while (0)
-
-static void
-built(void *self, const GError *error)
-{
-    g_assert_no_error(error);
-    *(bool *)self = true;
-}
-
-static void
-set(struct definition *d, const struct property *table, int implied,
-    bool (*change)(struct definition *, const struct values *, GError **), const char *text)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(values) v = property_parse_options(table, implied, text, &error);
-
-    g_assert_no_error(error);
-    change(d, v, &error);
-    g_assert_no_error(error);
-}
-
 static const struct control_head *
 head_of(struct world *w)
 {
-    return guest_map_host(machine_map(w->m), CONTROL_GPA, CONTROL_PAGE);
+    return guest_map_host(machine_map(w->a), CONTROL_GPA, CONTROL_PAGE);
 }
 
 static bool
@@ -67,32 +29,20 @@ static void
 world_init(struct world *w, const char *accel)
 {
     struct definition *d = definition_new();
-    bool done = false;
 
     /* Timers of the library are on the default context. */
-    *w = (struct world) { .context = g_main_context_default() };
-    w->mailbox = mailbox_new(w->context);
-    w->jobs = jobs_new(w->mailbox, 2);
-    w->m = machine_new(w->mailbox, w->jobs, NULL);
-    set(d, memory_properties, MEMORY_P_SIZE, definition_set_memory, "64M");
-    set(d, smp_properties, SMP_P_CPUS, definition_set_smp, "2,sockets=2");
-    set(d, accel_properties, ACCEL_P_ACCEL, definition_set_accel, accel);
-    set(d, node_properties, -1, definition_add_node, "nodeid=0,cpus=0,mem=32M");
-    set(d, node_properties, -1, definition_add_node, "nodeid=1,cpus=1,mem=32M");
+    world_open(w, g_main_context_ref(g_main_context_default()));
+    w->a = machine_new(w->mailbox, w->jobs, NULL);
+    world_set(d, memory_properties, MEMORY_P_SIZE, definition_set_memory, "64M");
+    world_set(d, smp_properties, SMP_P_CPUS, definition_set_smp, "2,sockets=2");
+    world_set(d, accel_properties, ACCEL_P_ACCEL, definition_set_accel, accel);
+    world_set(d, node_properties, -1, definition_add_node, "nodeid=0,cpus=0,mem=32M");
+    world_set(d, node_properties, -1, definition_add_node, "nodeid=1,cpus=1,mem=32M");
     d->workload.interval_ms = 20;
-    g_assert_true(machine_define(w->m, d, NULL));
-    machine_build(w->m, built, &done);
-    loop_until(w, done);
-    g_assert_true(machine_cont(w->m, false, NULL));
+    g_assert_true(machine_define(w->a, d, NULL));
+    world_build(w, w->a);
+    g_assert_true(machine_cont(w->a, false, NULL));
     loop_until(w, guest_began(w));
-}
-
-static void
-world_release(struct world *w)
-{
-    jobs_free(w->jobs);
-    machine_free(w->m);
-    mailbox_free(w->mailbox);
 }
 
 static void
@@ -115,7 +65,7 @@ expect_error(struct world *w, struct answer *a, const char *text)
     if (!strstr(a->error, text))
         g_error("'%s' is not in '%s'", text, a->error);
     g_clear_pointer(&a->error, g_free);
-    g_assert_null(w->m->latency);
+    g_assert_null(w->a->latency);
 }
 
 static void
@@ -124,7 +74,7 @@ expect_result(struct world *w, uint64_t bytes)
     struct answer a = { 0 };
     g_autoptr(GError) error = NULL;
 
-    machine_measure_latency(w->m, bytes, take_answer, &a, &error);
+    machine_measure_latency(w->a, bytes, take_answer, &a, &error);
     g_assert_no_error(error);
     g_assert_false(a.done);
     loop_until(w, a.done);
@@ -142,7 +92,7 @@ expect_refused(struct world *w, const char *text)
     struct answer a = { 0 };
     g_autoptr(GError) error = NULL;
 
-    g_assert_false(machine_measure_latency(w->m, MIB, take_answer, &a, &error));
+    g_assert_false(machine_measure_latency(w->a, MIB, take_answer, &a, &error));
     g_assert_error(error, NUMON_ERROR, NUMON_ERROR_STATE);
     if (!strstr(error->message, text))
         g_error("'%s' is not in '%s'", text, error->message);
@@ -153,7 +103,7 @@ expect_refused(struct world *w, const char *text)
 static uint64_t
 requests(struct world *w)
 {
-    const struct control_cpu *c = guest_map_host(machine_map(w->m), CONTROL_CPUS_GPA, CONTROL_PAGE);
+    const struct control_cpu *c = guest_map_host(machine_map(w->a), CONTROL_CPUS_GPA, CONTROL_PAGE);
 
     return __atomic_load_n(&c->probe.request, __ATOMIC_ACQUIRE);
 }
@@ -167,25 +117,25 @@ it_ends_whatever_becomes_of_the_guest(void)
 
     world_init(&w, "synthetic");
     expect_result(&w, 2 * MIB);
-    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+    g_assert_true(machine_measure_latency(w.a, MIB, take_answer, &a, NULL));
     expect_refused(&w, "under way already");
-    g_assert_false(machine_teardown(w.m, true, NULL));
-    g_assert_true(machine_stop(w.m, NULL));
+    g_assert_false(machine_teardown(w.a, true, NULL));
+    g_assert_true(machine_stop(w.a, NULL));
     expect_error(&w, &a, "the guest stopped meanwhile, its status is 'paused'");
     expect_refused(&w, "its status is 'paused'");
-    machine_cont(w.m, false, NULL);
+    machine_cont(w.a, false, NULL);
     expect_result(&w, MIB);
 
     a = (struct answer) { 0 };
-    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+    g_assert_true(machine_measure_latency(w.a, MIB, take_answer, &a, NULL));
     asked = requests(&w);
     loop_until(&w, requests(&w) > asked);
-    g_assert_true(machine_reset(w.m, true, NULL));
+    g_assert_true(machine_reset(w.a, true, NULL));
     expect_error(&w, &a, "began anew");
-    machine_cont(w.m, false, NULL);
+    machine_cont(w.a, false, NULL);
     loop_until(&w, guest_began(&w));
     expect_result(&w, MIB);
-    world_release(&w);
+    world_close(&w);
 }
 
 static void
@@ -195,30 +145,30 @@ abandoned_it_leaves_nothing(void)
     struct answer a = { 0 };
 
     world_init(&w, "synthetic");
-    machine_latency_abandon(w.m);
+    machine_latency_abandon(w.a);
     /* In the job, and while a vCPU is being asked. */
     for (int i = 0; i < 2; i++) {
-        g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+        g_assert_true(machine_measure_latency(w.a, MIB, take_answer, &a, NULL));
         if (i)
             g_usleep(50000);
         for (int turn = 0; i && turn < 20; turn++)
             g_main_context_iteration(w.context, FALSE);
-        machine_latency_abandon(w.m);
+        machine_latency_abandon(w.a);
         expect_result(&w, MIB);
         g_assert_false(a.done);
     }
     /* Asked again, abandoned again. */
-    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
-    machine_latency_abandon(w.m);
-    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
-    machine_latency_abandon(w.m);
-    loop_until(&w, !w.m->latency);
+    g_assert_true(machine_measure_latency(w.a, MIB, take_answer, &a, NULL));
+    machine_latency_abandon(w.a);
+    g_assert_true(machine_measure_latency(w.a, MIB, take_answer, &a, NULL));
+    machine_latency_abandon(w.a);
+    loop_until(&w, !w.a->latency);
     g_assert_false(a.done);
     /* With the session, also while it is to begin again. */
-    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
-    machine_latency_abandon(w.m);
-    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
-    world_release(&w);
+    g_assert_true(machine_measure_latency(w.a, MIB, take_answer, &a, NULL));
+    machine_latency_abandon(w.a);
+    g_assert_true(machine_measure_latency(w.a, MIB, take_answer, &a, NULL));
+    world_close(&w);
     g_free(a.error);
 }
 
@@ -234,24 +184,24 @@ hostile_nodes_are_not_read(void)
 
     world_init(&w, "synthetic");
     for (unsigned i = 0; i < G_N_ELEMENTS(places); i++) {
-        struct control_node *nodes = guest_map_host(machine_map(w.m), CONTROL_NODES_GPA, CONTROL_PAGE);
+        struct control_node *nodes = guest_map_host(machine_map(w.a), CONTROL_NODES_GPA, CONTROL_PAGE);
         struct control_node kept = nodes[1];
         struct answer a = { 0 };
 
-        g_assert_true(machine_stop(w.m, NULL));
+        g_assert_true(machine_stop(w.a, NULL));
         nodes[1] = places[i];
-        g_assert_true(machine_cont(w.m, false, NULL));
-        g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+        g_assert_true(machine_cont(w.a, false, NULL));
+        g_assert_true(machine_measure_latency(w.a, MIB, take_answer, &a, NULL));
         loop_until(&w, a.done);
         g_assert_cmpstr(a.error, ==, NULL);
         g_assert_cmpuint(a.first.nodes[0].access_ps, >, 0);
         g_assert_cmpuint(a.node[1].bytes > 0, ==, a.first.nodes[1].access_ps > 0);
-        g_assert_true(machine_stop(w.m, NULL));
+        g_assert_true(machine_stop(w.a, NULL));
         nodes[1] = kept;
-        g_assert_true(machine_cont(w.m, false, NULL));
+        g_assert_true(machine_cont(w.a, false, NULL));
     }
     expect_result(&w, MIB);
-    world_release(&w);
+    world_close(&w);
 }
 
 static void
@@ -262,9 +212,9 @@ who_does_not_measure_is_told(void)
     struct answer a = { 0 };
 
     world_init(&w, "synthetic");
-    head = guest_map_host(machine_map(w.m), CONTROL_GPA, CONTROL_PAGE);
+    head = guest_map_host(machine_map(w.a), CONTROL_GPA, CONTROL_PAGE);
     __atomic_store_n(&head->probes, 0, __ATOMIC_RELEASE);
-    g_assert_true(machine_measure_latency(w.m, MIB, take_answer, &a, NULL));
+    g_assert_true(machine_measure_latency(w.a, MIB, take_answer, &a, NULL));
     expect_error(&w, &a, "it is older than that");
     __atomic_store_n(&head->magic, 1, __ATOMIC_RELEASE);
     expect_refused(&w, "there is no workload guest in memory");
@@ -273,7 +223,7 @@ who_does_not_measure_is_told(void)
     expect_refused(&w, "has panicked");
     __atomic_store_n(&head->stage, STAGE_STARTING, __ATOMIC_RELEASE);
     expect_refused(&w, "just starting");
-    world_release(&w);
+    world_close(&w);
 }
 
 struct usage_answer { bool done; uint64_t found, misplaced; unsigned backends; };
@@ -300,7 +250,7 @@ usage_of(struct world *w)
 {
     struct usage_answer a = { 0 };
 
-    g_assert_true(machine_measure_usage(w->m, 4096, take_usage, &a, NULL));
+    g_assert_true(machine_measure_usage(w->a, 4096, take_usage, &a, NULL));
     loop_until(w, a.done);
     return a;
 }
@@ -318,11 +268,11 @@ pages_elsewhere_than_asked_for_are_counted(void)
     a = usage_of(&w);
     if (a.found == 0) {
         g_test_skip("the host's kernel does not tell where pages lie");
-        world_release(&w);
+        world_close(&w);
         return;
     }
     g_assert_cmpuint(a.misplaced, ==, 0);
-    b = g_ptr_array_index(machine_map(w.m)->blocks, 0);
+    b = g_ptr_array_index(machine_map(w.a)->blocks, 0);
     b->options.policy = HOST_POLICY_BIND;
     memset(b->options.host_nodes, 0xff, sizeof b->options.host_nodes);
     g_assert_cmpuint(usage_of(&w).misplaced, ==, 0);
@@ -331,7 +281,7 @@ pages_elsewhere_than_asked_for_are_counted(void)
     a = usage_of(&w);
     g_assert_cmpuint(a.misplaced, ==, a.found);
     g_assert_cmpuint(a.backends, ==, 2);        /* both nodes' rows name their one backend */
-    world_release(&w);
+    world_close(&w);
 }
 
 static void
@@ -347,7 +297,7 @@ a_kvm_guest_measures(void)
     world_init(&w, "kvm");
     expect_result(&w, MIB);
     expect_result(&w, 64 * KIB);
-    world_release(&w);
+    world_close(&w);
 }
 
 int

@@ -1,44 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Two machines in one process: building, running, verifying, and moving a guest from one to the other and back. */
-#include "../../src/machine/machine-private.h"
+#include "machine-bench.h"
 
-#include <glib/gstdio.h>
 #include <string.h>
-
-#define DEADLINE_US (60 * G_USEC_PER_SEC)
-
-/* One process with machines a and b and what they told. */
-struct world {
-    GMainContext *context;
-    struct mailbox *mailbox;
-    struct jobs *jobs;
-    struct machine *a, *b;
-    char *directory, *uri, *other_uri;
-};
-
-/* Runs the main loop until the condition holds; fails the test after the deadline. */
-#define loop_until(w, condition)                                                                     \
-    do {                                                                                              \
-        int64_t end_ = g_get_monotonic_time() + DEADLINE_US;                                          \
-        while (!(condition)) {                                                                        \
-            g_assert_cmpint(g_get_monotonic_time(), <, end_);                                         \
-            if (!g_main_context_iteration((w)->context, FALSE))                                       \
-                g_usleep(500);                                                                        \
-        }                                                                                             \
-    } while (0)
-
-static bool
-set_words(struct definition *d, const struct property *table, int implied,
-          bool (*set)(struct definition *, const struct values *, GError **), const char *text)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(values) v = property_parse_options(table, implied, text, &error);
-
-    g_assert_no_error(error);
-    set(d, v, &error);
-    g_assert_no_error(error);
-    return true;
-}
 
 /* Two nodes, four CPUs, a random workload. */
 static struct definition *
@@ -48,12 +12,12 @@ example(const char *accel)
     g_autoptr(GError) error = NULL;
     g_autoptr(values) w = NULL;
 
-    set_words(d, memory_properties, MEMORY_P_SIZE, definition_set_memory, "64M");
-    set_words(d, smp_properties, SMP_P_CPUS, definition_set_smp, "4,sockets=2");
-    set_words(d, accel_properties, ACCEL_P_ACCEL, definition_set_accel, accel);
-    set_words(d, node_properties, -1, definition_add_node, "nodeid=0,cpus=0-1,mem=32M");
-    set_words(d, node_properties, -1, definition_add_node, "nodeid=1,cpus=2-3,mem=32M");
-    set_words(d, dist_properties, -1, definition_set_distance, "src=0,dst=1,val=21");
+    world_set(d, memory_properties, MEMORY_P_SIZE, definition_set_memory, "64M");
+    world_set(d, smp_properties, SMP_P_CPUS, definition_set_smp, "4,sockets=2");
+    world_set(d, accel_properties, ACCEL_P_ACCEL, definition_set_accel, accel);
+    world_set(d, node_properties, -1, definition_add_node, "nodeid=0,cpus=0-1,mem=32M");
+    world_set(d, node_properties, -1, definition_add_node, "nodeid=1,cpus=2-3,mem=32M");
+    world_set(d, dist_properties, -1, definition_set_distance, "src=0,dst=1,val=21");
     w = property_parse_pairs(workload_properties, "pattern=random rate=5000 size=2M interval=20", &error);
     g_assert_no_error(error);
     definition_set_workload(d, w, &error);
@@ -72,18 +36,6 @@ build_done(void *self, const GError *error)
     b->error = error ? g_strdup(error->message) : NULL;
 }
 
-static void
-build(struct world *w, struct machine *m)
-{
-    struct built b = { 0 };
-
-    machine_build(m, build_done, &b);
-    g_assert_false(b.done);
-    loop_until(w, b.done);
-    g_assert_cmpstr(b.error, ==, NULL);
-    g_assert_true(machine_built(m));
-}
-
 static struct machine *
 machine_of(struct world *w, const char *accel)
 {
@@ -92,33 +44,8 @@ machine_of(struct world *w, const char *accel)
 
     machine_define(m, example(accel), &error);
     g_assert_no_error(error);
-    build(w, m);
+    world_build(w, m);
     return m;
-}
-
-static void
-world_init(struct world *w)
-{
-    *w = (struct world) { .context = g_main_context_new() };
-    w->mailbox = mailbox_new(w->context);
-    w->jobs = jobs_new(w->mailbox, 2);
-    w->directory = g_dir_make_tmp("numon-test-XXXXXX", NULL);
-    w->uri = g_strdup_printf("unix:%s/socket", w->directory);
-    w->other_uri = g_strdup_printf("unix:%s/other", w->directory);
-}
-
-static void
-world_release(struct world *w)
-{
-    jobs_free(w->jobs);
-    machine_free(w->a);
-    machine_free(w->b);
-    mailbox_free(w->mailbox);
-    g_main_context_unref(w->context);
-    g_rmdir(w->directory);
-    g_free(w->directory);
-    g_free(w->uri);
-    g_free(w->other_uri);
 }
 
 /* A machine that is being built can be neither changed nor built nor torn down, and says so. */
@@ -129,7 +56,7 @@ a_build_is_left_alone(void)
     struct built first = { 0 }, second = { 0 };
     g_autoptr(GError) error = NULL;
 
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_new(w.mailbox, w.jobs, NULL);
     machine_define(w.a, example("synthetic"), &error);
     g_assert_no_error(error);
@@ -144,7 +71,7 @@ a_build_is_left_alone(void)
     g_assert_cmpstr(second.error, ==, "cannot build the machine: it is just being built");
     g_free(second.error);
     g_assert_cmpstr(first.error, ==, NULL);
-    world_release(&w);
+    world_close(&w);
 }
 
 static void
@@ -167,7 +94,7 @@ a_build_that_never_began_is_told(void)
     struct built b = { 0 };
     g_autoptr(GError) error = NULL;
 
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_new(w.mailbox, w.jobs, NULL);
     machine_define(w.a, example("synthetic"), &error);
     g_assert_no_error(error);
@@ -179,7 +106,7 @@ a_build_that_never_began_is_told(void)
     g_assert_cmpstr(b.error, ==, "the machine was not built: the session ends");
     g_assert_false(machine_built(w.a));
     g_free(b.error);
-    world_release(&w);
+    world_close(&w);
 }
 
 static uint64_t
@@ -283,7 +210,7 @@ guest_runs_stops_and_resets(gconstpointer accel)
 
     if (!works(accel))
         return;
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_of(&w, accel);
     g_assert_cmpstr(machine_status(w.a), ==, "prelaunch");
     machine_cont(w.a, false, &error);
@@ -301,7 +228,7 @@ guest_runs_stops_and_resets(gconstpointer accel)
     machine_cont(w.a, false, &error);
     loop_until(&w, ticks(w.a) >= 3);
     assert_nothing_lost(&w, w.a);
-    world_release(&w);
+    world_close(&w);
 }
 
 static void
@@ -320,7 +247,7 @@ a_verification_can_be_cancelled(void)
     struct verified r = { 0 };
     struct job *busy[2];
 
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_of(&w, "synthetic");
     machine_verify_cancel(w.a);
     machine_cont(w.a, false, NULL);
@@ -337,7 +264,7 @@ a_verification_can_be_cancelled(void)
     g_assert_true(machine_running(w.a));
     g_free(r.text);
     assert_nothing_lost(&w, w.a);
-    world_release(&w);
+    world_close(&w);
 }
 
 static void
@@ -347,7 +274,7 @@ guest_moves_there_and_back(gconstpointer accel)
 
     if (!works(accel))
         return;
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_of(&w, accel);
     w.b = machine_of(&w, accel);
     atomic_store(&machine_parameters(w.a)->max_bandwidth, 0);
@@ -363,7 +290,7 @@ guest_moves_there_and_back(gconstpointer accel)
         move(&w, w.b, w.a);
         assert_nothing_lost(&w, w.a);
     }
-    world_release(&w);
+    world_close(&w);
 }
 
 static void
@@ -377,12 +304,12 @@ another_definition_is_refused(gconstpointer accel)
         definition_free(d);
         return;
     }
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_of(&w, accel);
     w.b = machine_new(w.mailbox, w.jobs, NULL);
-    set_words(d, dist_properties, -1, definition_set_distance, "src=0,dst=1,val=30");
+    world_set(d, dist_properties, -1, definition_set_distance, "src=0,dst=1,val=30");
     machine_define(w.b, d, NULL);
-    build(&w, w.b);
+    world_build(&w, w.b);
     machine_cont(w.a, false, NULL);
     loop_until(&w, ticks(w.a) >= 2);
     g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
@@ -395,7 +322,7 @@ another_definition_is_refused(gconstpointer accel)
     g_assert_cmpstr(machine_status(w.a), ==, "running");
     g_assert_cmpstr(machine_status(w.b), ==, "inmigrate");
     assert_nothing_lost(&w, w.a);
-    world_release(&w);
+    world_close(&w);
 }
 
 static void
@@ -405,7 +332,7 @@ paused_guest_arrives_paused(gconstpointer accel)
 
     if (!works(accel))
         return;
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_of(&w, accel);
     w.b = machine_of(&w, accel);
     machine_cont(w.a, false, NULL);
@@ -416,7 +343,7 @@ paused_guest_arrives_paused(gconstpointer accel)
     loop_until(&w, migrate_state_ended(state_of(w.a)) && !machine_awaits_incoming(w.b));
     g_assert_cmpstr(machine_status(w.b), ==, "paused");
     assert_nothing_lost(&w, w.b);
-    world_release(&w);
+    world_close(&w);
 }
 
 static void
@@ -456,7 +383,7 @@ guest_arrives_as_it_was(gconstpointer accel)
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
 
-        world_init(&w);
+        world_open(&w, g_main_context_new());
         w.a = machine_of(&w, accel);
         w.b = machine_of(&w, accel);
         g_assert_true(machine_cont(w.a, false, NULL));
@@ -472,7 +399,7 @@ guest_arrives_as_it_was(gconstpointer accel)
         assert_runs(&w, w.b);
         hand_over(&w, w.b, w.a);
         assert_runs(&w, w.a);
-        world_release(&w);
+        world_close(&w);
     }
 }
 
@@ -483,7 +410,7 @@ guest_that_never_ran_arrives_so(gconstpointer accel)
 
     if (!works(accel))
         return;
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_of(&w, accel);
     w.b = machine_of(&w, accel);
     hand_over(&w, w.a, w.b);
@@ -491,7 +418,7 @@ guest_that_never_ran_arrives_so(gconstpointer accel)
     g_assert_true(machine_cont(w.b, false, NULL));
     loop_until(&w, ticks(w.b) >= 3);
     assert_runs(&w, w.b);
-    world_release(&w);
+    world_close(&w);
 }
 
 /* Its wish goes with it, and is not left where it comes back to. */
@@ -500,7 +427,7 @@ a_reset_wanted_at_the_last_moment_goes_along(void)
 {
     struct world w;
 
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_of(&w, "synthetic");
     w.b = machine_of(&w, "synthetic");
     g_assert_true(machine_cont(w.a, false, NULL));
@@ -517,7 +444,7 @@ a_reset_wanted_at_the_last_moment_goes_along(void)
     g_assert_cmpuint(atomic_load(&w.b->reset_wanted), ==, 0);
     hand_over(&w, w.b, w.a);
     assert_runs(&w, w.a);
-    world_release(&w);
+    world_close(&w);
 }
 
 static void
@@ -526,7 +453,7 @@ a_listener_that_fails_changes_nothing(void)
     struct world w;
     g_autoptr(GError) error = NULL;
 
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_of(&w, "synthetic");
     g_assert_false(machine_incoming(w.a, "unix:/nonexistent/socket", true, &error));
     g_assert_error(error, NUMON_ERROR, NUMON_ERROR_HOST);
@@ -534,7 +461,7 @@ a_listener_that_fails_changes_nothing(void)
     g_assert_true(machine_cont(w.a, false, NULL));
     loop_until(&w, ticks(w.a) >= 2);
     assert_nothing_lost(&w, w.a);
-    world_release(&w);
+    world_close(&w);
 }
 
 /* Main writes guest memory (a reset reads a file meanwhile): a migration does not take its last copy until that is
@@ -545,7 +472,7 @@ a_migration_waits_for_who_writes(void)
     struct world w;
     struct lock lowest;
 
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     lock_init(&lowest, 1, "lowest");
     w.a = machine_of(&w, "synthetic");
     w.b = machine_of(&w, "synthetic");
@@ -563,7 +490,7 @@ a_migration_waits_for_who_writes(void)
     g_assert_cmpstr(machine_status(w.a), ==, "postmigrate");
     g_assert_false(machine_writes_begin(w.a, "write", NULL));
     lock_release(&lowest);
-    world_release(&w);
+    world_close(&w);
 }
 
 /* What a machine has posted must not be delivered once it is gone. */
@@ -583,10 +510,10 @@ a_request_that_was_served_is_not_served_again(void)
     struct machine_events events = { .self = &told, .guest = count_told };
     struct machine *m;
 
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     m = machine_new(w.mailbox, w.jobs, &events);
     g_assert_true(machine_define(m, example("synthetic"), NULL));
-    build(&w, m);
+    world_build(&w, m);
     g_assert_true(machine_cont(m, false, NULL));
     for (unsigned i = 0; i < G_N_ELEMENTS(requests); i++) {
         machine_power_event(m, requests[i], 3);
@@ -599,7 +526,7 @@ a_request_that_was_served_is_not_served_again(void)
     mailbox_drain(w.mailbox);
     g_assert_cmpuint(told, ==, 1);              /* one that was not served is */
     machine_free(m);
-    world_release(&w);
+    world_close(&w);
 }
 
 static void
@@ -607,7 +534,7 @@ a_freed_machine_says_nothing(void)
 {
     struct world w;
 
-    world_init(&w);
+    world_open(&w, g_main_context_new());
     w.a = machine_of(&w, "synthetic");
     w.b = machine_of(&w, "synthetic");
     g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
@@ -618,7 +545,7 @@ a_freed_machine_says_nothing(void)
         g_usleep(500);
     machine_free(g_steal_pointer(&w.a));
     mailbox_drain(w.mailbox);
-    world_release(&w);
+    world_close(&w);
 }
 
 int

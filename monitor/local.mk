@@ -71,3 +71,5 @@ testsuite_unit_test_why_SOURCES = testsuite/unit/test-why.c monitor/why.c
 testsuite_unit_test_outfile_SOURCES = testsuite/unit/test-outfile.c monitor/outfile.c
 unit_programs += testsuite/unit/test-table
 testsuite_unit_test_table_SOURCES = testsuite/unit/test-table.c monitor/table.c
+unit_programs += testsuite/unit/test-acpi-text
+testsuite_unit_test_acpi_text_SOURCES = testsuite/unit/test-acpi-text.c monitor/acpi-decode.c monitor/tree.c

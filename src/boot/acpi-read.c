@@ -61,16 +61,21 @@ pointer_at(const struct acpi_table *t, unsigned at)
     return GUINT64_FROM_LE(pointer);
 }
 
+/* A table of the XSDT, and the one more that an FADT points to. */
 static bool
 add_table(GPtrArray *tables, const struct guest_map *map, uint64_t gpa, GError **error)
 {
-    struct acpi_table *t = read_table(map, gpa, error);
+    struct acpi_table *t = read_table(map, gpa, error), *dsdt;
 
     if (!t)
         return false;
     g_ptr_array_add(tables, t);
-    return strcmp(t->signature, "FACP") != 0 || !pointer_at(t, FADT_DSDT) ||
-           add_table(tables, map, pointer_at(t, FADT_DSDT), error);
+    if (strcmp(t->signature, "FACP") != 0 || !pointer_at(t, FADT_DSDT))
+        return true;
+    dsdt = read_table(map, pointer_at(t, FADT_DSDT), error);
+    if (dsdt)
+        g_ptr_array_add(tables, dsdt);
+    return dsdt != NULL;
 }
 
 static bool

@@ -10,7 +10,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { MAP_WORDS = WORDS_FOR(PAGE_SIZE), STEP = 64, LENGTH_MOST = 2, SHORT_LENGTHS = 0x80 };
+enum { MAP_WORDS = WORDS_FOR(PAGE_SIZE), STEP = 64, LENGTH_MOST = 2, SHORT_LENGTHS = 0x80, SHORT_RUN = 16 };
 
 /* --- the map of differing bytes --------------------------------------------------------------------------------- */
 
@@ -92,31 +92,67 @@ put_length(uint8_t *out, uint64_t length)
     return 2;
 }
 
+struct coding {
+    const uint8_t *new;
+    size_t size;
+    uint8_t *out;
+    size_t room, used;
+    size_t at;                      /* behind the last run that differs */
+};
+
+/* Most runs are short: as long as nobody minds what stands behind them, all are copied alike. */
+static inline void
+copy_run(struct coding *c, size_t begin, size_t length)
+{
+    if (length <= SHORT_RUN && c->size - begin >= SHORT_RUN && c->room - c->used >= SHORT_RUN)
+        memcpy(c->out + c->used, c->new + begin, SHORT_RUN);
+    else
+        memcpy(c->out + c->used, c->new + begin, length);
+    c->used += length;
+}
+
+/* What is equal up to 'begin', and what differs up to 'end'.  Room for two bytes is asked for before every length. */
+static inline bool
+put_run(struct coding *c, size_t begin, size_t end)
+{
+    if (c->room - c->used < LENGTH_MOST)
+        return false;
+    c->used += put_length(c->out + c->used, begin - c->at);
+    if (c->room - c->used < LENGTH_MOST)
+        return false;
+    c->used += put_length(c->out + c->used, end - begin);
+    if (c->room - c->used < end - begin)
+        return false;
+    copy_run(c, begin, end - begin);
+    c->at = end;
+    return true;
+}
+
+/* Borders are where a bit differs from the one before it; above the page's last byte the map has zeros. */
 static size_t
 encode_map(const uint64_t *map, const uint8_t *new, size_t size, uint8_t *out, size_t room)
 {
-    size_t used = 0;
+    struct coding c = { .new = new, .size = size, .out = out, .room = room };
+    uint64_t before = 0, begin = 0;
+    bool differs = false;
 
-    for (uint64_t at = 0; at < size;) {
-        uint64_t begin = bits_next(map, size, at);
-        if (begin == size && at == 0)
-            return 0;
-        /* Room for two bytes is asked for before every length, also that of an equal run which is then left out. */
-        if (room - used < LENGTH_MOST)
-            return XBZRLE_TOO_BIG;
-        if (begin == size)
-            return used;
-        used += put_length(out + used, begin - at);
-        if (room - used < LENGTH_MOST)
-            return XBZRLE_TOO_BIG;
-        at = bits_next_clear(map, size, begin);
-        used += put_length(out + used, at - begin);
-        if (room - used < at - begin)
-            return XBZRLE_TOO_BIG;
-        memcpy(out + used, new + begin, at - begin);
-        used += at - begin;
+    for (size_t i = 0; i < WORDS_FOR(size); i++) {
+        uint64_t borders = map[i] ^ (map[i] << 1 | before);
+
+        for (; borders; borders &= borders - 1) {
+            uint64_t place = i * 64 + (uint64_t)__builtin_ctzll(borders);
+
+            if (differs && !put_run(&c, begin, place))
+                return XBZRLE_TOO_BIG;
+            differs = !differs;
+            begin = place;
+        }
+        before = map[i] >> 63;
     }
-    return used;
+    if (differs && !put_run(&c, begin, size))
+        return XBZRLE_TOO_BIG;
+    /* So it is before the equal run at the end, too, which is then left out. */
+    return c.at > 0 && c.at < size && room - c.used < LENGTH_MOST ? XBZRLE_TOO_BIG : c.used;
 }
 
 size_t

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 dist_man_MANS += doc/numon.1
-EXTRA_DIST += doc/demo.sh doc/demo.numon doc/numon.texi
+EXTRA_DIST += doc/demo.sh doc/demo.numon doc/numon.texi doc/benchmarks.md
 
 # The manual is read as info; its command reference is what the program's own tables say.
 if HAVE_MAKEINFO

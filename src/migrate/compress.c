@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Pages as zlib streams, made and read by worker threads.
  *
- * A pool has N workers, each with a zlib state and one job.  The job passes between two owners: the migration thread
- * has it while it is IDLE or DONE, its worker while it is READY; the pool's lock (rank 40) guards only that word, so
- * nothing is copied or coded under it.  A page to be compressed is copied into the job first: its guest goes on
- * writing it, and what deflate reads must not change under it. */
+ * A pool has N workers, each with a zlib state, a faster one where there is (deflate.c), and one job.  The job passes
+ * between two owners: the migration thread has it while it is IDLE or DONE, its worker while it is READY; the pool's
+ * lock (rank 40) guards only that word, so nothing is copied or coded under it.  A page to be compressed is copied
+ * into the job first: its guest goes on writing it, and what deflate reads must not change under it. */
 #include "migrate-private.h"
 
 #include <string.h>
@@ -19,6 +19,7 @@ struct worker {
     struct condition ready;
     enum job_state state GUARDED;   /* under the pool's lock; says whose the rest is */
     struct squeeze_job job;
+    struct deflater *fast;          /* owned; NULL: there is zlib alone */
     z_stream stream;
     int level;                      /* of 'stream' */
     bool made;                      /* 'stream' is */
@@ -51,8 +52,13 @@ deflate_job(struct worker *w)
 {
     struct squeeze_job *j = &w->job;
     z_stream *z = &w->stream;
-    int status = deflateReset(z);
+    int status;
 
+    j->coded_size = w->fast ? (uint32_t)deflater_deflate(w->fast, j->level, j->page, j->coded, sizeof j->coded) : 0;
+    j->good = j->coded_size > 0;
+    if (j->good)
+        return;
+    status = deflateReset(z);
     if (status == Z_OK)
         status = set_level(w);
     z->next_in = j->page;
@@ -73,8 +79,12 @@ inflate_job(struct worker *w)
     struct squeeze_job *j = &w->job;
     z_stream *z = &w->stream;
     uint8_t beyond;
-    int status = inflateReset(z);
+    int status;
 
+    j->good = w->fast && deflater_inflate(w->fast, j->coded, j->coded_size, j->target);
+    if (j->good)
+        return;
+    status = inflateReset(z);
     z->next_in = j->coded;
     z->avail_in = j->coded_size;
     z->next_out = j->target;
@@ -126,6 +136,7 @@ worker_start(struct pool *p, struct worker *w, GError **error)
     if (status != Z_OK)
         return fail(error, NUMON_ERROR_HOST, "cannot start zlib: %s", zError(status));
     w->made = true;
+    w->fast = deflater_new();
     return thread_start(&w->thread, p->inflates ? "decompress" : "compress", worker_main, w, error);
 }
 
@@ -159,6 +170,7 @@ worker_release(struct pool *p, struct worker *w)
         inflateEnd(&w->stream);
     else if (w->made)
         deflateEnd(&w->stream);
+    deflater_free(w->fast);
     condition_release(&w->ready);
 }
 

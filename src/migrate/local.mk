@@ -3,7 +3,8 @@ libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h src/migrat
 	src/migrate/pure-private.h src/migrate/tell.c \
 	src/migrate/record.c src/migrate/pieces.c \
 	src/migrate/parameters.c src/migrate/wire.c src/migrate/scan.c src/migrate/presence.c src/migrate/pace.c \
-	src/migrate/converge.c src/migrate/xbzrle.c src/migrate/page-cache.c src/migrate/compress.c src/migrate/ram-out.c \
+	src/migrate/converge.c src/migrate/xbzrle.c src/migrate/page-cache.c src/migrate/compress.c src/migrate/deflate.c \
+	src/migrate/ram-out.c \
 	src/migrate/address.c src/migrate/channel.c src/migrate/child.c src/migrate/file.c src/migrate/listener.c \
 	src/migrate/checksum.c src/migrate/output.c src/migrate/input.c src/migrate/session.c src/migrate/info.c \
 	src/migrate/return.c src/migrate/outcome.c src/migrate/out.c src/migrate/switchover.c \

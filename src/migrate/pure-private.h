@@ -227,6 +227,16 @@ uint8_t *page_cache_find(struct page_cache *c, uint64_t address, uint64_t age);
 /* Makes the slot this page's; the caller fills it.  NULL: another page has it that was of use lately. */
 uint8_t *page_cache_insert(struct page_cache *c, uint64_t address, uint64_t age);
 
+/* --- deflate.c: the faster library, where numon is built with it ----------------------------------------------- */
+
+struct deflater;
+struct deflater *deflater_new(void);        /* NULL: there is none */
+void deflater_free(struct deflater *d);     /* NULL is fine */
+/* A page as a zlib stream of at most 'room' bytes; returns its size, 0 if zlib must do it. */
+size_t deflater_deflate(struct deflater *d, int level, const uint8_t *page, uint8_t *out, size_t room);
+/* True if the 'size' bytes were exactly one stream of one page; else zlib says what they are. */
+bool deflater_inflate(struct deflater *d, const uint8_t *coded, size_t size, uint8_t *target);
+
 /* --- compress.c: pages as zlib streams, by worker threads ------------------------------------------------------- */
 
 /* zlib's compressBound(PAGE_SIZE): no level makes a page longer. */

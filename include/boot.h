@@ -90,7 +90,7 @@ bool boot_check_command_line(const char *text, GError **error);
  * Caller frees. */
 char *boot_builtin_path(GError **error);
 
-/* --- ACPI tables: what the guest is told, also before there is a machine ----------------------------------------- */
+/* --- ACPI tables: what the guest is told, also before there is a machine ---------------------------------------- */
 
 struct acpi_setup {
     const struct topology_final *topology;
@@ -104,8 +104,8 @@ struct acpi_table {
 };
 /* All tables, struct acpi_table *; caller unrefs.  NULL with LIMIT: there is no room for them. */
 GPtrArray *acpi_build(const struct acpi_setup *s, GError **error);
-/* Those in guest memory, found from the RSDP on and not looked into: they may be wrong.  Caller unrefs.  NULL with STATE:
- * there are none, or one points to none. */
+/* Those in guest memory, found from the RSDP on and not looked into: they may be wrong.  Caller unrefs.  NULL with
+ * STATE: there are none, or one points to none. */
 GPtrArray *acpi_read(const struct guest_map *map, GError **error);
 
 #endif

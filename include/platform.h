@@ -6,7 +6,7 @@
 #ifndef PLATFORM_H
 #define PLATFORM_H
 
-/* --- the PC's own ------------------------------------------------------------------------------------------------ */
+/* --- the PC's own ----------------------------------------------------------------------------------------------- */
 
 #define PLATFORM_UART_PORT      0x3f8   /* 8 ports */
 #define PLATFORM_UART_IRQ       4
@@ -14,7 +14,7 @@
 #define PLATFORM_RTC_IRQ        8
 #define PLATFORM_RTC_CENTURY    0x32    /* byte of the CMOS */
 
-/* --- ACPI's power registers (ACPI 6.4, 4.8.3.7 and 4.8.3.6), a byte each ------------------------------------------ */
+/* --- ACPI's power registers (ACPI 6.4, 4.8.3.7 and 4.8.3.6), a byte each ---------------------------------------- */
 
 /* Written SLEEP_ENABLE with the sleep type above it (bits 2 to 4): type PLATFORM_SLEEP_S5 ends the guest, no other is
  * known.  Reads 0. */
@@ -28,7 +28,7 @@
 #define PLATFORM_RESET_PORT     0x602
 #define PLATFORM_RESET_VALUE    0x01
 
-/* --- Generic Event Device (ACPI 6.4, 5.6.9) ----------------------------------------------------------------------- */
+/* --- Generic Event Device (ACPI 6.4, 5.6.9) --------------------------------------------------------------------- */
 
 /* 32 bits: which events there were since it was last read; reading forgets them and lowers the line, which is high
  * while there are any. */
@@ -38,7 +38,7 @@
 #define PLATFORM_EVENT_CPU      0x02    /* look at the CPU slots */
 #define PLATFORM_EVENT_POWER    0x04    /* the power button was pressed */
 
-/* --- slots of memory and CPUs: one block of 32-bit registers each ------------------------------------------------- */
+/* --- slots of memory and CPUs: one block of 32-bit registers each ----------------------------------------------- */
 
 #define PLATFORM_MEMORY_SLOTS_PORT  0x620
 #define PLATFORM_MEMORY_SLOTS   256     /* QEMU's limit too */

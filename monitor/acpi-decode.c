@@ -58,7 +58,8 @@ static const struct shown madt_x2nmi[] = {
     { "processor", 4, 4 }, { "flags", 2, 2 }, { "pin", 8, 1 }, { 0 }
 };
 static const struct kind madt_kinds[] = {
-    { 0, "local APIC", 8, madt_apic }, { 1, "I/O APIC", 12, madt_ioapic }, { 2, "interrupt override", 10, madt_override },
+    { 0, "local APIC", 8, madt_apic }, { 1, "I/O APIC", 12, madt_ioapic },
+    { 2, "interrupt override", 10, madt_override },
     { 4, "local APIC NMI", 6, madt_nmi }, { 9, "local x2APIC", 16, madt_x2apic },
     { 10, "local x2APIC NMI", 12, madt_x2nmi }, { 0 }
 };
@@ -92,7 +93,8 @@ static const struct kind hmat_kinds[] = {
 
 static const struct layout layouts[] = {
     { "RSDP", "root pointer", rsdp_fields }, { "XSDT", "extended root" }, { "DSDT", "definitions (AML)" },
-    { "FACP", "fixed hardware", facp_fields }, { "APIC", "CPUs and interrupt controllers", apic_fields, 44, madt_kinds },
+    { "FACP", "fixed hardware", facp_fields },
+    { "APIC", "CPUs and interrupt controllers", apic_fields, 44, madt_kinds },
     { "SRAT", "nodes of CPUs and memory", NULL, 48, srat_kinds }, { "SLIT", "distances", slit_fields },
     { "HMAT", "latencies, bandwidths, memory side caches", NULL, 40, hmat_kinds, true },
 };
@@ -108,7 +110,7 @@ layout_of(const struct acpi_table *t)
     return &unknown;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------ */
+/* --- reading ---------------------------------------------------------------------------------------------------- */
 
 /* Little-endian; 0 beyond the end. */
 static uint64_t
@@ -289,7 +291,7 @@ acpi_decode(const struct acpi_table *t)
     return g_variant_builder_end(&dict);
 }
 
-/* --- printing ----------------------------------------------------------------------------------------------------- */
+/* --- printing --------------------------------------------------------------------------------------------------- */
 
 /* How a number is shown, by its name in any list. */
 enum form { DECIMAL, HEX, BYTES };
@@ -397,7 +399,8 @@ print_entries(GVariant *table, GString *out)
         print_rows(entry, "matrix", "    ", true, out);
     }
     if (tree_number(table, "unread"))
-        g_string_append_printf(out, "  %" PRIu64 " bytes at the end are no whole entry\n", tree_number(table, "unread"));
+        g_string_append_printf(out, "  %" PRIu64 " bytes at the end are no whole entry\n",
+                               tree_number(table, "unread"));
 }
 
 void

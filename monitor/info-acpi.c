@@ -16,7 +16,7 @@ static const struct property acpi_args[] = {
     { 0 }
 };
 
-/* --- info acpi ---------------------------------------------------------------------------------------------------- */
+/* --- info acpi -------------------------------------------------------------------------------------------------- */
 
 static const struct acpi_table *
 find_table(const GPtrArray *tables, const char *name, GError **error)
@@ -77,7 +77,7 @@ const struct info_item info_acpi_items[] = {
     { 0 }
 };
 
-/* --- acpi_dump ---------------------------------------------------------------------------------------------------- */
+/* --- acpi_dump -------------------------------------------------------------------------------------------------- */
 
 enum { DUMP_P_DIR };
 const struct property acpi_dump_args[] = {

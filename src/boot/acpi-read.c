@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The ACPI tables that lie in guest memory, found as a guest finds them.  What is there may have come with a guest from
- * elsewhere: every length is checked. */
+/* The ACPI tables that lie in guest memory, found as a guest finds them.  What is there may have come with a guest
+ * from elsewhere: every length is checked. */
 #include "boot-private.h"
 
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* ACPI tables (ACPI specification 6.4): the root (RSDP, XSDT) here, one file for each of the others.
  *
- * The RSDP is the first thing in the area that guests search, and the other tables follow it as long as they fit below
- * 1 MiB; what does not fit lies in the area of a PC's option ROMs below, of which this machine has none. */
+ * The RSDP is the first thing in the area that guests search, and the other tables follow it as long as they fit
+ * below 1 MiB; what does not fit lies in the area of a PC's option ROMs below, of which this machine has none. */
 #include "boot-private.h"
 
 #include <string.h>
@@ -179,8 +179,8 @@ acpi_build(const struct acpi_setup *s, GError **error)
     if (!t.missing)
         return g_steal_pointer(&list);
     fail(error, NUMON_ERROR_LIMIT, "cannot describe the machine to its guest: ACPI tables of %" PRIu64 " KiB do not "
-         "fit into the two pieces of %d KiB that there are for them: the latencies and bandwidths of %u nodes must be of "
-         "fewer kinds", (t.high - BOOT_RSDP_GPA + t.low - BOOT_ACPI_GPA + t.missing + 1023) / 1024,
+         "fit into the two pieces of %d KiB that there are for them: the latencies and bandwidths of %u nodes must "
+         "be of fewer kinds", (t.high - BOOT_RSDP_GPA + t.low - BOOT_ACPI_GPA + t.missing + 1023) / 1024,
          LAYOUT_ACPI_SIZE / 2 / 1024, topology->node_count);
     return NULL;
 }

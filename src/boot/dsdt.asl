@@ -9,7 +9,8 @@
 /* m(00) ... m(0F) of a row of sixteen. */
 #define ROW(m, h) m(h##0) m(h##1) m(h##2) m(h##3) m(h##4) m(h##5) m(h##6) m(h##7) \
                   m(h##8) m(h##9) m(h##A) m(h##B) m(h##C) m(h##D) m(h##E) m(h##F)
-#define HALF(m, a, b, c, d, e, f, g, h) ROW(m, a) ROW(m, b) ROW(m, c) ROW(m, d) ROW(m, e) ROW(m, f) ROW(m, g) ROW(m, h)
+#define HALF(m, a, b, c, d, e, f, g, h) \
+    ROW(m, a) ROW(m, b) ROW(m, c) ROW(m, d) ROW(m, e) ROW(m, f) ROW(m, g) ROW(m, h)
 #define EACH_OF_128(m) HALF(m, 0, 1, 2, 3, 4, 5, 6, 7)
 #define EACH_OF_256(m) EACH_OF_128(m) HALF(m, 8, 9, A, B, C, D, E, F)
 #if PLATFORM_CPU_SLOTS != 128 || PLATFORM_MEMORY_SLOTS != 256

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* FADT: which fixed hardware there is (ACPI 6.4, 5.2.9).  None but what a hardware-reduced platform has (4.1): registers
- * to sleep and to reset.  There is no firmware, no power management timer and no system control interrupt; events come
- * by the Generic Event Device of the DSDT. */
+/* FADT: which fixed hardware there is (ACPI 6.4, 5.2.9).  None but what a hardware-reduced platform has (4.1):
+ * registers to sleep and to reset.  There is no firmware, no power management timer and no system control interrupt;
+ * events come by the Generic Event Device of the DSDT. */
 #include "boot-private.h"
 
 #include "platform.h"

@@ -71,7 +71,7 @@ bays_reset(struct bays *s)
     lock_drop(&s->lock);
 }
 
-/* --- the machine's side ------------------------------------------------------------------------------------------ */
+/* --- the machine's side ----------------------------------------------------------------------------------------- */
 
 void
 bays_set(struct bays *s, unsigned slot, const struct slot_content *content)
@@ -161,7 +161,7 @@ bays_refused(struct bays *s, unsigned *ret_slot, bool *ret_came, uint32_t *ret_c
     return slot < s->count;
 }
 
-/* --- the guest's side -------------------------------------------------------------------------------------------- */
+/* --- the guest's side ------------------------------------------------------------------------------------------- */
 
 /* What is there as the guest sees it: what it let go of is gone, though main may not have taken it out yet. */
 static uint32_t
@@ -287,7 +287,7 @@ bays_attach(struct bays *s, struct bus *bus, uint64_t port, GError **error)
     return bus_claim(bus, BUS_PORT, port, PLATFORM_SLOTS_SIZE, s->name, &ops, s, error);
 }
 
-/* --- as it travels ----------------------------------------------------------------------------------------------- */
+/* --- as it travels ---------------------------------------------------------------------------------------------- */
 
 /* What a source says is under way in a slot that has nothing is void. */
 static bool

@@ -74,7 +74,7 @@ ged_attach(struct ged *g, struct bus *bus, GError **error)
     return bus_claim(bus, BUS_PORT, PLATFORM_EVENTS_PORT, sizeof g->events, "ged", &ops, g, error);
 }
 
-/* --- as it travels ----------------------------------------------------------------------------------------------- */
+/* --- as it travels ---------------------------------------------------------------------------------------------- */
 
 static bool
 ged_after_load(void *object, GError **error)

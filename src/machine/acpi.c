@@ -29,8 +29,8 @@ machine_acpi(const struct machine *m, GError **error)
     g_autoptr(GPtrArray) problems = NULL;
 
     if (m->parts && m->parts->class->lays_out_workload) {
-        fail(error, NUMON_ERROR_STATE, "there are no ACPI tables: accelerator '%s' emulates no CPU that would read them",
-             m->parts->class->name);
+        fail(error, NUMON_ERROR_STATE, "there are no ACPI tables: accelerator '%s' emulates no CPU that would read "
+             "them", m->parts->class->name);
         return NULL;
     }
     if (m->parts)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* CPUs that come to a built machine.  A vCPU is made in a free slot while the others are parked, and is then one of
- * them: it is run, throttled, pinned, saved and reset with them.  The workload guest has pages and areas for every slot
- * from its start, so its CPU begins to work at once; other kernels find it when they start, and until then it waits to
- * be started.
+ * them: it is run, throttled, pinned, saved and reset with them.  The workload guest has pages and areas for every
+ * slot from its start, so its CPU begins to work at once; other kernels find it when they start, and until then it
+ * waits to be started.
  *
  * A CPU's registers hold what the guest has put there, so that only a guest that interprets ACPI tables, which can be
  * asked, lets go of one.  The accelerator keeps it then, reset, for the next that comes to the slot. */
@@ -131,10 +131,11 @@ machine_cpu_delete(struct machine *m, const char *name, GError **error)
     if (!definition_delete_device(d, name, error) || !can_plug(m, "delete a CPU", error))
         return false;
     if (!bays_listen(m->parts->cpus_seen))
-        return fail(error, NUMON_ERROR_STATE, "cannot delete CPU %u: the guest works with it, and has not said that it "
-                    "can be asked for it back (`enter_preconfig` ends the guest; then it can be deleted)", slot);
+        return fail(error, NUMON_ERROR_STATE, "cannot delete CPU %u: the guest works with it, and has not said that "
+                    "it can be asked for it back (`enter_preconfig` ends the guest; then it can be deleted)", slot);
     if (!bays_want(m->parts->cpus_seen, slot))
-        return fail(error, NUMON_ERROR_STATE, "cannot delete CPU %u: the guest was asked already to let go of it", slot);
+        return fail(error, NUMON_ERROR_STATE, "cannot delete CPU %u: the guest was asked already to let go of it",
+                    slot);
     machine_tell(m, text);
     return true;
 }

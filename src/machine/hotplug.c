@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The slots that guests see which interpret ACPI tables: what is in them follows the definition, such a guest is told of
- * what comes, and asked before something goes.  What it lets go of is taken out on main, at once or, where a migration
- * or a measurement must find it, when that has ended: until then the guest sees an empty slot already.
+/* The slots that guests see which interpret ACPI tables: what is in them follows the definition, such a guest is told
+ * of what comes, and asked before something goes.  What it lets go of is taken out on main, at once or, where a
+ * migration or a measurement must find it, when that has ended: until then the guest sees an empty slot already.
  *
  * A guest that does not interpret tables, such as the workload guest, never says that it listens: nobody is asked. */
 #include "machine-private.h"
@@ -10,7 +10,7 @@
 
 #include "platform.h"
 
-/* --- what is in them --------------------------------------------------------------------------------------------- */
+/* --- what is in them -------------------------------------------------------------------------------------------- */
 
 static void
 fill_memory(struct parts *p, const struct definition *d)
@@ -49,7 +49,7 @@ machine_fill_slots(struct parts *p, const struct definition *d)
     fill_cpus(p);
 }
 
-/* --- memory that goes -------------------------------------------------------------------------------------------- */
+/* --- memory that goes ------------------------------------------------------------------------------------------- */
 
 /* The place of a device, or NULL if it is not of those that lie in slots. */
 static const struct device_place *
@@ -112,7 +112,7 @@ take_out(struct machine *m, unsigned slot)
     machine_tell(m, error->message);
 }
 
-/* --- what the guest refuses -------------------------------------------------------------------------------------- */
+/* --- what the guest refuses ------------------------------------------------------------------------------------- */
 
 /* ACPI 6.4, tables 6-60 and 6-61. */
 static const char *
@@ -193,7 +193,7 @@ machine_settle_ejections(struct machine *m)
         answered(m);
 }
 
-/* --- making them ------------------------------------------------------------------------------------------------- */
+/* --- making them ------------------------------------------------------------------------------------------------ */
 
 bool
 machine_make_slots(struct parts *p, struct machine *m, GError **error)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* ACPI tables that a guest brought are anybody's: reading and decoding them takes any bytes, and says what is wrong. */
+/* ACPI tables that a guest brought are anybody's: reading and decoding takes any bytes, and says what is wrong. */
 #include "../../monitor/acpi.h"
 
 #include <string.h>
@@ -43,7 +43,8 @@ static void
 what_does_not_hold_is_left_out(void)
 {
     g_autoptr(GString) out = g_string_new(NULL);
-    uint8_t hmat[72] = { [40] = 1, [44] = 32, [52] = 200, [56] = 200 }, srat[90] = { [48] = 1, [49] = 40, [88] = 1, [89] = 16 };
+    uint8_t hmat[72] = { [40] = 1, [44] = 32, [52] = 200, [56] = 200 };
+    uint8_t srat[90] = { [48] = 1, [49] = 40, [88] = 1, [89] = 16 };
     uint8_t slit[48] = { [36] = 3 };
 
     decode("HMAT", hmat, sizeof hmat, out);
@@ -58,7 +59,7 @@ what_does_not_hold_is_left_out(void)
     g_assert_null(strstr(out->str, "0   0"));
 }
 
-/* --- reading from guest memory --------------------------------------------------------------------------------------- */
+/* --- reading from guest memory ---------------------------------------------------------------------------------- */
 
 static struct guest_map *
 new_map(void)

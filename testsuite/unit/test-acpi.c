@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* ACPI tables against the topology they were made of, read byte by byte as the specification has it.  What iasl says to
- * them is tested from outside (numon.guest/acpi.exp). */
+/* ACPI tables against the topology they were made of, read byte by byte as the specification has it.  What iasl says
+ * to them is tested from outside (numon.guest/acpi.exp). */
 #include "boot.h"
 #include "platform.h"
 
@@ -8,7 +8,7 @@
 
 enum { RSDP_GPA = 0xe0000, AREA_GPA = 0xc0000, AREA_END = 0x100000, HEADER = 36 };
 
-/* --- a machine to be told of ---------------------------------------------------------------------------------------- */
+/* --- a machine to be told of ------------------------------------------------------------------------------------ */
 
 struct described {
     struct topology_final t;
@@ -56,7 +56,7 @@ described_free(struct described *d)
 typedef struct described described;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(described, described_free)
 
-/* --- reading -------------------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t
 field(const GByteArray *b, uint64_t at, unsigned size)
@@ -315,7 +315,7 @@ check(struct described *taken)
     g_assert_null(find(tables, "HMAT"));
 }
 
-/* --- topologies ----------------------------------------------------------------------------------------------------- */
+/* --- topologies ------------------------------------------------------------------------------------------------- */
 
 static void
 tables_say_what_the_topology_says(void)
@@ -391,7 +391,7 @@ devices_have_a_range(void)
     check(d);
 }
 
-/* --- HMAT ------------------------------------------------------------------------------------------------------------ */
+/* --- HMAT ------------------------------------------------------------------------------------------------------- */
 
 static void
 add_lb(struct described *d, unsigned type, unsigned initiator, unsigned target, uint64_t value)

@@ -24,7 +24,9 @@ static struct side *
 side_new(void)
 {
     struct side *s = g_new0(struct side, 1);
-    static const struct slot_content memory = { .there = true, .base = 0x123456789000, .size = 0x40000000, .node = 3 };
+    static const struct slot_content memory = {
+        .there = true, .base = 0x123456789000, .size = 0x40000000, .node = 3,
+    };
 
     s->bus = bus_new();
     s->irqs = irqs_new();
@@ -87,7 +89,7 @@ line(struct side *s)
     return irqs_levels(s->irqs) >> PLATFORM_EVENTS_IRQ & 1;
 }
 
-/* --- tests ----------------------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------------------------ */
 
 static void
 events_raise_the_line_until_read(void)
@@ -219,7 +221,7 @@ what_is_wanted_is_refused(void)
     g_assert_cmphex(status(s, 2), ==, PLATFORM_SLOT_ENABLED);
 }
 
-/* --- moving ---------------------------------------------------------------------------------------------------------- */
+/* --- moving ----------------------------------------------------------------------------------------------------- */
 
 struct reader { const GByteArray *bytes; size_t at; };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A guest that does with the registers of slots what the methods of the DSDT and a kernel behind them do: it says that it
- * listens, takes what comes, refuses to let go the first time that it is asked, and lets go then.  What it does it says
- * on the debug console.  32-bit ring 0, loaded by Multiboot 1; it polls, as some KVMs emulate ring 0. */
+/* A guest that does with the registers of slots what the methods of the DSDT and a kernel behind them do: it says
+ * that it listens, takes what comes, refuses to let go the first time that it is asked, and lets go then.  What it
+ * does it says on the debug console.  32-bit ring 0, loaded by Multiboot 1; it polls, as some KVMs emulate ring 0. */
 #include <stdint.h>
 
 #include "platform.h"

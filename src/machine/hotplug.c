@@ -185,11 +185,13 @@ answered(void *self)
     mailbox_post(m->mailbox, settle, m, NULL);
 }
 
+/* What is being loaded belongs to the thread that loads it. */
 void
 machine_settle_ejections(struct machine *m)
 {
-    if (m->parts && (bays_ejected(m->parts->memory_slots, 0) < PLATFORM_MEMORY_SLOTS ||
-                     bays_ejected(m->parts->cpus_seen, 0) < PLATFORM_CPU_SLOTS))
+    if (m->parts && !machine_awaits_incoming(m) &&
+        (bays_ejected(m->parts->memory_slots, 0) < PLATFORM_MEMORY_SLOTS ||
+         bays_ejected(m->parts->cpus_seen, 0) < PLATFORM_CPU_SLOTS))
         answered(m);
 }
 

@@ -249,7 +249,7 @@ for my $case (grep { $_->{name} =~ /$only/ } @cases) {
     printf "%-34s %9.2f times as fast\n", "", $theirs / $ours if $ours && $theirs;
     my $plain = $case->{fill} && !defined $case->{rate} && !$case->{capabilities};
     if ($ours && $plain && ($case->{transport} // "") ne "file") {
-        my $limit = ($case->{transport} // "unix") . ($case->{backend} // "" eq "memfd" ? "_into_fresh_memfd" : "");
+        my $limit = ($case->{transport} // "unix") . (($case->{backend} // "") eq "memfd" ? "_into_fresh_memfd" : "");
         my $speed = $case->{fill} / $ours * 1000;
         printf "%-34s %9.0f MiB/s, %.2f of %s\n", "", $speed, $speed / $out{limits}{$limit}, $limit;
     }

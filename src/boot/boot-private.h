@@ -22,8 +22,9 @@ enum {
     BOOT_FLAT_GPA       = 0x10000,      /* a flat binary: where lkvm has it too */
     BOOT_LOW_RAM_END    = 0x9fc00,      /* where a PC's extended BIOS data area begins (640 KiB - 1 KiB) */
     BOOT_ACPI_GPA       = LAYOUT_ACPI_GPA,
-    BOOT_ACPI_END       = LAYOUT_ACPI_GPA + LAYOUT_ACPI_SIZE,
+    BOOT_ACPI_END       = 0xffff0,
     BOOT_RSDP_GPA       = LAYOUT_RSDP_GPA,
+    BOOT_RESET_GPA      = 0xffff0,      /* f000:fff0, where a PC's firmware begins: who jumps there wants a reset */
     BOOT_HIGH_RAM       = 0x100000,     /* kernels may lie from here on */
 };
 

@@ -135,6 +135,19 @@ tell(const struct telling *t, struct cpu_start *ret, GError **error)
     return ok && put(t->map, BOOT_COMMAND_GPA, t->command_line, strlen(t->command_line) + 1, "command line", error);
 }
 
+/* Linux resets by a jump to the firmware where ACPI is reduced and there is no EFI, and tries nothing else. */
+static bool
+put_reset(const struct guest_map *map, GError **error)
+{
+    static const uint8_t code[] = {
+        0xb0, 0xfe,             /* mov $0xfe, %al: pulse the keyboard controller's reset line */
+        0xe6, 0x64,             /* out %al, $0x64 */
+        0xf4, 0xeb, 0xfd,       /* 1: hlt; jmp 1b */
+    };
+
+    return put(map, BOOT_RESET_GPA, code, sizeof code, "reset vector", error);
+}
+
 bool
 boot_load(const struct boot_setup *setup, struct cpu_start *starts, GError **error)
 {
@@ -148,7 +161,7 @@ boot_load(const struct boot_setup *setup, struct cpu_start *starts, GError **err
     memory_map_build(setup->map, &ram);
     if (!check_command_line(f, command_line, error) || !plan_make(f, &ram, &plan, error) ||
         (!setup->loaded && !load_files(f, &plan, setup->map, error)) || !acpi_write(&acpi, setup->map, error) ||
-        !tell(&t, &starts[0], error) || !fill_control_page(setup, error))
+        !put_reset(setup->map, error) || !tell(&t, &starts[0], error) || !fill_control_page(setup, error))
         return false;
     for (unsigned slot = 1; slot < setup->topology->smp.maxcpus; slot++)
         boot_start_cpu(setup->map, slot, &starts[slot]);

@@ -16,8 +16,9 @@ table_new(const char *name, uint64_t gpa, const uint8_t *bytes, uint32_t size)
 {
     struct acpi_table *t = g_new0(struct acpi_table, 1);
 
+    /* It becomes a file's name, and the guest may have written it: no '/' is let through. */
     for (unsigned i = 0; i < 4; i++)
-        t->signature[i] = g_ascii_isgraph(name[i]) ? name[i] : '?';
+        t->signature[i] = g_ascii_isalnum(name[i]) ? name[i] : '_';
     t->gpa = gpa;
     t->bytes = g_byte_array_append(g_byte_array_new(), bytes, size);
     return t;

@@ -203,14 +203,15 @@ plug_finish(struct plug *p)
         if (!machine_writes_begin(m, "add the device", &p->error))
             return;
         ok = put_into_map(p);
+        /* The guest is told before its devices may be saved, so that the word goes with it. */
+        if (ok)
+            machine_device_came(m, &p->place);
         machine_writes_end(m);
     }
     if (ok && p->arrival)
         machine_note_arrival(m, p->place.device, p->with_backend);
     if (ok)
         tell_plugged(m, p);
-    if (ok && !p->arrival)
-        machine_device_came(m, &p->place);
 }
 
 static void

@@ -121,6 +121,28 @@ pointers_lead_nowhere(void)
     g_assert_cmpint(error_of(map), ==, 103);
 }
 
+/* `acpi_dump` makes file names of them. */
+static void
+signatures_lead_out_of_no_folder(void)
+{
+    static const char *const given[] = { "../X", "A/.B", "/etc", "..\\\n", "SSDT" };
+    static const char *const kept[] = { "___X", "A__B", "_etc", "____", "SSDT" };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(given); i++) {
+        g_autoptr(guest_map) map = new_map();
+        g_autoptr(GPtrArray) tables = NULL;
+
+        g_assert_true(guest_map_write(map, RSDP_GPA, "RSD PTR ", 8));
+        write_number(map, RSDP_GPA + 24, XSDT_GPA, 8);
+        write_head(map, XSDT_GPA, "XSDT", 44);
+        write_number(map, XSDT_GPA + 36, TABLE_GPA, 8);
+        write_head(map, TABLE_GPA, given[i], 36);
+        tables = acpi_read(map, NULL);
+        g_assert_nonnull(tables);
+        g_assert_cmpstr(((const struct acpi_table *)tables->pdata[2])->signature, ==, kept[i]);
+    }
+}
+
 /* An FADT that says that it is its own DSDT. */
 static void
 a_circle_is_gone_round_once(void)
@@ -144,6 +166,7 @@ main(int argc, char **argv)
     g_test_add_func("/acpi-text/any-bytes-are-decoded", any_bytes_are_decoded);
     g_test_add_func("/acpi-text/what-does-not-hold-is-left-out", what_does_not_hold_is_left_out);
     g_test_add_func("/acpi-text/pointers-lead-nowhere", pointers_lead_nowhere);
+    g_test_add_func("/acpi-text/signatures-lead-out-of-no-folder", signatures_lead_out_of_no_folder);
     g_test_add_func("/acpi-text/a-circle-is-gone-round-once", a_circle_is_gone_round_once);
     return g_test_run();
 }

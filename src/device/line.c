@@ -131,7 +131,11 @@ became_writable(gint fd, GIOCondition condition, gpointer data)
     struct serial *s = data;
 
     unwatch(&s->writable);
-    line_flush(s);
+    /* A pseudo terminal that nobody has open is full for good, which is no error of writing. */
+    if (s->outlet.kind == OUTLET_PTY && condition & G_IO_HUP)
+        await(s);
+    else
+        line_flush(s);
     return G_SOURCE_REMOVE;
 }
 

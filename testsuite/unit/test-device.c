@@ -856,6 +856,44 @@ test_uart_pty(void)
     board_release(&b);
 }
 
+/* One that goes is noticed at its output too: its input may wait for a guest that takes none. */
+static void
+test_uart_pty_reader_goes(void)
+{
+    struct mailbox *mailbox = mailbox_new(NULL);
+    struct board b = { .mailbox = mailbox, .serial = serial_new("pty", mailbox, NULL), .bus = bus_new(),
+                       .irqs = irqs_new() };
+    struct serial_counts counts;
+    unsigned turns = 0;
+    int other;
+
+    g_assert_nonnull(b.serial);
+    b.uart = uart_new(b.serial, b.irqs, UART_GSI, fake_now);
+    g_assert_true(uart_attach(b.uart, b.bus, COM1, NULL));
+    other = open(serial_pty(b.serial), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    g_assert_cmpint(other, >=, 0);
+    g_assert_cmpint(write(other, "not taken", 9), ==, 9);
+    do {
+        g_main_context_iteration(NULL, TRUE);
+        serial_counts(b.serial, &counts);
+    } while (!counts.reader || !counts.waiting);
+    for (uint64_t i = 0; in(&b, 5) & 0x20; i++) {
+        out(&b, 0, '1');
+        g_assert_cmpuint(i, <, 64 * MIB);
+        if (i % 4096 == 0)
+            while (g_main_context_iteration(NULL, FALSE))
+                ;
+    }
+    close_fd(&other);
+    for (; !(in(&b, 5) & 0x20); turns++) {
+        g_assert_cmpuint(turns, <, 10000);
+        g_main_context_iteration(NULL, FALSE);
+    }
+    serial_counts(b.serial, &counts);
+    g_assert_false(counts.reader);
+    board_release(&b);
+}
+
 /* --- state ------------------------------------------------------------------------------------------------------ */
 
 struct cursor { const GByteArray *bytes; size_t at; };
@@ -1320,6 +1358,7 @@ main(int argc, char **argv)
     g_test_add_func("/device/uart/reader-goes", test_uart_reader_goes);
     g_test_add_func("/device/uart/echoes", test_uart_echoes);
     g_test_add_func("/device/uart/pseudo-terminal", test_uart_pty);
+    g_test_add_func("/device/uart/pseudo-terminal-reader-goes", test_uart_pty_reader_goes);
     g_test_add_func("/device/uart/state", test_uart_state);
     g_test_add_func("/device/power", test_power);
     g_test_add_func("/device/rtc/time", test_rtc);

@@ -161,7 +161,8 @@ bool bays_want(struct bays *s, unsigned slot);
 /* The first slot from 'from' on that the guest has let go of and that has not been emptied since (bays_set); the
  * count of slots if there is none.  Any thread. */
 unsigned bays_ejected(struct bays *s, unsigned from);
-/* It stays although the guest let go of it. */
+/* It stays although the guest let go of it, which the guest cannot do again until it is reset or bays_want asks: so
+ * one that does nothing else is told of once. */
 void bays_keep(struct bays *s, unsigned slot);
 /* One thing that the guest refused, told once: to let go of it, or ('*ret_came') to take it; _OST's status code.
  * False if there is none.  Any thread. */

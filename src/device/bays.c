@@ -12,6 +12,8 @@
 enum {
     /* In a slot's byte beside PLATFORM_SLOT_*: it was wanted back, or told of, and there is no answer yet. */
     ASKED = 0x10, TOLD = 0x20,
+    /* The guest let go of it and it stays (bays_keep): it is not let go of again unless it is wanted. */
+    KEPT = 0x40,
     TRAVELS = PLATFORM_SLOT_INSERTED | PLATFORM_SLOT_WANTED | PLATFORM_SLOT_EJECT | ASKED | TOLD,
     /* What _OST says (ACPI 6.4, tables 6-59 to 6-61): an event of ours, and what became of it. */
     OST_CAME = 0x01, OST_WANTED = 0x03, OST_COMING = 0x80, OST_GOING = 0x84,
@@ -116,7 +118,7 @@ bays_want(struct bays *s, unsigned slot)
     lock_take(&s->lock);
     first = !(s->under_way[slot] & (ASKED | PLATFORM_SLOT_EJECT));
     if (first)
-        s->under_way[slot] |= ASKED | PLATFORM_SLOT_WANTED;
+        s->under_way[slot] = (uint8_t)((s->under_way[slot] & ~KEPT) | ASKED | PLATFORM_SLOT_WANTED);
     lock_drop(&s->lock);
     if (first)
         ged_raise(s->ged, s->event);
@@ -139,7 +141,7 @@ void
 bays_keep(struct bays *s, unsigned slot)
 {
     lock_take(&s->lock);
-    s->under_way[slot] = 0;
+    s->under_way[slot] = KEPT;
     lock_drop(&s->lock);
 }
 
@@ -230,7 +232,7 @@ control(struct bays *s, uint32_t value)
     uint8_t *way = &s->under_way[s->selected];
 
     *way &= (uint8_t)~(value & (PLATFORM_SLOT_INSERTED | PLATFORM_SLOT_WANTED));
-    if (!(value & PLATFORM_SLOT_EJECT) || !(status(s, s->selected) & PLATFORM_SLOT_ENABLED))
+    if (!(value & PLATFORM_SLOT_EJECT) || *way & KEPT || !(status(s, s->selected) & PLATFORM_SLOT_ENABLED))
         return false;
     *way = PLATFORM_SLOT_EJECT;
     return true;

@@ -221,6 +221,31 @@ what_is_wanted_is_refused(void)
     g_assert_cmphex(status(s, 2), ==, PLATFORM_SLOT_ENABLED);
 }
 
+/* A guest that lets go of it for ever would keep main and the prompt busy. */
+static void
+what_is_kept_is_let_go_of_once(void)
+{
+    g_autoptr(side) s = side_new();
+
+    for (unsigned i = 0; i < 3; i++) {
+        put(s, PLATFORM_SLOT_SELECT, 2);
+        put(s, PLATFORM_SLOT_STATUS, PLATFORM_SLOT_EJECT);
+        if (i == 0)
+            g_assert_cmpuint(bays_ejected(s->slots, 0), ==, 2);
+        bays_keep(s->slots, 2);
+        g_assert_cmphex(status(s, 2), ==, PLATFORM_SLOT_ENABLED);
+    }
+    g_assert_cmpuint(s->answers, ==, 1);
+    g_assert_true(bays_want(s->slots, 2));
+    put(s, PLATFORM_SLOT_STATUS, PLATFORM_SLOT_EJECT);
+    g_assert_cmpuint(s->answers, ==, 2);
+    bays_keep(s->slots, 2);
+    bays_reset(s->slots);
+    put(s, PLATFORM_SLOT_SELECT, 2);
+    put(s, PLATFORM_SLOT_STATUS, PLATFORM_SLOT_EJECT);
+    g_assert_cmpuint(s->answers, ==, 3);
+}
+
 /* --- moving ----------------------------------------------------------------------------------------------------- */
 
 struct reader { const GByteArray *bytes; size_t at; };
@@ -282,5 +307,6 @@ main(int argc, char **argv)
     g_test_add_func("/hotplug/what-is-wanted-is-let-go", what_is_wanted_is_let_go);
     g_test_add_func("/hotplug/what-is-wanted-is-refused", what_is_wanted_is_refused);
     g_test_add_func("/hotplug/what-is-under-way-travels", what_is_under_way_travels);
+    g_test_add_func("/hotplug/what-is-kept-is-let-go-of-once", what_is_kept_is_let_go_of_once);
     return g_test_run();
 }

@@ -5,12 +5,13 @@
  *
  * Only pages that never came are written to ahead: what lies there is nobody's, and each must still come (or the load
  * fails).  In memory that nobody touched it reads as zero, which a zero page relies on; so it is made zero again.  A
- * guess that fails makes the next one small, so that a sparse guest stays sparse. */
+ * guess that fails makes the next one small, and none goes beyond the huge page that the host may give for the page
+ * at hand, so that a sparse guest stays sparse. */
 #include "migrate-private.h"
 
 #include <string.h>
 
-enum { HEADER = 8, AHEAD_MOST = 63 };
+enum { HEADER = 8, AHEAD_MOST = 63, HUGE_PAGES = 512 };
 _Static_assert(AHEAD_MOST * (HEADER + PAGE_SIZE) <= INPUT_BYTES, "what was read in vain fits the input's buffer");
 
 struct ahead {
@@ -36,10 +37,17 @@ page_of(const struct ram_in *r, uint64_t index)
     return r->of->block->host + index * PAGE_SIZE;
 }
 
+/* The index behind the huge page, 2 MiB of addresses of ours, in which page 'index' lies. */
+static uint64_t
+huge_page_end(const struct ram_in *r, uint64_t index)
+{
+    return index + HUGE_PAGES - (uintptr_t)page_of(r, index) / PAGE_SIZE % HUGE_PAGES;
+}
+
 static unsigned
 fill_pieces(const struct ram_in *r, struct ahead *a, struct iovec *iov)
 {
-    uint64_t next = a->index + 1, end = MIN(next + r->ahead, r->of->pages);
+    uint64_t next = a->index + 1, end = MIN(next + r->ahead, MIN(r->of->pages, huge_page_end(r, a->index)));
     unsigned n = 0;
 
     a->count = next < end ? (unsigned)(bits_next(r->of->seen, end, next) - next) : 0;

@@ -139,6 +139,9 @@ print_predicted(GVariant *tree, unsigned columns, GString *out)
     if (flag_at(tree, "converges"))
         text = g_strdup_printf("predicted: %.3f s, %s, downtime %.1f ms", (double)tree_number(tree, "total-us") / 1e6,
                                sent, (double)tree_number(tree, "downtime-us") / 1e3);
+    else if (!tree_number(tree, "last-remaining"))
+        text = g_strdup_printf("predicted: will not converge: the first pass is not over after %" PRIu64 " s",
+                               tree_number(tree, "total-us") / 1000000);
     else
         text = g_strdup_printf("predicted: will not converge: after each pass %s remain, and %s would fit", left,
                                fits);

@@ -30,6 +30,7 @@ struct model {
     struct piece_state *at;
     double working;                     /* pages, of all pieces */
     unsigned sweep;                     /* piece to be sent next */
+    double passed, behind;              /* of it: the share of its working pages that this pass had; dirty of these */
     double writer;                      /* sequential: working pages passed, below 'working' */
     double now_s, round_s, looked_s;    /* time; where the round began; last look at the log */
     double sent, round_sent;            /* bytes */
@@ -54,6 +55,8 @@ make_dirty(struct model *m, struct piece_state *p, double share)
 {
     double fresh = p->clean * share;
 
+    if (m->in->log == LOG_AT_ONCE && m->sweep < m->in->count && p == &m->at[m->sweep])
+        m->behind += CLAMP(p->working * m->passed - m->behind, 0, p->clean) * share;
     p->blank -= p->blank * share;
     if (m->in->log == LOG_AT_ONCE) {
         p->clean -= fresh;
@@ -194,21 +197,34 @@ send_kind(struct model *m, double *pages, double bytes, double host_us, struct b
     b->s -= count * page_s;
 }
 
-/* '*b' falls; false if the piece was not finished. */
+/* What the guest writes behind the sweep is for the next pass.  '*b' falls; false if the piece was not finished. */
 static bool
 send_piece(struct model *m, struct piece_state *p, struct budget *b)
 {
     const struct rehearsal_result *host = &m->in->host;
-    double before = p->dirty;
+    double before = p->dirty, ahead = MAX(before - m->behind, 0), left = ahead;
 
     send_kind(m, &p->zero, ZERO_BYTES, host->absent_us, b);
     send_kind(m, &p->fixed, PAGE_SIZE + RECORD_BYTES, host->fresh_us, b);
-    send_kind(m, &p->dirty, page_bytes(m, p), m->swept ? host->again_us : host->fresh_us, b);
+    send_kind(m, &left, page_bytes(m, p), m->swept ? host->again_us : host->fresh_us, b);
+    p->dirty -= ahead - left;
+    m->passed = left > 0 ? 1 - (1 - m->passed) * left / ahead : 1;
     p->clean += before - p->dirty;
     clear_log(m, p, before - p->dirty);
     m->taken += before - p->dirty;
     remember(m, p, before - p->dirty);
-    return p->zero + p->fixed + p->dirty < 1e-6;
+    return p->zero + p->fixed + left < 1e-6;
+}
+
+/* Pieces from that of the sweep on; true at the end of the pass. */
+static bool
+send_pieces(struct model *m, struct budget *b)
+{
+    while (m->sweep < m->in->count && send_piece(m, &m->at[m->sweep], b)) {
+        m->sweep++;
+        m->passed = m->behind = 0;
+    }
+    return m->sweep == m->in->count;
 }
 
 /* True at the end of the pass; '*ret_s' is how long it took. */
@@ -219,10 +235,9 @@ send_slice(struct model *m, double *ret_s)
                         .s = SLICE_S };
 
     b.bytes = MAX(b.bytes, ZERO_BYTES);
-    while (m->sweep < m->in->count && send_piece(m, &m->at[m->sweep], &b))
-        m->sweep++;
+    bool end = send_pieces(m, &b);
     *ret_s = MAX(SLICE_S - b.s, 1e-6);
-    return m->sweep == m->in->count;
+    return end;
 }
 
 /* As src/migrate/pace.c: a window that is spent passes before more is sent. */
@@ -333,9 +348,9 @@ switch_over(struct model *m)
     struct budget unlimited = { INFINITY, 3600 }, b = unlimited;
 
     m->sweep = 0;
+    m->passed = m->behind = 0;
     m->switching = true;
-    while (m->sweep < m->in->count && send_piece(m, &m->at[m->sweep], &b))
-        m->sweep++;
+    send_pieces(m, &b);
     double down_s = (double)m->in->fixed_us / 1e6 + unlimited.s - b.s;
     m->now_s += down_s;
     m->out->converges = true;

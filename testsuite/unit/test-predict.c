@@ -121,6 +121,24 @@ too_many_writes_never_converge(void)
     predict_result_release(&result);
 }
 
+/* A sweep does not turn back, even where the guest writes a piece faster than the line takes it. */
+static void
+a_pass_has_each_page_once(void)
+{
+    struct predict_input in = input_of(20000, 2e6, 3e9, 100);
+    const struct predict_round *first;
+    struct predict_result result;
+
+    predict_run(&in, &result);
+    g_assert_false(result.converges);
+    g_assert_cmpuint(result.rounds->len, >, 1);
+    first = &g_array_index(result.rounds, struct predict_round, 0);
+    assert_near((double)first->bytes, PAGES * (PAGE_SIZE + 8.0), 0.001);
+    /* All but what was sent just before. */
+    assert_near((double)result.last_remaining, WORKING * (double)PAGE_SIZE, 0.05);
+    predict_result_release(&result);
+}
+
 /* Each of these brings the same guest to the end. */
 static void
 what_helps_is_seen_to_help(void)
@@ -362,6 +380,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/predict/model-and-dice-agree", model_and_dice_agree);
     g_test_add_func("/predict/too-many-writes-never-converge", too_many_writes_never_converge);
+    g_test_add_func("/predict/a-pass-has-each-page-once", a_pass_has_each_page_once);
     g_test_add_func("/predict/what-helps-is-seen-to-help", what_helps_is_seen_to_help);
     g_test_add_func("/predict/zero-pages-cost-next-to-nothing", zero_pages_cost_next_to_nothing);
     g_test_add_func("/predict/nothing-fits-no-downtime", nothing_fits_no_downtime);

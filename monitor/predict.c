@@ -292,9 +292,12 @@ rehearsed(void *self, const struct rehearsal_result *result, const GError *error
 {
     struct predicting *p = self;
 
-    p->busy_rate = rate_since(p);
-    if (!error)
+    double rate = rate_since(p);
+
+    if (!error) {
+        p->busy_rate = rate;
         predict_set_host(p, result, "rehearsed here just now");
+    }
     p->later = g_idle_add_full(G_PRIORITY_DEFAULT, measure_later, p, NULL);
 }
 
@@ -348,6 +351,7 @@ predict_command(struct call *call, GError **error)
 
     p->monitor = call->monitor;
     p->call = call;
+    p->calm_rate = p->busy_rate = -1;
     p->pieces = g_array_new(FALSE, FALSE, sizeof(struct predict_piece));
     p->known = g_array_new(FALSE, FALSE, sizeof(struct predict_round));
     if (!begin(p, error)) {

@@ -162,10 +162,12 @@ claim_guest(struct machine *m)
 static bool
 may_go_on(struct machine *m, unsigned reasons, bool force, GError **error)
 {
-    if (reasons & STOP_ERROR)
-        return fail(error, NUMON_ERROR_STATE, "cannot go on: the guest %s (`system_reset` starts it anew)",
-                    ended_itself(m) ? "has ended itself" : "stopped with an internal error");
-    return !(reasons & STOP_MIGRATE) || may_claim(m, "go on", "cont", force, error);
+    /* Whose it is comes first: one that has left is not to be started anew here. */
+    if (reasons & STOP_MIGRATE && !may_claim(m, "go on", "cont", force, error))
+        return false;
+    return !(reasons & STOP_ERROR)
+        || fail(error, NUMON_ERROR_STATE, "cannot go on: the guest %s (`system_reset%s` starts it anew)",
+                ended_itself(m) ? "has ended itself" : "stopped with an internal error", force ? " -f" : "");
 }
 
 bool

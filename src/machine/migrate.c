@@ -433,14 +433,15 @@ machine_migrate(struct machine *m, const char *uri, GError **error)
 
     if (!migrate_uri_check(uri, MIGRATE_OUT, error) || !machine_may_migrate(m, error))
         return false;
-    m->awaits = false;
     s = make_session(m, MIGRATE_OUT);
+    if (!session_start(s, uri, error)) {
+        session_free(s);
+        return false;
+    }
+    /* Only now: after a refusal what is told is still of the migration before.  Events are heard later. */
+    m->awaits = false;
     adopt(m, &m->outgoing, s);
-    if (session_start(s, uri, error))
-        return true;
-    m->last = NULL;
-    session_free(g_steal_pointer(&m->outgoing));
-    return false;
+    return true;
 }
 
 bool

@@ -54,8 +54,9 @@ rate_row(const char *what, int index, uint64_t pages, uint64_t passed_us)
     return g_variant_builder_end(&dict);
 }
 
+/* A slot that has no CPU is none of the guest's; one that was taken out since keeps what it wrote. */
 static void
-add_result(GVariantBuilder *tree, const struct dirty_rate_result *r)
+add_result(GVariantBuilder *tree, const struct dirty_rate_result *r, const struct topology_final *t)
 {
     GVariantBuilder nodes, cpus;
 
@@ -67,9 +68,12 @@ add_result(GVariantBuilder *tree, const struct dirty_rate_result *r)
         if (n->node >= 0)
             g_variant_builder_add_value(&nodes, rate_row("node", n->node, n->pages, r->passed_us));
     }
-    for (unsigned cpu = 0; cpu < r->cpus->len; cpu++)
-        g_variant_builder_add_value(&cpus, rate_row("vcpu", (int)cpu, g_array_index(r->cpus, uint64_t, cpu),
-                                                    r->passed_us));
+    for (unsigned cpu = 0; cpu < r->cpus->len; cpu++) {
+        uint64_t pages = g_array_index(r->cpus, uint64_t, cpu);
+
+        if (pages || topology_has_cpu(t, cpu))
+            g_variant_builder_add_value(&cpus, rate_row("vcpu", (int)cpu, pages, r->passed_us));
+    }
     g_variant_builder_add(tree, "{sv}", "total", rate_row("node", -1, r->pages, r->passed_us));
     g_variant_builder_add(tree, "{sv}", "nodes", g_variant_builder_end(&nodes));
     g_variant_builder_add(tree, "{sv}", "vcpus", g_variant_builder_end(&cpus));
@@ -94,7 +98,7 @@ rate_get(struct monitor *m, const struct values *args, GError **error)
         g_variant_builder_add(&tree, "{sv}", "sample-pages", g_variant_new_uint64(s->samples));
     g_variant_builder_add(&tree, "{sv}", "mode", g_variant_new_string(dirty_rate_mode_names[s->mode]));
     if (s->measured && !s->measuring)
-        add_result(&tree, &s->result);
+        add_result(&tree, &s->result, machine_topology(m->machine));
     return g_variant_builder_end(&tree);
 }
 

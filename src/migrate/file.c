@@ -30,7 +30,7 @@ resolve_target(const char *path, char **ret, GError **error)
         return errno == ENOENT || fail_host(error, errno, "cannot look at '%s'", path);
     }
     if (!S_ISREG(file.st_mode))
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot write the stream to '%s': it exists and is no file", path);
+        return fail(error, NUMON_ERROR_HOST, "cannot write the stream to '%s': it exists and is no file", path);
     char *real = realpath(path, NULL);
     if (!real)
         return fail_host(error, errno, "cannot find '%s'", path);
@@ -61,7 +61,7 @@ open_in_place(int *ret, const struct address *a, int flags, GError **error)
     if (*ret < 0)
         return fail_host(error, errno, "cannot open '%s'", a->where);
     if (fstat(*ret, &file) < 0 || !S_ISREG(file.st_mode))
-        return fail(error, NUMON_ERROR_ARGUMENT, "'%s' is no file", a->where);
+        return fail(error, NUMON_ERROR_HOST, "'%s' is no file", a->where);
     return lseek(*ret, (off_t)a->offset, SEEK_SET) >= 0
         || fail_host(error, errno, "cannot go to byte %" G_GUINT64_FORMAT " of '%s'", a->offset, a->where);
 }

@@ -15,7 +15,7 @@ testsuite_rig_tsc_SOURCES = testsuite/rig/tsc.c
 # Those that say nothing elsewhere, and what CI has five minutes for: the same, what the host's KVM must do, and guests
 # that move.  Nothing is left out because the rig might not bear it: since its kernel is kept from patching itself, it
 # bears guests of four CPUs that move on a host of two.
-rig_suites = policy.exp userspace.exp usage.exp latency.exp
+rig_suites = policy.exp userspace.exp usage.exp latency.exp cpu.exp hotplug.exp time.exp
 rig_units = testsuite/unit/test-kvm testsuite/unit/test-kvm-dirty testsuite/unit/test-kvm-exits \
 	testsuite/unit/test-kvm-move testsuite/unit/test-guest-kvm testsuite/unit/test-machine
 rig_smoke = policy.exp unit.exp basic.exp host.exp usage.exp precopy.exp UNITS='$(rig_units)'

@@ -228,15 +228,17 @@ add_numon()
     (cd "$source" && find testsuite include monitor src doc HACKING README NEWS -type f ! -name '*.o') |
         (cd "$source" && tar -cf - -T -) | tar -xf - -C "$root/numon"
     cd "$RIG_BUILD"
-    for file in numon src/guest/*.elf testsuite/numon.*/* testsuite/rig/steady ${RIG_UNITS-}; do
-        [ -x "$file" ] || [ "${file%.elf}" != "$file" ] || continue
+    for file in numon src/guest/*.elf testsuite/numon.*/images/* testsuite/numon.*/* testsuite/rig/steady ${RIG_UNITS-}; do
         [ -f "$file" ] || continue
         mkdir -p "$root/numon/build/$(dirname "$file")"
         case $file in
-        *.elf) cp "$file" "$root/numon/build/$file" ;;
-        *) strip -g -o "$root/numon/build/$file" "$file" 2>/dev/null || cp "$file" "$root/numon/build/$file" ;;
+        *.elf | */images/*) cp "$file" "$root/numon/build/$file" ;;
+        *)
+            [ -x "$file" ] || continue
+            strip -g -o "$root/numon/build/$file" "$file" 2>/dev/null || cp "$file" "$root/numon/build/$file"
+            add_libraries "./$file"
+            ;;
         esac
-        case $file in *.elf) ;; *) add_libraries "./$file" ;; esac
     done
 }
 

@@ -2,7 +2,7 @@
 numon_SOURCES += monitor/build.c
 numon_SOURCES += monitor/call.c
 numon_SOURCES += monitor/command.c
-numon_SOURCES += monitor/complete.c
+numon_SOURCES += monitor/complete.c monitor/matches.c
 numon_SOURCES += monitor/console.c monitor/grab.c
 numon_SOURCES += monitor/device-commands.c
 numon_SOURCES += monitor/dump.c

@@ -305,6 +305,10 @@ void history_add(struct monitor *m, const char *line);
  * '*ret_files': file names are candidates too. */
 GPtrArray *complete_line(struct monitor *m, const char *line, size_t *ret_start, char *ret_append, bool *ret_files);
 
+/* The same for readline, of the line being edited up to byte 'end', whose last word is 'text': first what all begin with,
+ * then each, made by malloc() and owned by it; NULL without any. */
+char **readline_matches(struct monitor *m, const char *text, int end);
+
 /* --- texts ------------------------------------------------------------------------------------------------------ */
 
 void help_command(const struct command *c, GString *out);

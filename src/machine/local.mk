@@ -4,7 +4,7 @@ libnumon_a_SOURCES += include/machine.h src/machine/machine-private.h \
 	src/machine/look.c src/machine/devices.c src/machine/arrive.c src/machine/follow.c src/machine/plugged.c src/machine/cpus.c src/machine/usage.c \
 	src/machine/dirtying.c
 libnumon_a_SOURCES += src/machine/latency.c src/machine/hotplug.c src/machine/acpi.c
-libnumon_a_SOURCES += src/machine/dirty-rate.c
+libnumon_a_SOURCES += src/machine/dirty-rate.c src/machine/ended.c
 
 machine_bench = testsuite/unit/machine-bench.c testsuite/unit/machine-bench.h
 unit_programs += testsuite/unit/test-machine

@@ -228,6 +228,11 @@ bool machine_cpu_delete(struct machine *m, const char *name, GError **error);
 /* Takes out the CPUs that the guest has let go of, if nothing hinders it. */
 void machine_settle_cpus(struct machine *m);
 
+/* --- ended.c ---------------------------------------------------------------------------------------------------- */
+
+/* Frees a session, NULL too; what it came to is kept (machine_migrations).  Main. */
+void machine_retire(struct machine *m, struct session **place);
+
 /* --- run.c ------------------------------------------------------------------------------------------------------ */
 
 /* What it is but for a migration.  Any thread. */

@@ -220,56 +220,6 @@ tell_state(struct machine *m, enum migrate_state s)
         m->events.migration(m->events.self, s);
 }
 
-/* --- those that have ended -------------------------------------------------------------------------------------- */
-
-static void
-free_record(void *data)
-{
-    migrate_record_free(data);
-}
-
-/* Appends what is known of a session that has ended; NULL and one that has not are passed over. */
-static void
-append_ended(GPtrArray *list, struct session *s)
-{
-    struct migrate_record *record;
-
-    if (!s)
-        return;
-    record = session_record(s);
-    if (migrate_state_ended(record->info.state))
-        g_ptr_array_add(list, record);
-    else
-        migrate_record_free(record);
-}
-
-/* Frees a session; what it came to is kept. */
-static void
-retire(struct machine *m, struct session **place)
-{
-    if (!m->migrations)
-        m->migrations = g_ptr_array_new_with_free_func(free_record);
-    append_ended(m->migrations, *place);
-    if (m->migrations->len > MACHINE_MIGRATIONS)
-        g_ptr_array_remove_index(m->migrations, 0);
-    session_free(g_steal_pointer(place));
-}
-
-GPtrArray *
-machine_migrations(struct machine *m)
-{
-    GPtrArray *list = g_ptr_array_new_with_free_func(free_record);
-    struct session *other = m->last == m->outgoing ? m->incoming : m->outgoing;
-
-    for (unsigned i = 0; m->migrations && i < m->migrations->len; i++)
-        g_ptr_array_add(list, migrate_record_copy(m->migrations->pdata[i]));
-    append_ended(list, other);
-    append_ended(list, m->last);
-    while (list->len > MACHINE_MIGRATIONS)
-        g_ptr_array_remove_index(list, 0);
-    return list;
-}
-
 /* --- events of a session ---------------------------------------------------------------------------------------- */
 
 static void
@@ -281,7 +231,7 @@ in_changed(void *self, enum migrate_state s)
         /* The guest is here: what became of its way out no longer matters.  But it runs since before this letter was
          * written, and where its arrival was looked at already, 'outgoing' is its next way out. */
         if (m->awaits)
-            retire(m, &m->outgoing);
+            machine_retire(m, &m->outgoing);
         m->awaits = false;
         machine_reset_if_wanted(m);
     }
@@ -393,8 +343,8 @@ void
 machine_free_sessions(struct machine *m)
 {
     m->last = NULL;
-    retire(m, &m->outgoing);
-    retire(m, &m->incoming);
+    machine_retire(m, &m->outgoing);
+    machine_retire(m, &m->incoming);
 }
 
 /* --- out -------------------------------------------------------------------------------------------------------- */
@@ -422,7 +372,7 @@ static void
 adopt(struct machine *m, struct session **place, struct session *s)
 {
     m->last = NULL;
-    retire(m, place);
+    machine_retire(m, place);
     *place = m->last = s;
 }
 

@@ -284,11 +284,13 @@ sub spawn {
     $self->do("qmp_capabilities");
 }
 
-# The first line that matches; events are kept.
+# The first line that matches; events are kept.  They do not make the wait longer: a migration tells each pass.
 sub reply {
     my ($self, $pattern, $seconds) = @_;
+    my $end = time + ($seconds // $patience);
+
     for (;;) {
-        my ($line) = $self->until_said($self->{qmp}, qr/\r?\n/, $seconds);
+        my ($line) = $self->until_said($self->{qmp}, qr/\r?\n/, $end - time);
         return $line if $line =~ $pattern;
         push @{$self->{events}}, $line if $line =~ /"event"/;
     }

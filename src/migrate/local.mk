@@ -12,7 +12,7 @@ libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h src/migrat
 	src/migrate/explain.h src/migrate/explain.c src/migrate/explain-head.c \
 	src/migrate/explain-ram.c src/migrate/explain-fields.c \
 	src/migrate/page-history.c src/migrate/explain-text.c src/migrate/predict.c \
-	src/migrate/predict-fit.c src/migrate/rehearse.c
+	src/migrate/predict-fit.c src/migrate/rehearse.c src/migrate/hold.c
 
 unit_programs += testsuite/unit/test-wire testsuite/unit/test-scan testsuite/unit/test-pace \
 	testsuite/unit/test-converge \

@@ -452,6 +452,8 @@ bool out_end_part(struct out *o, GError **error);
 bool out_send_run(struct out *o, struct block *b, uint64_t first, uint64_t count, GError **error);
 /* Collects what the guest wrote; '*ret_bytes' remain to be sent. */
 bool out_sync(struct out *o, uint64_t *ret_bytes, GError **error);
+/* hold.c: after a round, until a person lets it go on.  Error STATE: nobody wants it any more; HOST. */
+bool out_hold(struct out *o, GError **error);
 /* What remains is little enough: the rest of the migration.  'text_size': of the machine's description. */
 bool out_switch_over(struct out *o, size_t text_size, GError **error);
 

@@ -3,7 +3,6 @@
  * over (switchover.c). */
 #include "migrate-private.h"
 
-#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -310,23 +309,6 @@ out_sync(struct out *o, uint64_t *ret_bytes, GError **error)
     return true;
 }
 
-/* After a round, for a person who looks at it; the guest goes on meanwhile. */
-static bool
-hold(struct out *o, GError **error)
-{
-    int64_t begin_us = g_get_monotonic_time();
-
-    session_hold(o->session, true);
-    bool good = !parameter_on(&o->session->parameters->step)
-        || channel_wait(o->channel, o->session->proceed, POLLIN, INT64_MAX) == CHANNEL_READY;
-    session_hold(o->session, false);
-    int64_t now_us = g_get_monotonic_time(), held_us = now_us - begin_us;
-    pace_resume(&o->pace, held_us, now_us);
-    record_held(o->session, held_us);
-    o->was_held = true;
-    return good || fail(error, NUMON_ERROR_STATE, "interrupted between two rounds");
-}
-
 /* Little enough is left for the switchover, and it may come now. */
 static bool
 rest_fits(struct out *o, bool may_stop, uint64_t bytes)
@@ -344,7 +326,7 @@ end_round(struct out *o, bool may_stop, bool *fits, GError **error)
     session_pass(s, counter_read(&s->counters.dirty_syncs));
     if (!parameter_on(&s->parameters->step))
         return true;
-    if (!hold(o, error))
+    if (!out_hold(o, error))
         return false;
     if (!*fits)
         return true;

@@ -70,8 +70,8 @@ struct session;
 void record_first(struct session *s, const struct round_facts *f);
 /* A round ends and the next begins; 'last': the guest is stopped. */
 void record_sync(struct session *s, const struct round_facts *f, bool last);
-/* The round that is open begins only now: it was held so long. */
-void record_held(struct session *s, int64_t held_us);
+/* The round that is open begins only now, with so much to be sent: it was held so much longer. */
+void record_held(struct session *s, int64_t held_us, uint64_t dirty_bytes);
 /* Shares as they are now. */
 void record_shares(struct session *s, const struct pieces *p);
 /* The guest stops now: parts begin.  A part ends: all since the one before was 'name'. */

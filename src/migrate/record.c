@@ -251,12 +251,13 @@ record_sync(struct session *s, const struct round_facts *f, bool last)
 }
 
 void
-record_held(struct session *s, int64_t held_us)
+record_held(struct session *s, int64_t held_us, uint64_t dirty_bytes)
 {
     lock_take(&s->lock);
     struct migrate_round *round = open_round(&s->record);
     round->held_us += (uint64_t)held_us;
     round->start_us += (uint64_t)held_us;
+    round->dirty_start = dirty_bytes;
     s->record.round_us += held_us;
     lock_drop(&s->lock);
 }

@@ -252,6 +252,48 @@ compressed_pages_add_up_too(void)
     move_and_check(with_compression);
 }
 
+/* While a person looks, the guest goes on, and so does what is told. */
+static void
+a_round_that_is_held_begins_with_what_is_left_then(void)
+{
+    struct pair p;
+    struct migrate_info info = { 0 };
+
+    pair_init(&p, SMALL, 0);
+    fake_fill(&p.from.fake, 32);
+    fake_run(&p.from.fake);
+    atomic_store(&p.parameters.step, true);
+    g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
+    pair_start(&p, uri, uri);
+    do {
+        migrate_info_release(&info);
+        pair_turn(&p);
+        session_info(p.from.session, &info);
+    } while (!info.held);
+    g_assert_cmpuint(info.remaining_bytes, ==, 0);
+    hub_mark(p.from.fake.hub, p.from.fake.map->blocks->pdata[0], 1, 2);
+    for (int64_t until = g_get_monotonic_time() + 10000000; info.remaining_bytes == 0;) {
+        g_assert_cmpint(g_get_monotonic_time(), <, until);
+        migrate_info_release(&info);
+        pair_turn(&p);
+        session_info(p.from.session, &info);
+    }
+    g_assert_cmpuint(info.remaining_bytes, ==, 2 * PAGE_SIZE);
+    migrate_info_release(&info);
+    struct migrate_record *r = session_record(p.from.session);
+    const struct migrate_round *round = &g_array_index(r->rounds, struct migrate_round, r->rounds->len - 1);
+    g_assert_true(round->open);
+    g_assert_cmpuint(round->dirty_start, ==, 2 * PAGE_SIZE);
+    g_assert_cmpuint(round[-1].dirty_end, ==, 0);
+    g_assert_cmpuint(round->held_us, >, 100000);
+    migrate_record_free(r);
+    atomic_store(&p.parameters.step, false);
+    g_assert_true(session_continue(p.from.session, MIGRATE_NONE, NULL));
+    PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+    pair_assert_equal(&p);
+    pair_release(&p);
+}
+
 /* --- pieces ----------------------------------------------------------------------------------------------------- */
 
 /* Odd borders, one range over the block's end, one block without any. */
@@ -433,6 +475,8 @@ main(int argc, char **argv)
     g_test_add_func("/record/rounds-add-up-to-the-totals", rounds_add_up_to_the_totals);
     g_test_add_func("/record/differences-add-up-too", differences_add_up_too);
     g_test_add_func("/record/compressed-pages-add-up-too", compressed_pages_add_up_too);
+    g_test_add_func("/record/a-round-that-is-held-begins-with-what-is-left-then",
+                    a_round_that_is_held_begins_with_what_is_left_then);
     g_test_add_func("/record/writers-are-kept-of-the-blocks-that-moved", writers_are_kept_of_the_blocks_that_moved);
     g_test_add_func("/record/what-became-of-a-page-is-found-again", what_became_of_a_page_is_found_again);
     return g_test_run();

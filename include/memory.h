@@ -395,6 +395,17 @@ int subscriber_writer(const struct subscriber *s, const struct block *b, uint64_
 /* 1 if a subscriber has the page as dirty, after collecting the log; 0 if none has; -1 if nobody logs.  Any thread. */
 int hub_dirty(struct hub *hub, const struct block *b, uint64_t page);
 
+/* --- what the host has left -------------------------------------------------------------------------------------- */
+
+/* The least of what it says is available and of what each memory cgroup of this process still allows. */
+struct memory_left {
+    bool known;
+    uint64_t bytes;
+    char where[192];                /* "the host", "memory cgroup /a/b" */
+};
+/* 'root': "", or in tests a folder with /proc and what is mounted.  Any thread. */
+void memory_left(const char *root, struct memory_left *ret);
+
 /* --- the dirty rate --------------------------------------------------------------------------------------------- */
 
 enum dirty_rate_mode { DIRTY_RATE_SAMPLING, DIRTY_RATE_BITMAP, DIRTY_RATE_RING };

@@ -435,19 +435,24 @@ size_t migrate_delta_size(const uint8_t *old, const uint8_t *now);
 
 /* --- what migrations cost on this host ---------------------------------------------------------------------------- */
 
-/* As the engine found it that sent 96 MiB to itself, twice.  Time a page: into memory that the destination has not touched
- * yet; into such as it has; of a page that is not there. */
+/* As the engine found it that sent so much to itself, twice.  Time a page: into memory that the destination has not
+ * touched yet; once more, behind the one before it, and alone; of a page that is not there. */
+enum { REHEARSAL_LEAST = 32 << 20, REHEARSAL_MOST = 96 << 20 };
 struct rehearsal_result {
-    double fresh_us, again_us, absent_us;
+    uint64_t size;
+    double fresh_us, again_us, alone_us, absent_us;
     uint64_t setup_us, switchover_us;           /* until the first page; without pages, devices and vCPUs */
 };
 struct rehearsal;
-/* Then 'done' on main, never from within, unless rehearsal_free came first.  It takes some tenths of a second and 288
- * MiB.  Error: HOST, LIMIT.  Main. */
+/* Then 'done' on main, never from within, unless rehearsal_free came first.  It takes some tenths of a second and three
+ * times 96 MiB of memory, or less where less is left.  Error: HOST, LIMIT.  Main. */
 struct rehearsal *rehearsal_new(struct mailbox *mailbox, struct jobs *jobs,
                                 void (*done)(void *self, const struct rehearsal_result *result, const GError *error),
                                 void *self, GError **error);
 void rehearsal_free(struct rehearsal *r);       /* not from 'done'; NULL is fine */
+/* How much of it one side fills, with so much left.  Error HOST: too little is.  Pure. */
+struct memory_left;
+bool rehearsal_size(const struct memory_left *left, uint64_t *ret_size, GError **error);
 
 /* --- what a migration would be like: pure ------------------------------------------------------------------------ */
 

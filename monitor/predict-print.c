@@ -4,6 +4,7 @@
 #include "table.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static bool
 flag_at(GVariant *row, const char *key)
@@ -50,14 +51,15 @@ print_line(GVariant *tree, unsigned columns, GString *out)
 {
     g_autofree char *fresh = why_size(tree_number(tree, "host-fresh"));
     g_autofree char *again = why_size(tree_number(tree, "host-again"));
+    g_autofree char *alone = why_size(tree_number(tree, "host-alone"));
     g_autoptr(GString) line = g_string_new("line: ");
 
     append_rate(tree, "bandwidth", "bandwidth-from", line);
     g_string_append(line, "; at the switchover ");
     append_rate(tree, "line", "line-from", line);
     wrap_text(out, line->str, 2, columns);
-    g_string_printf(line, "host: %s/s into memory that is new to the destination, %s/s into the rest (%s)", fresh,
-                    again, tree_text(tree, "host-from"));
+    g_string_printf(line, "host: %s/s into memory that is new to the destination; once more %s/s in order, %s/s "
+                    "where pages lie alone (%s)", fresh, again, alone, tree_text(tree, "host-from"));
     wrap_text(out, line->str, 2, columns);
     g_string_printf(line, "switchover: %.1f ms besides pages (%s)", (double)tree_number(tree, "fixed-us") / 1e3,
                     tree_text(tree, "fixed-from"));
@@ -82,7 +84,7 @@ print_basis(GVariant *tree, unsigned columns, GString *out)
     wrap_text(out, line->str, 2, columns);
 }
 
-/* Of one side, then of the other where it has come; a narrow screen has them in two lines. */
+/* Of one side, then of the other where it has come; a narrow screen has less of both. */
 static const struct table_column round_columns[] = {
     { "round", 99 }, { "time s", 90 }, { "sent", 80 }, { "left", 85 }, { "thr%", 70 },
     { "| time s", 90 }, { "sent", 80 }, { "left", 85 }, { "thr%", 70 },
@@ -106,6 +108,15 @@ add_side(struct table *t, GVariant *row)
     table_add(t, "%" PRIu64, tree_number(row, "throttle"));
 }
 
+/* What stands on either side of the bar in the table's first line. */
+static void
+print_sides(const char *table, GString *out)
+{
+    const char *bar = strchr(table, '|');
+
+    g_string_append_printf(out, "%*s | recorded\n%s", bar ? (int)(bar - table) - 1 : 0, "predicted", table);
+}
+
 /* Predicted rounds, beside those that came if there are any. */
 static void
 print_rounds(GVariant *tree, unsigned columns, GString *out)
@@ -115,8 +126,6 @@ print_rounds(GVariant *tree, unsigned columns, GString *out)
     size_t predicted = g_variant_n_children(rounds), came = fact ? g_variant_n_children(fact) : 0;
     g_autoptr(table) t = table_new(round_columns, fact ? BOTH_SIDES : ONE_SIDE);
 
-    if (fact)
-        g_string_append(out, "      predicted | recorded\n");
     for (size_t i = 0; i < MAX(predicted, came); i++) {
         g_autoptr(GVariant) left = i < predicted ? g_variant_get_child_value(rounds, i) : NULL;
         g_autoptr(GVariant) right = i < came ? g_variant_get_child_value(fact, i) : NULL;
@@ -126,7 +135,12 @@ print_rounds(GVariant *tree, unsigned columns, GString *out)
         if (fact)
             add_side(t, right);
     }
-    table_print(t, columns, out);
+    g_autoptr(GString) text = g_string_new(NULL);
+    table_print_flat(t, columns, text);
+    if (fact)
+        print_sides(text->str, out);
+    else
+        g_string_append(out, text->str);
 }
 
 static void

@@ -10,7 +10,7 @@ enum { CELLS_MOST = 512, PERIOD_MS = 1000 };
 
 enum { PREDICT_RECORD, PREDICT_SETTINGS };
 const struct property predict_args[] = {
-    [PREDICT_RECORD] = { "-r", PROPERTY_UINT, .max = MACHINE_MIGRATIONS,
+    [PREDICT_RECORD] = { "-r", PROPERTY_UINT, .max = MACHINE_MIGRATIONS - 1,
                          .help = "replay this one of `info migrate history` instead of measuring" },
     [PREDICT_SETTINGS] = { "SETTINGS", PROPERTY_REST, .help = "other settings than those set, KEY=VALUE each" },
     { 0 }
@@ -37,6 +37,7 @@ predicting_free(struct predicting *p)
     g_array_unref(p->pieces);
     g_array_unref(p->known);
     migrate_record_free(p->record);
+    g_free(p->host_note);
     g_free(p);
 }
 
@@ -105,8 +106,10 @@ put_host(GVariantDict *dict, const struct predicting *p)
 
     put(dict, "host-fresh", (uint64_t)(PAGE_SIZE * 1e6 / MAX(host->fresh_us, 1e-3)));
     put(dict, "host-again", (uint64_t)(PAGE_SIZE * 1e6 / MAX(host->again_us, 1e-3)));
+    put(dict, "host-alone", (uint64_t)(PAGE_SIZE * 1e6 / MAX(host->alone_us, 1e-3)));
     put(dict, "setup-us", host->setup_us);
-    g_variant_dict_insert(dict, "host-from", "s", p->host_from);
+    g_variant_dict_insert_value(dict, "host-from", g_variant_new_take_string(
+        g_strdup_printf("%s%s%s", p->host_from, p->host_note ? ": " : "", p->host_note ? p->host_note : "")));
     if (p->input.busy_share > 0)
         g_variant_dict_insert(dict, "busy-share", "d", p->input.busy_share);
 }
@@ -297,6 +300,11 @@ rehearsed(void *self, const struct rehearsal_result *result, const GError *error
     if (!error) {
         p->busy_rate = rate;
         predict_set_host(p, result, "rehearsed here just now");
+        if (result->size < REHEARSAL_MOST)
+            p->host_note = g_strdup_printf("with %u MiB only, as the host has little memory left",
+                                           (unsigned)(result->size / MIB));
+    } else {
+        p->host_note = g_strdup(error->message);
     }
     p->later = g_idle_add_full(G_PRIORITY_DEFAULT, measure_later, p, NULL);
 }
@@ -305,11 +313,16 @@ rehearsed(void *self, const struct rehearsal_result *result, const GError *error
 static bool
 look_at_host(struct predicting *p, GError **error)
 {
+    g_autoptr(GError) refusal = NULL;
+
     if (!machine_built(p->monitor->machine) || machine_awaits_incoming(p->monitor->machine))
         return measure(p, error);       /* which says why not */
     rate_since(p);
-    p->rehearsal = rehearsal_new(p->monitor->mailbox, p->monitor->jobs, rehearsed, p, NULL);
-    return p->rehearsal || measure(p, error);
+    p->rehearsal = rehearsal_new(p->monitor->mailbox, p->monitor->jobs, rehearsed, p, &refusal);
+    if (p->rehearsal)
+        return true;
+    p->host_note = g_strdup(refusal->message);
+    return measure(p, error);
 }
 
 static bool

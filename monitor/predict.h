@@ -20,6 +20,7 @@ struct predicting {
     uint64_t pages;
     double filled;
     const char *bandwidth_from, *line_from, *host_from, *fixed_from;     /* static */
+    char *host_note;                    /* why it is not, or little, rehearsed; owned; NULL: it is */
     struct values *settings;            /* owned */
     struct rehearsal *rehearsal;
     guint later;                        /* source that ends it; 0: none */

@@ -54,6 +54,7 @@ struct layout {
     unsigned *widths;               /* of each column */
     unsigned *lines;                /* where it stands; HIDDEN: nowhere */
     unsigned width;                 /* of the screen; 0: no end */
+    unsigned most;                  /* lines a row; LINES at most */
 };
 
 static const char *
@@ -112,22 +113,38 @@ place(const struct table *t, struct layout *l, const bool *chosen, unsigned line
     return true;
 }
 
-/* The column of the highest rank that was not tried yet; the leftmost of these. */
-static unsigned
-next_column(const struct table *t, const bool *tried)
+/* The highest rank of the columns that were not tried yet; false if there are none. */
+static bool
+next_rank(const struct table *t, const bool *tried, unsigned *ret)
 {
-    unsigned best = t->count;
+    bool any = false;
 
     for (unsigned i = 0; i < t->count; i++)
-        if (!tried[i] && (best == t->count || t->columns[i].rank > t->columns[best].rank))
-            best = i;
-    return best;
+        if (!tried[i] && (!any || t->columns[i].rank > *ret)) {
+            *ret = t->columns[i].rank;
+            any = true;
+        }
+    return any;
+}
+
+/* Those of one rank all, or none. */
+static void
+choose_rank(const struct table *t, struct layout *l, unsigned rank, bool *tried, bool *chosen)
+{
+    g_autofree bool *before = g_memdup2(chosen, t->count * sizeof *chosen);
+
+    for (unsigned i = 0; i < t->count; i++)
+        if (!tried[i] && t->columns[i].rank == rank)
+            tried[i] = chosen[i] = true;
+    if (!place(t, l, chosen, l->most))
+        memcpy(chosen, before, t->count * sizeof *chosen);
 }
 
 static void
 choose(const struct table *t, struct layout *l)
 {
     g_autofree bool *chosen = g_new(bool, t->count), *tried = g_new0(bool, t->count);
+    unsigned rank = 0;
 
     for (unsigned i = 0; i < t->count; i++)
         chosen[i] = true;
@@ -135,18 +152,15 @@ choose(const struct table *t, struct layout *l)
         return;
     for (unsigned i = 0; i < t->count; i++)
         chosen[i] = i == 0 || !is_empty(t, i);
-    if (place(t, l, chosen, 1) || place(t, l, chosen, LINES))
+    if (place(t, l, chosen, 1) || place(t, l, chosen, l->most))
         return;
     for (unsigned i = 0; i < t->count; i++) {
         tried[i] = !chosen[i] || i == 0;
         chosen[i] = i == 0;
     }
-    for (unsigned i; (i = next_column(t, tried)) < t->count;) {
-        tried[i] = true;
-        chosen[i] = true;
-        chosen[i] = place(t, l, chosen, LINES);
-    }
-    place(t, l, chosen, LINES);
+    while (next_rank(t, tried, &rank))
+        choose_rank(t, l, rank, tried, chosen);
+    place(t, l, chosen, l->most);
 }
 
 /* --- lines ------------------------------------------------------------------------------------------------------ */
@@ -193,13 +207,23 @@ append_row(const struct table *t, const struct layout *l, int row, GString *out)
     }
 }
 
+/* Is there one of its name to the left? */
+static bool
+is_hidden_before(const struct table *t, const struct layout *l, unsigned column)
+{
+    for (unsigned i = 0; i < column; i++)
+        if (l->lines[i] == HIDDEN && !is_empty(t, i) && g_str_equal(t->columns[i].name, t->columns[column].name))
+            return true;
+    return false;
+}
+
 static void
 append_hidden(const struct table *t, const struct layout *l, GString *out)
 {
     g_autoptr(GString) names = g_string_new(NULL);
 
     for (unsigned i = 0; i < t->count; i++)
-        if (l->lines[i] == HIDDEN && !is_empty(t, i))
+        if (l->lines[i] == HIDDEN && !is_empty(t, i) && !is_hidden_before(t, l, i))
             g_string_append_printf(names, "%s%s", names->len ? ", " : "(a wider screen also shows: ",
                                    t->columns[i].name);
     if (names->len == 0)
@@ -208,11 +232,11 @@ append_hidden(const struct table *t, const struct layout *l, GString *out)
     wrap_text(out, names->str, 1, l->width);
 }
 
-void
-table_print(const struct table *t, unsigned width, GString *out)
+static void
+print(const struct table *t, unsigned width, unsigned most, GString *out)
 {
     g_autofree unsigned *widths = g_new(unsigned, t->count), *lines = g_new(unsigned, t->count);
-    struct layout l = { widths, lines, width };
+    struct layout l = { widths, lines, width, most };
 
     for (unsigned i = 0; i < t->count; i++)
         widths[i] = natural_width(t, i);
@@ -221,6 +245,18 @@ table_print(const struct table *t, unsigned width, GString *out)
     for (unsigned row = 0; row < row_count(t); row++)
         append_row(t, &l, (int)row, out);
     append_hidden(t, &l, out);
+}
+
+void
+table_print(const struct table *t, unsigned width, GString *out)
+{
+    print(t, width, LINES, out);
+}
+
+void
+table_print_flat(const struct table *t, unsigned width, GString *out)
+{
+    print(t, width, 1, out);
 }
 
 /* --- paragraphs ------------------------------------------------------------------------------------------------- */

@@ -9,7 +9,8 @@
 
 struct table_column {
     const char *name;
-    unsigned rank;                  /* columns of a higher rank go first where not all have room */
+    unsigned rank;                  /* columns of a higher rank go first where not all have room; those of one all or
+                                     * none */
     bool left;                      /* aligned to the left */
 };
 typedef struct table table;
@@ -23,6 +24,8 @@ void table_add_text(struct table *t, const char *text);
 /* A row is one line, or two where one has no room; columns that have none in these either are named at the end, but
  * for those that hold nothing anywhere. */
 void table_print(const struct table *t, unsigned width, GString *out);
+/* The same with one line a row, for what is to be seen side by side. */
+void table_print_flat(const struct table *t, unsigned width, GString *out);
 
 /* Appends one paragraph in lines of at most 'width' columns, all but the first indented. */
 void wrap_text(GString *out, const char *text, unsigned indent, unsigned width);

@@ -15,8 +15,11 @@ enum { STEADY_PASSES = 6 };
 #define TIME_MOST_US (UINT64_C(1800) * 1000000)
 #define SLICE_S (PACE_SLICE_US / 1e6)
 #define WINDOW_S (PACE_WINDOW_US / 1e6)
+/* The guest writes while pages go: a step of the model is so much of the first pass. */
+enum { STEPS_OF_PASS = 64, STEPS_OF_SLICE = 16 };
 
 struct piece_state {
+    double pages;                       /* all */
     double fixed, zero;                 /* pages never sent yet that nobody writes */
     double working, clean, hidden;      /* hidden: written since the log was read */
     double blank;                       /* of working pages: zero, as they were never written */
@@ -32,6 +35,7 @@ struct model {
     unsigned sweep;                     /* piece to be sent next */
     double passed, behind;              /* of it: the share of its working pages that this pass had; dirty of these */
     double writer;                      /* sequential: working pages passed, below 'working' */
+    double step_s;
     double now_s, round_s, looked_s;    /* time; where the round began; last look at the log */
     double sent, round_sent;            /* bytes */
     double window_s, window_sent;       /* where the pace's window began, and with how many bytes sent */
@@ -197,6 +201,17 @@ send_kind(struct model *m, double *pages, double bytes, double host_us, struct b
     b->s -= count * page_s;
 }
 
+/* Host time of a page that goes once more: one of 'dirty' ahead of the sweep, of which neighbours go together. */
+static double
+again_us(const struct model *m, const struct piece_state *p, double dirty)
+{
+    const struct rehearsal_result *host = &m->in->host;
+    double ahead = p->pages * (1 - m->passed);
+    double together = m->in->sequential || ahead <= 0 ? 1 : MIN(dirty / ahead, 1);
+
+    return host->again_us + (host->alone_us - host->again_us) * (1 - together);
+}
+
 /* What the guest writes behind the sweep is for the next pass.  '*b' falls; false if the piece was not finished. */
 static bool
 send_piece(struct model *m, struct piece_state *p, struct budget *b)
@@ -206,7 +221,7 @@ send_piece(struct model *m, struct piece_state *p, struct budget *b)
 
     send_kind(m, &p->zero, ZERO_BYTES, host->absent_us, b);
     send_kind(m, &p->fixed, PAGE_SIZE + RECORD_BYTES, host->fresh_us, b);
-    send_kind(m, &left, page_bytes(m, p), m->swept ? host->again_us : host->fresh_us, b);
+    send_kind(m, &left, page_bytes(m, p), m->swept ? again_us(m, p, ahead) : host->fresh_us, b);
     p->dirty -= ahead - left;
     m->passed = left > 0 ? 1 - (1 - m->passed) * left / ahead : 1;
     p->clean += before - p->dirty;
@@ -227,16 +242,23 @@ send_pieces(struct model *m, struct budget *b)
     return m->sweep == m->in->count;
 }
 
-/* True at the end of the pass; '*ret_s' is how long it took. */
+/* True at the end of the pass.  The guest writes meanwhile. */
 static bool
-send_slice(struct model *m, double *ret_s)
+send_slice(struct model *m)
 {
-    struct budget b = { .bytes = m->in->paced ? m->in->bandwidth * WINDOW_S - (m->sent - m->window_sent) : INFINITY,
-                        .s = SLICE_S };
+    double left_s = SLICE_S, spent_s = 0, bytes = m->in->bandwidth * WINDOW_S - (m->sent - m->window_sent);
+    bool end = false;
 
-    b.bytes = MAX(b.bytes, ZERO_BYTES);
-    bool end = send_pieces(m, &b);
-    *ret_s = MAX(SLICE_S - b.s, 1e-6);
+    bytes = m->in->paced ? MAX(bytes, ZERO_BYTES) : INFINITY;
+    do {
+        struct budget b = { .bytes = bytes, .s = MIN(left_s, m->step_s) };
+
+        end = send_pieces(m, &b);
+        spent_s = MIN(left_s, m->step_s) - b.s;
+        guest_runs(m, MAX(spent_s, 1e-6), true);
+        left_s -= spent_s;
+        bytes = b.bytes;
+    } while (!end && left_s > 1e-6 && spent_s > 1e-6);
     return end;
 }
 
@@ -371,10 +393,9 @@ static void
 run_model(struct model *m)
 {
     while (m->now_s * 1e6 < (double)TIME_MOST_US) {
-        double pass_s, remaining;
-        bool end = send_slice(m, &pass_s);
+        double remaining;
+        bool end = send_slice(m);
 
-        guest_runs(m, pass_s, true);
         m->swept = m->swept || end;
         bool may_stop = m->swept || m->in->eager;
         if (look_due(m, end, may_stop)) {
@@ -394,23 +415,36 @@ run_model(struct model *m)
     }
 }
 
+/* All pieces: nothing was sent yet. */
+static void
+set_pieces(struct model *m)
+{
+    const struct predict_input *in = m->in;
+    double pass_s = 0, page_s = MAX(PAGE_SIZE / speed(m), in->host.fresh_us / 1e6);
+
+    m->at = g_new0(struct piece_state, in->count + 1);
+    for (unsigned i = 0; i < in->count; i++) {
+        const struct predict_piece *p = &in->pieces[i];
+        double working = CLAMP(p->working, 0, (double)p->pages), filled = CLAMP(p->filled, 0, (double)p->pages);
+        double fixed = MAX(filled - working, 0);
+
+        m->at[i] = (struct piece_state) { .pages = (double)p->pages, .fixed = fixed,
+                                          .zero = (double)p->pages - working - fixed,
+                                          .working = working, .dirty = working, .blank = MAX(working - filled, 0) };
+        m->working += working;
+        pass_s += filled * page_s;
+    }
+    m->known_before = m->working;
+    m->step_s = CLAMP(pass_s / STEPS_OF_PASS, SLICE_S / STEPS_OF_SLICE, SLICE_S);
+}
+
 void
 predict_run(const struct predict_input *in, struct predict_result *ret)
 {
     struct model m = { .in = in, .out = ret };
 
     *ret = (struct predict_result) { .rounds = g_array_new(FALSE, TRUE, sizeof(struct predict_round)) };
-    m.at = g_new0(struct piece_state, in->count + 1);
-    for (unsigned i = 0; i < in->count; i++) {
-        const struct predict_piece *p = &in->pieces[i];
-        double working = CLAMP(p->working, 0, (double)p->pages), filled = CLAMP(p->filled, 0, (double)p->pages);
-        double fixed = MAX(filled - working, 0);
-
-        m.at[i] = (struct piece_state) { .fixed = fixed, .zero = (double)p->pages - working - fixed,
-                                         .working = working, .dirty = working, .blank = MAX(working - filled, 0) };
-        m.working += working;
-    }
-    m.known_before = m.working;
+    set_pieces(&m);
     m.now_s = m.looked_s = m.window_s = m.begin_s = (double)in->host.setup_us / 1e6;
     converge_init(&m.converge, 0);
     if (in->bandwidth > 0 && in->line > 0)

@@ -1,31 +1,37 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What migrations cost on this host: the engine sends a guest of its own, that never runs, to itself over a pair of
- * sockets.  First pages into memory that was never touched, then the same pages into the same memory, then pages that
- * never were there.  Time a page is that of the first pass. */
+ * sockets.  First its pages go into memory that was never touched; then all of them once more, in their order, as
+ * what was written while they went; then, at the switchover, pages that lie as those of a guest do that writes here
+ * and there.  The destination knows by then that these pages came before, and expects no runs of them.  At last a
+ * guest all of whose pages never were there, which also shows a switchover without any. */
 #include "migrate-private.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/socket.h>
 
 /* Who sends to whom. */
 enum { FILLED, EMPTY, SOURCES };
 enum { FIRST, SECOND, UNTOUCHED, DESTINATIONS };
-/* Each twice, into other memory: the better counts, as what others take of the host now and then is no part of it. */
+/* Each twice, and where pages are filled into other memory: the better counts, as what others take of the host now
+ * and then is no part of it. */
 static const struct { unsigned from, to; } stages[] = {
-    { FILLED, FIRST }, { FILLED, SECOND },          /* fresh */
-    { FILLED, FIRST }, { FILLED, SECOND },          /* again */
-    { EMPTY, UNTOUCHED },                           /* absent */
+    { FILLED, FIRST }, { FILLED, SECOND }, { EMPTY, UNTOUCHED }, { EMPTY, UNTOUCHED },
 };
-enum { STAGE_AGAIN = 2, STAGE_ABSENT = 4, STAGES = G_N_ELEMENTS(stages) };
+enum { STAGES = G_N_ELEMENTS(stages) };
 /* More than caches hold, and less than anybody waits for. */
-#define FILLED_BYTES (96 * MIB)
 #define ABSENT_BYTES (256 * MIB)
+/* One page of so many is written again at the end, here and there. */
+enum { SCATTER = 8 };
 
 /* A guest of one block. */
 struct stand_in {
     struct guest_map *map;
     struct hub *hub;
     struct session *session;            /* of the stage at hand */
+    bool writes;                        /* a source whose pages are filled */
+    unsigned looks;                     /* at its log, in this stage; the migration's thread */
+    uint64_t scattered;                 /* pages written at the end of the stage; that thread too */
 };
 
 struct rehearsal {
@@ -35,9 +41,11 @@ struct rehearsal {
     void *self;
     struct migrate_parameters parameters;
     struct stand_in from[SOURCES], to[DESTINATIONS];
+    uint64_t size;                      /* of what is filled, bytes */
     unsigned stage;
     bool filling, abandoned;
     guint idle;
+    double scattered_us;                /* a switchover with scattered pages */
     struct rehearsal_result result;
 };
 
@@ -46,6 +54,41 @@ struct rehearsal {
 static void
 do_nothing(void *self)
 {
+}
+
+/* All pages were written during the first pass, and none since. */
+static bool
+collect(void *self, struct block *block, uint64_t *words, GError **error)
+{
+    struct stand_in *s = self;
+
+    if (s->writes && s->looks++ == 0)
+        bits_set(words, 0, block->page_count);
+    return true;
+}
+
+/* Any bits of a page's number. */
+static uint64_t
+mix(uint64_t page)
+{
+    page *= UINT64_C(0x9e3779b97f4a7c15);
+    return page >> 40;
+}
+
+/* The guest is stopped: the last that it wrote lies here and there, but for the end of its memory, which caches hold
+ * as it went just now. */
+static void
+scatter(void *self)
+{
+    struct stand_in *s = self;
+    const struct block *b = s->map->blocks->pdata[0];
+
+    s->scattered = 0;
+    for (uint64_t page = 0; s->writes && page < b->page_count / 2; page++)
+        if (mix(page) % SCATTER == 0) {
+            hub_mark(s->hub, b, page, 1);
+            s->scattered++;
+        }
 }
 
 static enum migrate_run_state
@@ -83,7 +126,7 @@ stand_in_init(struct stand_in *s, uint64_t size, GError **error)
         return false;
     s->map = guest_map_new();
     guest_map_take_block(s->map, b);
-    s->hub = hub_new(s->map, (struct dirty_source) { 0 });
+    s->hub = hub_new(s->map, (struct dirty_source) { .collect = collect, .self = s });
     return true;
 }
 
@@ -102,12 +145,13 @@ stand_in_start(struct stand_in *s, struct rehearsal *r, enum migrate_direction d
 {
     struct migrate_guest guest = {
         .self = s, .map = s->map, .hub = s->hub, .machine_type = "rehearsal", .describe = describe_nothing,
-        .agree = agree_always, .stop = do_nothing, .go_on = do_nothing, .run_state = always_running,
+        .agree = agree_always, .stop = scatter, .go_on = do_nothing, .run_state = always_running,
         .start = start_nothing, .reset = do_nothing,
     };
     g_autofree char *uri = g_strdup_printf("fd:%d", fd);
 
     session_free(s->session);
+    s->looks = 0;
     s->session = session_new(direction, &guest, &r->parameters, NULL, r->mailbox, events);
     s->session->own_descriptor = true;
     return session_start(s->session, uri, error);
@@ -136,12 +180,33 @@ active_us(const struct migrate_record *r)
 
 /* Of the first pass, without what came before it. */
 static double
-page_us(const struct migrate_record *r)
+first_page_us(const struct migrate_record *r)
 {
     const struct migrate_round *first = &g_array_index(r->rounds, struct migrate_round, 0);
     uint64_t us = first->duration_us - MIN(active_us(r), first->duration_us);
 
     return (double)us / (double)(r->info.total_bytes / PAGE_SIZE);
+}
+
+/* Of the second, which ends in the round after it if a slice of time is just over. */
+static double
+next_page_us(const struct migrate_record *r)
+{
+    uint64_t us = 0, pages = 0;
+
+    for (unsigned i = 1; i + 1 < r->rounds->len; i++) {
+        const struct migrate_round *round = &g_array_index(r->rounds, struct migrate_round, i);
+        us += round->duration_us;
+        pages += round->pages_normal;
+    }
+    return (double)us / (double)MAX(pages, 1);
+}
+
+/* Of the switchover, after the guest was stopped, which here is when pages are marked. */
+static uint64_t
+switchover_us(const struct migrate_record *r)
+{
+    return r->stopped_us - g_array_index(r->parts, struct migrate_part, 0).us;
 }
 
 static double
@@ -153,19 +218,29 @@ lesser(double before, double now)
 static void
 take_result(struct rehearsal *r, const struct migrate_record *record)
 {
+    const struct stand_in *from = &r->from[stages[r->stage].from];
     struct rehearsal_result *to = &r->result;
 
-    if (r->stage == STAGE_ABSENT) {
-        to->absent_us = page_us(record);
+    if (!from->writes) {
+        to->absent_us = lesser(to->absent_us, first_page_us(record));
+        to->setup_us = (uint64_t)lesser((double)to->setup_us, (double)active_us(record));
+        to->switchover_us = (uint64_t)lesser((double)to->switchover_us, (double)switchover_us(record));
         return;
     }
-    if (r->stage < STAGE_AGAIN) {
-        to->fresh_us = lesser(to->fresh_us, page_us(record));
-        return;
-    }
-    to->again_us = lesser(to->again_us, page_us(record));
-    to->setup_us = (uint64_t)lesser((double)to->setup_us, (double)active_us(record));
-    to->switchover_us = (uint64_t)lesser((double)to->switchover_us, (double)record->stopped_us);
+    to->fresh_us = lesser(to->fresh_us, first_page_us(record));
+    to->again_us = lesser(to->again_us, next_page_us(record));
+    r->scattered_us = lesser(r->scattered_us, (double)switchover_us(record));
+}
+
+/* Of the pages of that switchover so many lie behind one that went too; for the others all that it took more than in
+ * their order is to blame. */
+static void
+reckon_alone(struct rehearsal *r)
+{
+    struct rehearsal_result *to = &r->result;
+    double page = (r->scattered_us - (double)to->switchover_us) / (double)MAX(r->from[FILLED].scattered, 1);
+
+    to->alone_us = to->again_us + MAX(page - to->again_us, 0) / (1 - 1.0 / SCATTER);
 }
 
 static bool begin_stage(struct rehearsal *r, GError **error);
@@ -186,6 +261,12 @@ stage_ended(const struct rehearsal *r)
     return true;
 }
 
+static bool
+has_all(const struct rehearsal *r, const struct migrate_record *record)
+{
+    return record->parts->len > 0 && record->rounds->len > (r->from[stages[r->stage].from].writes ? 2 : 1);
+}
+
 /* Sessions are freed from here, not from an event of theirs. */
 static gboolean
 next_stage(gpointer data)
@@ -198,7 +279,7 @@ next_stage(gpointer data)
     if (!stage_ended(r))
         return G_SOURCE_REMOVE;
     struct migrate_record *record = session_record(r->from[stages[r->stage].from].session);
-    bool good = record->info.state == MIGRATE_COMPLETED && record->rounds->len > 0;
+    bool good = record->info.state == MIGRATE_COMPLETED && has_all(r, record);
     if (good)
         take_result(r, record);
     else
@@ -208,6 +289,8 @@ next_stage(gpointer data)
     r->stage++;
     if (good && r->stage < STAGES)
         good = begin_stage(r, &error);
+    if (good && r->stage == STAGES)
+        reckon_alone(r);
     if (!good || r->stage == STAGES)
         finish(r, error);
     return G_SOURCE_REMOVE;
@@ -284,24 +367,47 @@ static bool
 make_guests(struct rehearsal *r, GError **error)
 {
     for (unsigned i = 0; i < SOURCES; i++)
-        if (!stand_in_init(&r->from[i], i == FILLED ? FILLED_BYTES : ABSENT_BYTES, error))
+        if (!stand_in_init(&r->from[i], i == FILLED ? r->size : ABSENT_BYTES, error))
             return false;
+    r->from[FILLED].writes = true;
     for (unsigned i = 0; i < DESTINATIONS; i++)
-        if (!stand_in_init(&r->to[i], i == UNTOUCHED ? ABSENT_BYTES : FILLED_BYTES, error))
+        if (!stand_in_init(&r->to[i], i == UNTOUCHED ? ABSENT_BYTES : r->size, error))
             return false;
+    return true;
+}
+
+/* It has three times this: the source and two destinations.  Half of what is left is left alone, as others need some. */
+bool
+rehearsal_size(const struct memory_left *left, uint64_t *ret_size, GError **error)
+{
+    uint64_t most = left->known ? left->bytes / 2 / 3 / (2 * MIB) * (2 * MIB) : REHEARSAL_MOST;
+    g_autofree char *there = g_strdup_printf("%" PRIu64 " MiB", left->bytes / MIB);
+
+    if (most < REHEARSAL_LEAST)
+        return fail(error, NUMON_ERROR_HOST, "cannot rehearse a migration: it takes %u MiB at least, and half of "
+                    "the %s that %s has left is less", (unsigned)(3 * REHEARSAL_LEAST / MIB), there, left->where);
+    *ret_size = MIN(most, REHEARSAL_MOST);
     return true;
 }
 
 struct rehearsal *
 rehearsal_new(struct mailbox *mailbox, struct jobs *jobs,
-              void (*done)(void *self, const struct rehearsal_result *result, const GError *error), void *self,
-              GError **error)
+              void (*done)(void *self, const struct rehearsal_result *result, const GError *error),
+              void *self, GError **error)
 {
-    struct rehearsal *r = g_new0(struct rehearsal, 1);
+    struct memory_left left;
+    uint64_t size;
 
-    *r = (struct rehearsal) { .mailbox = mailbox, .jobs = jobs, .done = done, .self = self };
+    memory_left("", &left);
+    if (!rehearsal_size(&left, &size, error))
+        return NULL;
+    struct rehearsal *r = g_new0(struct rehearsal, 1);
+    *r = (struct rehearsal) { .mailbox = mailbox, .jobs = jobs, .done = done, .self = self, .size = size,
+                            .result = { .size = size } };
     migrate_parameters_init(&r->parameters);
     atomic_store(&r->parameters.max_bandwidth, 0);
+    /* Nothing but nothing fits: so there is a second pass. */
+    atomic_store(&r->parameters.downtime_limit, 0);
     if (!make_guests(r, error)) {
         release(r);
         return NULL;

@@ -248,7 +248,7 @@ a_slow_host_is_no_faster_than_it_is(void)
     struct predict_input in = input_of(0, 3e9, 3e9, 300);
     struct predict_result result;
 
-    in.host = (struct rehearsal_result) { .fresh_us = 40, .again_us = 10, .absent_us = 1, .setup_us = 5000 };
+    in.host = (struct rehearsal_result) { .fresh_us = 40, .again_us = 10, .alone_us = 10, .absent_us = 1, .setup_us = 5000 };
     predict_run(&in, &result);
     assert_near((double)result.total_us, PAGES * 40 + 5000, 0.02);
     predict_result_release(&result);
@@ -265,6 +265,46 @@ a_slow_host_is_no_faster_than_it_is(void)
     in.write_rate = 0;
     predict_run(&in, &result);
     assert_near((double)result.total_us, PAGES + 5000, 0.02);
+    predict_result_release(&result);
+}
+
+/* Of the last pages of a guest that writes here and there few have a neighbour that goes too; of one that writes in
+ * order nearly all. */
+static void
+pages_that_lie_alone_cost_more(void)
+{
+    struct predict_input in = input_of(2000, 3e9, 3e9, 300);
+    struct predict_result result;
+
+    in.host = (struct rehearsal_result) { .fresh_us = 10, .again_us = 10, .alone_us = 30, .absent_us = 1 };
+    predict_run(&in, &result);
+    double pages = (double)g_array_index(result.rounds, struct predict_round, result.rounds->len - 1).bytes / 4104;
+    g_assert_true(pages > 100 && pages < WORKING / 8);
+    assert_near((double)result.downtime_us, pages * (30 - 20 * pages / WORKING), 0.02);
+    predict_result_release(&result);
+    in.sequential = true;
+    predict_run(&in, &result);
+    pages = (double)g_array_index(result.rounds, struct predict_round, result.rounds->len - 1).bytes / 4104;
+    g_assert_cmpfloat(pages, >, 100);
+    assert_near((double)result.downtime_us, pages * 10, 0.02);
+    predict_result_release(&result);
+}
+
+/* What the guest writes to a page that is still to be sent in this pass costs nothing more, also where the whole pass
+ * is shorter than one of the engine's slices. */
+static void
+a_short_pass_is_no_single_step(void)
+{
+    struct predict_input in = input_of(8000, 4e9, 4e9, 300);
+    struct predict_result result;
+    double pass_s = PAGES * (PAGE_SIZE + 8.0) / 4e9, left;
+
+    g_assert_cmpfloat(pass_s, <, 0.05);
+    in.log = LOG_CLEARED;
+    predict_run(&in, &result);
+    left = (double)g_array_index(result.rounds, struct predict_round, 0).dirty_end / PAGE_SIZE;
+    /* The working half goes first: half of what is written meanwhile lies behind the sweep, then all of it. */
+    assert_near(left, 8000 * pass_s * (0.25 + 0.5), 0.1);
     predict_result_release(&result);
 }
 
@@ -329,6 +369,27 @@ open_descriptors(void)
 }
 
 static void
+a_rehearsal_takes_no_more_than_there_is(void)
+{
+    struct memory_left left = { .known = false };
+    g_autoptr(GError) error = NULL;
+    uint64_t size;
+
+    g_assert_true(rehearsal_size(&left, &size, NULL));
+    g_assert_cmpuint(size, ==, REHEARSAL_MOST);
+    left = (struct memory_left) { true, 64 * KIB * MIB, "the host" };
+    g_assert_true(rehearsal_size(&left, &size, NULL));
+    g_assert_cmpuint(size, ==, REHEARSAL_MOST);
+    left.bytes = 300 * MIB;
+    g_assert_true(rehearsal_size(&left, &size, NULL));
+    g_assert_cmpuint(size, ==, 50 * MIB);
+    left = (struct memory_left) { true, 191 * MIB, "memory cgroup /job" };
+    g_assert_false(rehearsal_size(&left, &size, &error));
+    g_assert_cmpstr(error->message, ==, "cannot rehearse a migration: it takes 96 MiB at least, and half of the 191 MiB "
+                    "that memory cgroup /job has left is less");
+}
+
+static void
 a_rehearsal_finds_what_pages_take(void)
 {
     struct mailbox *mailbox = mailbox_new(NULL);
@@ -340,10 +401,12 @@ a_rehearsal_finds_what_pages_take(void)
     while (!h.times)
         g_main_context_iteration(NULL, TRUE);
     g_assert_false(h.failed);
-    g_test_message("fresh %.2f us, again %.2f us, absent %.3f us, switchover %u us", h.result.fresh_us,
-                   h.result.again_us, h.result.absent_us, (unsigned)h.result.switchover_us);
+    g_test_message("fresh %.2f us, again %.2f us, alone %.2f us, absent %.3f us, switchover %u us", h.result.fresh_us,
+                   h.result.again_us, h.result.alone_us, h.result.absent_us, (unsigned)h.result.switchover_us);
     g_assert_true(h.result.fresh_us > 0 && h.result.again_us > 0 && h.result.absent_us > 0);
     g_assert_true(h.result.absent_us < h.result.again_us);
+    g_assert_true(h.result.alone_us >= h.result.again_us);
+    g_assert_cmpuint(h.result.size, >=, REHEARSAL_LEAST);
     g_assert_cmpuint(h.result.switchover_us, >, 0);
     rehearsal_free(r);
     g_assert_cmpuint(open_descriptors(), ==, before);
@@ -387,8 +450,11 @@ main(int argc, char **argv)
     g_test_add_func("/predict/a-log-that-is-kept-tells-more", a_log_that_is_kept_tells_more);
     g_test_add_func("/predict/rate-and-working-set-are-found", rate_and_working_set_are_found);
     g_test_add_func("/predict/a-slow-host-is-no-faster-than-it-is", a_slow_host_is_no_faster_than_it_is);
+    g_test_add_func("/predict/pages-that-lie-alone-cost-more", pages_that_lie_alone_cost_more);
+    g_test_add_func("/predict/a-short-pass-is-no-single-step", a_short_pass_is_no_single_step);
     g_test_add_func("/predict/a-busy-host-slows-its-guest", a_busy_host_slows_its_guest);
     g_test_add_func("/predict/a-window-is-sent-at-once", a_window_is_sent_at_once);
+    g_test_add_func("/predict/a-rehearsal-takes-no-more-than-there-is", a_rehearsal_takes_no_more_than_there_is);
     g_test_add_func("/predict/a-rehearsal-finds-what-pages-take", a_rehearsal_finds_what_pages_take);
     g_test_add_func("/predict/a-rehearsal-can-be-given-up", a_rehearsal_can_be_given_up);
     return g_test_run();

@@ -98,6 +98,32 @@ columns_of_a_low_rank_are_named_where_they_have_no_room(void)
                               "(a wider\n screen also\n shows:\n first,\n third)\n");
 }
 
+static const struct table_column both[] = {
+    { "row", 99 }, { "time", 90 }, { "sent", 80 }, { "| time", 90 }, { "sent", 80 },
+};
+
+/* One line a row, and of two sides as much of the one as of the other. */
+static void
+sides_stay_side_by_side(void)
+{
+    static const struct { unsigned width; const char *wanted; } widths[] = {
+        { 0, "row  time sent | time sent\n  1 0.125  11M  0.135  12M\n" },
+        { 26, "row  time sent | time sent\n  1 0.125  11M  0.135  12M\n" },
+        { 25, "row  time | time\n  1 0.125  0.135\n(a wider screen also\n shows: sent)\n" },
+    };
+    static const char *const cells[] = { "1", "0.125", "11M", "0.135", "12M" };
+    g_autoptr(table) t = table_new(both, G_N_ELEMENTS(both));
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cells); i++)
+        table_add_text(t, cells[i]);
+    for (unsigned i = 0; i < G_N_ELEMENTS(widths); i++) {
+        g_string_truncate(out, 0);
+        table_print_flat(t, widths[i].width, out);
+        g_assert_cmpstr(out->str, ==, widths[i].wanted);
+    }
+}
+
 static void
 no_line_is_wider_than_the_screen(void)
 {
@@ -133,6 +159,7 @@ main(int argc, char **argv)
     g_test_add_func("/table/a-row-has-two-lines-where-one-has-no-room", a_row_has_two_lines_where_one_has_no_room);
     g_test_add_func("/table/columns-of-a-low-rank-are-named",
                     columns_of_a_low_rank_are_named_where_they_have_no_room);
+    g_test_add_func("/table/sides-stay-side-by-side", sides_stay_side_by_side);
     g_test_add_func("/table/no-line-is-wider-than-the-screen", no_line_is_wider_than_the_screen);
     g_test_add_func("/table/a-paragraph-breaks-at-blanks", a_paragraph_breaks_at_blanks);
     return g_test_run();

@@ -497,4 +497,30 @@ bool ram_in_complete(struct ram_in *r, GError **error);
 /* False (HOST) if a page of a block was lost. */
 bool ram_in_whole(const struct ram_in *r, GError **error);
 
+/* --- in.c, load.c: a destination -------------------------------------------------------------------------------- */
+
+struct in {
+    struct session *session;        /* borrowed */
+    struct channel *channel;
+    struct input input;
+    struct ram_in ram;
+    uint32_t ram_id;
+    bool ram_started, ram_ended;
+    bool back;                      /* the source reads our answers */
+    bool parts_wanted;              /* and wants to know what took how long */
+    bool ended;                     /* EOF and description were read */
+    bool have_global_state;
+    enum migrate_run_state run_state;
+    bool summed;                    /* section "checksum" was read, and right */
+    uint32_t rest_sum;              /* what the bytes after it must have */
+    bool *loaded;                   /* a section of the guest's table; owned */
+    uint32_t joined;                /* devices that came while it was loaded */
+};
+/* Over the way back, which there is. */
+bool in_say32(struct in *n, uint16_t type, uint32_t value, GError **error);
+/* The stream's head: it comes from a machine like this one.  Error: PEER. */
+bool load_head(struct in *n, GError **error);
+/* Loads one record, 'ended' is set with the last.  Error: PEER, HOST; STATE if the worker shall end. */
+bool load_record(struct in *n, GError **error);
+
 #endif

@@ -57,7 +57,8 @@ struct accel_setup {
     const struct topology_final *topology;      /* what the guest is told; synthetic prints it */
     struct trace *trace;            /* may be NULL */
     uint64_t numa_delay_ns;         /* synthetic: cost of a page write at distance 10; 0: none */
-    char **ret_warning;             /* NULL, or set on success: what the user should know (owned by caller), or NULL */
+    char **ret_warning;             /* NULL, or set on success: what the user should know (owned by caller), or
+                                     * NULL */
     enum dirty_log dirty_log;       /* kvm: how writes are logged */
     unsigned dirty_ring_size;       /* kvm, ring: entries, a power of two; 0: as many as are useful */
     const struct cpu_options *cpu;  /* kvm: what its CPUs show; NULL: the model "base" */
@@ -84,9 +85,9 @@ struct accel_class {
     uint64_t (*ring_pages)(struct accel *a);
     /* How long the vCPU sleeps then from now on; 0: not at all.  A stop cuts that short.  Any thread. */
     void (*ring_nap)(struct accel *a, unsigned cpu, uint64_t us);
-    /* Guest memory that comes and goes, while vCPUs are parked and nobody collects; NULL: nothing is to be done, there
-     * is always room.  'changed' is told what the guest finds from now on (guest_map_view); it follows, with what was
-     * written so far kept for the next collection, or all stays as it was. */
+    /* Guest memory that comes and goes, while vCPUs are parked and nobody collects; NULL: nothing is to be done,
+     * there is always room.  'changed' is told what the guest finds from now on (guest_map_view); it follows, with
+     * what was written so far kept for the next collection, or all stays as it was. */
     bool (*memory_room)(struct accel *a, GError **error);
     bool (*memory_changed)(struct accel *a, const GArray *view, GError **error);
     /* The hub exists only after the accelerator: told once, before vCPUs run.  May be NULL. */
@@ -94,8 +95,8 @@ struct accel_class {
     /* Puts a vCPU into its first state.  Also resets local APIC, events, FPU; vCPU 0's call resets the interrupt
      * chip, timer and clock.  A class that lays out the workload takes no notice of 'start', which may be NULL. */
     bool (*vcpu_reset)(struct accel *a, unsigned cpu, const struct cpu_start *start, GError **error);
-    /* Makes the vCPU of a slot that has none and puts it into its first state, while the others are parked; it is among
-     * 'cpus_present' afterwards.  Error: as before, and it may be tried again. */
+    /* Makes the vCPU of a slot that has none and puts it into its first state, while the others are parked; it is
+     * among 'cpus_present' afterwards.  Error: as before, and it may be tried again. */
     bool (*vcpu_add)(struct accel *a, unsigned cpu, const struct cpu_start *start, GError **error);
     /* On the vCPU's thread: guest time, until kicked or something to tell.  '*ret_text' (owned by caller) with
      * VCPU_ERROR. */
@@ -106,8 +107,8 @@ struct accel_class {
     void (*vcpu_kick)(struct accel *a, unsigned cpu);
     /* Before a vCPU that was kicked runs again. */
     void (*vcpu_unkick)(struct accel *a, unsigned cpu);
-    /* The level of an input of the interrupt controllers (an I/O APIC's, below IRQ_LINES).  Any thread, in the order in
-     * which the line turns (irqs_connect); does not wait.  NULL: there are no controllers. */
+    /* The level of an input of the interrupt controllers (an I/O APIC's, below IRQ_LINES).  Any thread, in the order
+     * in which the line turns (irqs_connect); does not wait.  NULL: there are no controllers. */
     void (*irq_line)(struct accel *a, unsigned gsi, bool level);
     /* The workload's witness: the vCPU's total of page writes, from its register. */
     bool (*vcpu_witness)(struct accel *a, unsigned cpu, uint64_t *ret, GError **error);
@@ -119,9 +120,10 @@ struct accel_class {
     /* A line 'name' of describe is not the same at the source: NULL if that is no hindrance here, else what is, for
      * the destination's refusal (owned by caller).  vCPUs parked.  NULL: all lines must be equal. */
     char *(*differs)(struct accel *a, const char *name, const char *source, const char *here);
-    /* Guest time over a migration; both NULL where guests read the host's time.  vCPUs parked.  time_stop: right after
-     * the stop; what is saved from then on is of this moment.  time_start: all sections were loaded and the next thing
-     * is that the guest runs; '*ret_warning' (owned by caller) is what its user should know of its time, or NULL. */
+    /* Guest time over a migration; both NULL where guests read the host's time.  vCPUs parked.  time_stop: right
+     * after the stop; what is saved from then on is of this moment.  time_start: all sections were loaded and the
+     * next thing is that the guest runs; '*ret_warning' (owned by caller) is what its user should know of its time,
+     * or NULL. */
     void (*time_stop)(struct accel *a);
     void (*time_start)(struct accel *a, struct time_jump *ret, char **ret_warning);
     /* Frequency of the time stamp counter the guest sees, kHz. */
@@ -138,8 +140,9 @@ struct accel_class {
     /* How often the vCPU left its guest, by reason, since it was made: fills up to 'room' of them, returns how many
      * there are, the same in the same order for all CPUs.  Any thread.  NULL: nothing leaves a guest. */
     unsigned (*exits)(struct accel *a, unsigned cpu, struct exit_count *ret, unsigned room);
-    /* Appends statistics of the VM (cpu -1) or a parked vCPU to a list of type aa{sv}: name, kind, unit, base and exponent
-     * of the unit, bucket-size, values (at); '*ret_provider' says whose they are.  NULL: there are none.  Error: HOST. */
+    /* Appends statistics of the VM (cpu -1) or a parked vCPU to a list of type aa{sv}: name, kind, unit, base and
+     * exponent of the unit, bucket-size, values (at); '*ret_provider' says whose they are.  NULL: there are none.
+     * Error: HOST. */
     bool (*stats)(struct accel *a, int cpu, GVariantBuilder *list, const char **ret_provider, GError **error);
     /* Lines "name: value" for `info kvm -v` and the like: appends to a GVariantBuilder of type a{sv}; may be NULL. */
     void (*inform)(struct accel *a, GVariantBuilder *dict);
@@ -165,8 +168,9 @@ enum stop_reason {
 
 /* Something that vCPUs tell main, delivered through the mailbox. */
 struct run_event {
-    enum vcpu_exit what;            /* NOTE, after which it goes on; RESET, SHUTDOWN or ERROR.  The reason is set already: STOP_CHANGE with RESET,
-                                     * else STOP_ERROR; all CPUs park, and main takes it away */
+    enum vcpu_exit what;            /* NOTE, after which it goes on; RESET, SHUTDOWN or ERROR.  The reason is set
+                                     * already: STOP_CHANGE with RESET, else STOP_ERROR; all CPUs park, and main takes
+                                     * it away */
     unsigned cpu;
     char *text;
 };
@@ -201,7 +205,8 @@ uint64_t run_throttle_naps(struct run *r);
 uint64_t run_throttled_us(struct run *r, unsigned cpu);
 /* Thread id (gettid) of a vCPU; 0 before it started. */
 int run_thread_id(struct run *r, unsigned cpu);
-/* Lets a vCPU's thread run on these host CPUs only (WORDS_FOR(HOST_CPUS) words), now and when it starts.  Error: HOST. */
+/* Lets a vCPU's thread run on these host CPUs only (WORDS_FOR(HOST_CPUS) words), now and when it starts.  Error:
+ * HOST. */
 bool run_pin(struct run *r, unsigned cpu, const uint64_t *host_cpus, GError **error);
 /* The host CPUs that its thread may run on, as the host says once it started; true if it was pinned. */
 bool run_pinned(struct run *r, unsigned cpu, uint64_t *ret_host_cpus);
@@ -209,7 +214,7 @@ bool run_pinned(struct run *r, unsigned cpu, uint64_t *ret_host_cpus);
  * tells main; no waiting. */
 void run_request(struct run *r, enum vcpu_exit what);
 
-/* --- limits of the dirty rate (dirty-limit.c) -------------------------------------------------------------------- */
+/* --- limits of the dirty rate (dirty-limit.c) ------------------------------------------------------------------- */
 
 struct dirty_limit;
 /* All but 'class' and 'cpu_slots' borrowed. */

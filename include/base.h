@@ -139,8 +139,9 @@ uint64_t bits_next_atomic(const _Atomic uint64_t *words, uint64_t bits, uint64_t
 /* --- locks and threads: thin wrappers over pthread, which ThreadSanitizer sees ------------------------------ */
 
 /* Taken only upward in rank; debug builds check it per thread.  Never held over I/O, KVM_RUN, a join or a foreign
- * callback.  Ranks in use: 5 who writes guest memory, 10 run control, 12 a vCPU's nap, 15 a device, 16 interrupt lines, 18 dirty limit, 20 dirty hub and
- * slots, 22 dirty rings, 30 migration session, 40 work queues, 50 return path, 55 serial ring, 57 trace, 60 mailbox. */
+ * callback.  Ranks in use: 5 who writes guest memory, 10 run control, 12 a vCPU's nap, 15 a device, 16 interrupt
+ * lines, 18 dirty limit, 20 dirty hub and slots, 22 dirty rings, 30 migration session, 40 work queues, 50 return
+ * path, 55 serial ring, 57 trace, 60 mailbox. */
 struct CHECKED(capability("mutex")) lock {
     pthread_mutex_t mutex;
     unsigned rank;

@@ -80,8 +80,8 @@ bool definition_set_accel(struct definition *d, const struct values *v, GError *
 /* "MODEL,+feature,-feature", in place of what was said before. */
 bool definition_set_cpu(struct definition *d, const char *text, GError **error);
 bool definition_add_backend(struct definition *d, enum backend_kind kind, const struct values *v, GError **error);
-/* What a backend's options become with a property changed (backend_options_change), if the device made of it lets them.
- * Error: ARGUMENT, STATE. */
+/* What a backend's options become with a property changed (backend_options_change), if the device made of it lets
+ * them.  Error: ARGUMENT, STATE. */
 bool definition_backend_changed(const struct definition *d, const char *id, const char *property, const char *text,
                                 struct backend_options *ret, GError **error);
 /* Replaces the options of the backend with the same id, which must be there. */
@@ -106,15 +106,17 @@ void definition_set_name(struct definition *d, const char *name);
 bool definition_set_mem_path(struct definition *d, const char *path, GError **error);
 void definition_set_mem_prealloc(struct definition *d, bool on);
 bool definition_set_serial(struct definition *d, const char *target, GError **error);
-bool definition_set_debugcon(struct definition *d, const char *target, GError **error);  /* NULL: to the serial line */
+/* NULL: to the serial line. */
+bool definition_set_debugcon(struct definition *d, const char *target, GError **error);
 
 const struct backend_options *definition_backend(const struct definition *d, const char *id);
 /* The node that uses a backend, or -1. */
 int definition_backend_user(const struct definition *d, const char *id);
 struct backend_lookup definition_backends(const struct definition *d);
-/* Memory devices.  Adding is refused if there is no place for it (device_place_find) or its backend is busy.  A device
- * without id goes by its backend's. */
-bool definition_add_device(struct definition *d, enum memory_device_kind kind, const struct values *v, GError **error);
+/* Memory devices.  Adding is refused if there is no place for it (device_place_find) or its backend is busy.  A
+ * device without id goes by its backend's. */
+bool definition_add_device(struct definition *d, enum memory_device_kind kind, const struct values *v,
+                           GError **error);
 /* Also deletes a CPU. */
 bool definition_delete_device(struct definition *d, const char *name, GError **error);
 /* Sets what is plugged of a virtio-mem. */
@@ -130,7 +132,8 @@ void definition_pin_devices(struct definition *d);
 uint64_t definition_plugged(const struct definition *d, int node);
 /* RAM in bytes: as entered, else the sum of the nodes' backends, else RAM_DEFAULT. */
 uint64_t definition_ram(const struct definition *d);
-/* The topology that will be built: as entered, and what follows from the machine's options.  Returns what was added. */
+/* The topology that will be built: as entered, and what follows from the machine's options.  Returns what was
+ * added. */
 enum { TOPOLOGY_IMPLICIT = 1, TOPOLOGY_SPLIT = 2 };     /* the one implicit node; RAM divided between the nodes */
 unsigned definition_topology(const struct definition *d, struct topology *ret);
 /* The same completed; only for a definition without problems. */

@@ -130,8 +130,8 @@ struct control_cpu {
     uint64_t target_node;               /* where it writes now */
     uint64_t random;                    /* generator state */
     uint64_t position;                  /* sequential pattern */
-    uint64_t gap;                       /* longest time between two turns of its loop since numon made it 0; in ticks of
-                                         * 1/tsc_khz ms, as below */
+    uint64_t gap;                       /* longest time between two turns of its loop since numon made it 0; in ticks
+                                         * of 1/tsc_khz ms, as below */
     uint64_t writing;                   /* time spent with writing pages */
     uint64_t turn;                      /* of the synthetic accelerator: host's clock at the last batch of writes */
     uint64_t used[CONTROL_NODES];       /* by node: pages of its area that may have been written, from 0 */
@@ -325,7 +325,7 @@ control_next(struct control_cpu *cpu, uint32_t pattern, uint64_t count)
     return (r >> 8 & 0xffffffff) % count;
 }
 
-/* --- how near memory is ------------------------------------------------------------------------------------------- */
+/* --- how near memory is ----------------------------------------------------------------------------------------- */
 
 enum { CONTROL_LINE = 64 };
 
@@ -341,8 +341,8 @@ control_probe_range(const struct control_node *node, uint64_t *bytes)
 }
 
 /* Loads 'count' words from lines of the buffer in a random order ('lines', below 2^32).  Each address depends on what
- * the load before gave, so that no two are under way at once: the loaded word is made 0 in a way that neither compiler
- * nor processor sees through, then added.  Returns the next 'state'. */
+ * the load before gave, so that no two are under way at once: the loaded word is made 0 in a way that neither
+ * compiler nor processor sees through, then added.  Returns the next 'state'. */
 static inline uint64_t
 control_probe_walk(const void *buffer, uint64_t lines, uint64_t count, uint64_t state)
 {

@@ -113,8 +113,8 @@ struct cpu_resolved {
 void cpu_resolve(const struct cpu_options *o, const struct cpu_host *host, struct cpu_resolved *ret);
 /* "KVM here lacks it", with 'host' for "KVM here"; caller frees. */
 char *cpu_status_text(const struct cpu_resolved *r, unsigned feature, const char *host);
-/* What a user who asked for more should know: "the guest's CPUs go without cx16 (KVM here ...), ..."; NULL if there is
- * nothing.  Caller frees. */
+/* What a user who asked for more should know: "the guest's CPUs go without cx16 (KVM here ...), ..."; NULL if there
+ * is nothing.  Caller frees. */
 char *cpu_warning(const struct cpu_resolved *r, const char *host);
 
 /* --- the guest's leaves ----------------------------------------------------------------------------------------- */

@@ -19,7 +19,8 @@ bool dump_format_parse(const char *text, struct dump_format *ret, GError **error
 uint64_t dump_format_bytes(const struct dump_format *f);
 /* Appends lines that begin with the address.  'size' bytes are there, perhaps fewer than were wanted; an item that is
  * not all there is left out.  Returns the bytes that were shown.  Not for 'i'. */
-uint64_t dump_append(const struct dump_format *f, uint64_t address, const uint8_t *bytes, uint64_t size, GString *out);
+uint64_t dump_append(const struct dump_format *f, uint64_t address, const uint8_t *bytes, uint64_t size,
+                     GString *out);
 
 /* What code is to be read as. */
 enum code_mode { CODE_16, CODE_32, CODE_64 };

@@ -38,8 +38,8 @@ void machine_free(struct machine *m);
 const struct definition *machine_definition(const struct machine *m);
 /* Swaps in an edited copy (taken).  Error STATE once the machine is built ('*d' is then freed too). */
 bool machine_define(struct machine *m, struct definition *d, GError **error);
-/* Takes back the last 'count' changes of the definition, or (not 'back') makes them again.  STATE if there are fewer or
- * the machine is built; nothing changes then. */
+/* Takes back the last 'count' changes of the definition, or (not 'back') makes them again.  STATE if there are fewer
+ * or the machine is built; nothing changes then. */
 bool machine_undo(struct machine *m, bool back, unsigned count, GError **error);
 bool machine_built(const struct machine *m);
 /* Problems of the definition and of this host with it (kernel file, accelerator): struct problem *. */
@@ -133,21 +133,21 @@ struct dirty_measure {
     GArray *cells, *points;                     /* struct dirty_cell by rising address; struct dirty_point */
     uint64_t delta_pages, delta_bytes;          /* pages that changed, encoded against what they were: samples */
 };
-/* All of memory in cells of equally many pages (the last of a section may have fewer), 'most' at most unless there are
- * more sections.  Caller unrefs. */
+/* All of memory in cells of equally many pages (the last of a section may have fewer), 'most' at most unless there
+ * are more sections.  Caller unrefs. */
 GArray *machine_dirty_cells(const struct guest_map *map, unsigned most);
-/* Measures for 'ms' while the guest runs, then 'done' on main, never from within; without a point if the guest does not
- * run.  Errors: STATE, LIMIT, HOST. */
+/* Measures for 'ms' while the guest runs, then 'done' on main, never from within; without a point if the guest does
+ * not run.  Errors: STATE, LIMIT, HOST. */
 bool machine_measure_dirty(struct machine *m, unsigned cells, unsigned ms,
-                           void (*done)(void *self, const struct dirty_measure *result, const GError *error), void *self,
-                           GError **error);
-/* Memory devices of a built machine (the rules: definition_add_device).  One that is added joins a migration out until
- * the guest's memory is frozen; none goes then (STATE).  'done' is called on main, never from within, when the device is
- * there or could not be had. */
+                           void (*done)(void *self, const struct dirty_measure *result, const GError *error),
+                           void *self, GError **error);
+/* Memory devices of a built machine (the rules: definition_add_device).  One that is added joins a migration out
+ * until the guest's memory is frozen; none goes then (STATE).  'done' is called on main, never from within, when the
+ * device is there or could not be had. */
 bool machine_device_add(struct machine *m, enum memory_device_kind kind, const struct values *v,
                         void (*done)(void *self, const GError *error), void *self, GError **error);
-/* Deletes a memory device or, where the guest can be asked for it, a CPU.  A guest that interprets ACPI tables is asked
- * for what lies in a slot; events tell whether it lets go. */
+/* Deletes a memory device or, where the guest can be asked for it, a CPU.  A guest that interprets ACPI tables is
+ * asked for what lies in a slot; events tell whether it lets go. */
 bool machine_device_delete(struct machine *m, const char *name, GError **error);
 /* Where a device would be; nothing changes.  Any time. */
 bool machine_device_plan(struct machine *m, enum memory_device_kind kind, const struct values *v, uint64_t *ret_addr,
@@ -160,7 +160,8 @@ bool machine_cpu_plan(struct machine *m, const struct values *v, unsigned *ret_s
 /* How much of a virtio-mem is plugged, in preconfig or on a built machine, also during a migration until the guest's
  * memory is frozen.  '*ret_pending' as in machine_change_backend: more of one with 'prealloc'. */
 bool machine_device_resize(struct machine *m, const char *name, uint64_t size,
-                           void (*done)(void *self, const GError *error), void *self, bool *ret_pending, GError **error);
+                           void (*done)(void *self, const GError *error), void *self, bool *ret_pending,
+                           GError **error);
 /* As machine_define, also for a built machine: nothing but backends that nothing uses may differ. */
 bool machine_define_backends(struct machine *m, struct definition *d, GError **error);
 
@@ -178,15 +179,16 @@ struct dirty_rate_status {
 bool machine_calc_dirty_rate(struct machine *m, enum dirty_rate_mode mode, unsigned seconds, uint64_t samples,
                              GError **error);
 const struct dirty_rate_status *machine_dirty_rate(const struct machine *m);
-/* Limits the dirty rate of a vCPU (-1: of all) to so many bytes a second; 0 ends that.  Error: ARGUMENT, STATE, HOST. */
+/* Limits the dirty rate of a vCPU (-1: of all) to so many bytes a second; 0 ends that.  Error: ARGUMENT, STATE,
+ * HOST. */
 bool machine_limit_dirty(struct machine *m, int cpu, uint64_t quota, GError **error);
 /* Whether it could be, also before the machine is built.  Error STATE: there is or will be no ring. */
 bool machine_can_limit(const struct machine *m, GError **error);
 /* False if the vCPU is not limited. */
 bool machine_dirty_limit(const struct machine *m, unsigned cpu, struct dirty_limit_info *ret);
 
-/* The ACPI tables that the guest has or, in preconfig, that it would be given: struct acpi_table *; caller unrefs.  NULL
- * with STATE (there are none) or LIMIT (acpi_build). */
+/* The ACPI tables that the guest has or, in preconfig, that it would be given: struct acpi_table *; caller unrefs.
+ * NULL with STATE (there are none) or LIMIT (acpi_build). */
 GPtrArray *machine_acpi(const struct machine *m, GError **error);
 
 /* --- run control ------------------------------------------------------------------------------------------------ */
@@ -246,12 +248,12 @@ bool machine_awaits_incoming(const struct machine *m);
 void machine_defer_incoming(struct machine *m);
 /* The current or last session, in either direction; NULL if there was none. */
 struct session *machine_session(struct machine *m);
-/* Migrations that have ended, the oldest first: struct migrate_record *, copies that go with the array (caller unrefs).
- * The last MACHINE_MIGRATIONS of them. */
+/* Migrations that have ended, the oldest first: struct migrate_record *, copies that go with the array (caller
+ * unrefs).  The last MACHINE_MIGRATIONS of them. */
 enum { MACHINE_MIGRATIONS = 64 };
 GPtrArray *machine_migrations(struct machine *m);
-/* What the last guest that arrived saw of the time that it was stopped to be moved; false if none did, or it reads the
- * host's time.  Any thread. */
+/* What the last guest that arrived saw of the time that it was stopped to be moved; false if none did, or it reads
+ * the host's time.  Any thread. */
 bool machine_time_jump(struct machine *m, struct time_jump *ret);
 /* Settles an unknown outcome; see session_ask_outcome. */
 bool machine_ask_outcome(struct machine *m, void (*done)(void *self, enum migrate_owner owner, const GError *error),
@@ -270,8 +272,8 @@ bool machine_stats(struct machine *m, int cpu, GVariantBuilder *list, const char
 /* struct accel_class's exits; 0 without machine, or where nothing leaves a guest. */
 unsigned machine_exits(struct machine *m, unsigned cpu, struct exit_count *ret, unsigned room);
 const struct bus *machine_bus(const struct machine *m);                     /* NULL in preconfig */
-/* What the guest's CPUs show, or would if it were built now, and with which accelerator; '*ret_emulated' is false, and
- * '*ret' of no use, if that emulates no CPU.  Milliseconds before it is built.  Error: HOST. */
+/* What the guest's CPUs show, or would if it were built now, and with which accelerator; '*ret_emulated' is false,
+ * and '*ret' of no use, if that emulates no CPU.  Milliseconds before it is built.  Error: HOST. */
 bool machine_cpu_features(struct machine *m, struct cpu_resolved *ret, bool *ret_emulated, const char **ret_accel,
                           GError **error);
 /* What the accelerator tells of itself: a{sv}, floating; NULL in preconfig. */

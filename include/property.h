@@ -26,7 +26,8 @@ enum property_complete {
     COMPLETE_NONE,
     COMPLETE_FILE, COMPLETE_NODE, COMPLETE_BACKEND, COMPLETE_FREE_BACKEND, COMPLETE_DEVICE, COMPLETE_PARAMETER,
     COMPLETE_PARAMETER_VALUE,
-    COMPLETE_CAPABILITY, COMPLETE_COMMAND, COMPLETE_INFO, COMPLETE_PEER, COMPLETE_KERNEL, COMPLETE_URI, COMPLETE_CPU, COMPLETE_CPU_FEATURE,
+    COMPLETE_CAPABILITY, COMPLETE_COMMAND, COMPLETE_INFO, COMPLETE_PEER, COMPLETE_KERNEL, COMPLETE_URI, COMPLETE_CPU,
+    COMPLETE_CPU_FEATURE,
     COMPLETE_PEER_LINE,             /* PROPERTY_REST after a peer's name, `start` or `stop` */
     COMPLETE_KINDS
 };
@@ -74,8 +75,8 @@ struct values *property_parse_options(const struct property *table, int implied,
 /* The same for blank-separated "KEY=VALUE KEY=VALUE". */
 struct values *property_parse_pairs(const struct property *table, const char *text, GError **error);
 /* Positional: words split at blanks, double quotes with backslash escapes group; flags may stand anywhere before
- * PROPERTY_REST, and so may a property of another type whose name has the dash: its value is the next word.  A property
- * named "/x" takes a word that begins with a slash, without it. */
+ * PROPERTY_REST, and so may a property of another type whose name has the dash: its value is the next word.  A
+ * property named "/x" takes a word that begins with a slash, without it. */
 struct values *property_parse_words(const struct property *table, const char *text, GError **error);
 
 /* Parses one value of one property (not LIST, FLAG, REST). 'ret' must be zeroed or hold an earlier value. */

@@ -31,8 +31,8 @@ struct state_field {
 struct time_jump {
     bool known;
     bool tsc_set;                   /* the counter was set here; else it is the host's, whatever that shows */
-    int64_t away_us;                /* from the clocks' reading at the source, after its stop, to their setting here, by
-                                     * the hosts' own clocks */
+    int64_t away_us;                /* from the clocks' reading at the source, after its stop, to their setting here,
+                                     * by the hosts' own clocks */
     int64_t clock_us;               /* how far the paravirtual clock went meanwhile */
     int64_t tsc_us;                 /* the same of CPU 0's time stamp counter, by its frequency */
 };

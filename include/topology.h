@@ -39,8 +39,8 @@ struct node {
     uint32_t zero;
 };
 
-/* How nodes get memory when none was given a size: QEMU's two historic ways (8 MiB steps; what is left over is carried
- * from node to node, or all goes to the last), or not at all. */
+/* How nodes get memory when none was given a size: QEMU's two historic ways (8 MiB steps; what is left over is
+ * carried from node to node, or all goes to the last), or not at all. */
 enum auto_assign { AUTO_ASSIGN_DEFAULT, AUTO_ASSIGN_LEGACY, AUTO_ASSIGN_OFF };
 extern const char *const auto_assign_names[];       /* NULL-terminated */
 
@@ -183,8 +183,8 @@ bool smp_derive(const struct smp *entered, struct smp *ret, GError **error);
 struct cpu_place smp_place(const struct smp *derived, unsigned slot);
 /* Appends "socket-id=0,core-id=1,thread-id=0": the ids of its place that CPUs of this machine have. */
 void smp_spell_place(const struct smp *derived, unsigned slot, GString *out);
-/* The slot that the values' ids name, which must be free ('taken': words) and, if a node is given, in that node.  Error:
- * ARGUMENT, STATE. */
+/* The slot that the values' ids name, which must be free ('taken': words) and, if a node is given, in that node.
+ * Error: ARGUMENT, STATE. */
 bool topology_find_slot(const struct topology *t, const uint64_t *taken, const struct values *v, unsigned *ret_slot,
                         GError **error);
 /* The APIC id of the CPU in a slot: each level in the bits it needs, as QEMU assigns them. */

@@ -42,9 +42,10 @@ bool workload_status(const struct guest_map *map, struct workload_status *ret, G
 
 /* Has a vCPU measure how near the memory of each node is, reading at most 'bytes' of it for 'budget_us' each; marks
  * its control page.  Whoever asks holds machine_writes_begin.  Error: STATE, the guest does not measure. */
-bool workload_probe_ask(const struct guest_map *map, struct hub *hub, unsigned cpu, uint64_t bytes, uint64_t budget_us,
-                        uint64_t *ret_request, GError **error);
-/* What became of it; 'ret' is filled with an answer only.  ASKED_NO_MORE: the guest began anew, or was asked again. */
+bool workload_probe_ask(const struct guest_map *map, struct hub *hub, unsigned cpu, uint64_t bytes,
+                        uint64_t budget_us, uint64_t *ret_request, GError **error);
+/* What became of it; 'ret' is filled with an answer only.  ASKED_NO_MORE: the guest began anew, or was asked
+ * again. */
 enum workload_answer { WORKLOAD_NO_ANSWER_YET, WORKLOAD_ANSWERED, WORKLOAD_ASKED_NO_MORE };
 enum workload_answer workload_probe_read(const struct guest_map *map, unsigned cpu, uint64_t request,
                                          struct control_nearness ret[CONTROL_NODES]);
@@ -52,8 +53,8 @@ enum workload_answer workload_probe_read(const struct guest_map *map, unsigned c
 bool workload_probe_range(const struct guest_map *map, unsigned node, uint64_t bytes, uint64_t *ret_gpa,
                           uint64_t *ret_bytes);
 
-/* The gap that the guest sees: makes the longest so far of each CPU 0, and gives their pages, which stay where they are
- * while their RAM does.  The guest must be stopped.  Returns their count; 0: there is no workload guest. */
+/* The gap that the guest sees: makes the longest so far of each CPU 0, and gives their pages, which stay where they
+ * are while their RAM does.  The guest must be stopped.  Returns their count; 0: there is no workload guest. */
 unsigned workload_gap_begin(const struct guest_map *map, struct hub *hub, struct control_cpu *ret[CONTROL_CPUS]);
 /* The longest gap that any of these CPUs saw since; false if none has made a turn.  Any thread. */
 bool workload_gap(struct control_cpu *const *cpus, unsigned count, uint64_t khz, uint64_t *ret_us);

@@ -21,8 +21,8 @@ print_division(struct call *call, const struct definition *d)
 
     if (!(definition_topology(d, &t) & TOPOLOGY_SPLIT))
         return;
-    call_warn_once(call, WARNED_SPLIT, "Default splitting of RAM between nodes is deprecated, Use '-numa node,memdev' "
-                   "to explicitly define RAM allocation per node");
+    call_warn_once(call, WARNED_SPLIT, "Default splitting of RAM between nodes is deprecated, Use '-numa "
+                   "node,memdev' to explicitly define RAM allocation per node");
     for (unsigned id = 0; id < TOPOLOGY_NODES; id++) {
         g_autofree char *size = size_format(t.nodes[id].mem);
 

@@ -107,7 +107,7 @@ call_finish(struct call *call, const GError *error)
     call_end(call, error);
 }
 
-/* --- from a line to a command with values -------------------------------------------------------------------------- */
+/* --- from a line to a command with values ----------------------------------------------------------------------- */
 
 const char *
 name_expand(GPtrArray *names, const char *word, GError **error)
@@ -170,7 +170,8 @@ fail_variant(const struct call *call, const char *word, GError **error)
         g_string_append_printf(kinds, "%s%s", kinds->len ? ", " : "", v->name);
     if (!*word)
         return fail(error, NUMON_ERROR_ARGUMENT, "%s: say which of %s", call->command->name, kinds->str);
-    return fail(error, NUMON_ERROR_ARGUMENT, "%s: unknown '%s', not one of %s", call->command->name, shown, kinds->str);
+    return fail(error, NUMON_ERROR_ARGUMENT, "%s: unknown '%s', not one of %s", call->command->name, shown,
+                kinds->str);
 }
 
 static bool
@@ -228,8 +229,8 @@ call_parse_variant(struct call *call, const char *text, GError **error)
         return false;
     v = call->variant;
     if (v->by_words && text[size] == ',')
-        return fail(error, NUMON_ERROR_ARGUMENT, "%s %s: blanks separate its arguments, not commas", call->command->name,
-                    v->name);
+        return fail(error, NUMON_ERROR_ARGUMENT, "%s %s: blanks separate its arguments, not commas",
+                    call->command->name, v->name);
     if (v->or_blanks && text[size])
         text = commas = blanks_to_commas(text);
     if (!v->by_words && text[size] && text[size] != ',')
@@ -264,7 +265,7 @@ call_parse(struct call *call, const char *text, GError **error)
     return call->args != NULL;
 }
 
-/* --- running -------------------------------------------------------------------------------------------------------- */
+/* --- running ---------------------------------------------------------------------------------------------------- */
 
 static enum outcome
 call_run_line(struct call *call, GError **error)

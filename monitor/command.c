@@ -76,8 +76,8 @@ when_allowed(struct monitor *m, const char *name, unsigned when, GError **error)
     if (when & (monitor_built(m) ? WHEN_BUILT : WHEN_PRECONFIG))
         return true;
     if (monitor_built(m))
-        return fail(error, NUMON_ERROR_STATE, "Command '%s' is permitted only in preconfig; `enter_preconfig` goes back "
-                    "there", name);
-    return fail(error, NUMON_ERROR_STATE, "Command '%s' not available until machine initialization has completed; type "
-                "`launch`", name);
+        return fail(error, NUMON_ERROR_STATE, "Command '%s' is permitted only in preconfig; `enter_preconfig` goes "
+                    "back there", name);
+    return fail(error, NUMON_ERROR_STATE, "Command '%s' not available until machine initialization has completed; "
+                "type `launch`", name);
 }

@@ -37,7 +37,7 @@ when_now(const struct completion *c)
     return monitor_built(c->monitor) ? WHEN_BUILT : WHEN_PRECONFIG;
 }
 
-/* --- values ------------------------------------------------------------------------------------------------------------ */
+/* --- values ----------------------------------------------------------------------------------------------------- */
 
 static void
 offer_nodes(struct completion *c)
@@ -219,7 +219,7 @@ offer_values(struct completion *c, const struct property *p)
     offer_kind(c, p->complete);
 }
 
-/* --- forms of arguments ------------------------------------------------------------------------------------------------ */
+/* --- forms of arguments ----------------------------------------------------------------------------------------- */
 
 static bool
 key_given(const struct property *p, const char *text, char separator)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Memory devices and CPUs at the prompt: `device_add`, `device_del`, `hotplug_plan`, `info memory-devices`.  In preconfig
- * they are part of the definition; on a built machine they come, and memory goes, while the guest runs. */
+/* Memory devices and CPUs at the prompt: `device_add`, `device_del`, `hotplug_plan`, `info memory-devices`.  In
+ * preconfig they are part of the definition; on a built machine they come, and memory goes, while the guest runs. */
 #include <string.h>
 
 #include "monitor-private.h"
@@ -10,13 +10,16 @@ enum { DEVICE_CPU = MEMORY_DEVICE_KINDS, DEVICE_CPU_BASE, DEVICE_CPU_HOST, DEVIC
 
 static const struct command_variant device_variants[] = {
     [DEVICE_DIMM] = { "pc-dimm", dimm_properties, -1, .summary = "memory in a slot" },
-    [DEVICE_NVDIMM] = { "nvdimm", nvdimm_properties, -1, .summary = "persistent memory in a slot; needs machine nvdimm=on" },
+    [DEVICE_NVDIMM] = { "nvdimm", nvdimm_properties, -1,
+                        .summary = "persistent memory in a slot; needs machine nvdimm=on" },
     [DEVICE_VIRTIO_PMEM] = { "virtio-pmem", virtio_pmem_properties, -1, .summary = "persistent memory, of node 0" },
-    [DEVICE_VIRTIO_MEM] = { "virtio-mem", virtio_mem_properties, -1, .summary = "memory of which blocks come and go" },
+    [DEVICE_VIRTIO_MEM] = { "virtio-mem", virtio_mem_properties, -1,
+                            .summary = "memory of which blocks come and go" },
     [DEVICE_CPU] = { "cpu", cpu_plug_properties, -1, .summary = "CPU in a free slot (info hotpluggable-cpus)" },
     [DEVICE_CPU_BASE] = { CPU_TYPE, cpu_plug_properties, -1, .summary = "the same" },
     [DEVICE_CPU_HOST] = { CPU_TYPE_HOST, cpu_plug_properties, -1, .summary = "the same, where the model is host" },
-    [DEVICE_CPU_QEMU] = { "qemu64-x86_64-cpu", cpu_plug_properties, -1, .summary = "the same, as QEMU calls its own" },
+    [DEVICE_CPU_QEMU] = { "qemu64-x86_64-cpu", cpu_plug_properties, -1,
+                          .summary = "the same, as QEMU calls its own" },
     [DEVICE_VARIANTS] = { NULL }
 };
 
@@ -184,15 +187,16 @@ run_hotplug_plan(struct call *call, GError **error)
 }
 
 static const struct command device_commands[] = {
-    { .name = "device_add", .summary = "add a memory device or a CPU", .form = FORM_VARIANTS, .variants = device_variants,
+    { .name = "device_add", .summary = "add a memory device or a CPU", .form = FORM_VARIANTS,
+      .variants = device_variants,
       .option = "-device", .when = WHEN_ALWAYS, .run = run_device_add, .detach = detach_device_add,
-      .details = "On a built machine it is added while the guest runs; during a migration the destination gets a memory "
-                 "device too, and no CPU comes.  What the guest finds at its start does not count memory so added as "
-                 "RAM.  A CPU's node is that of its slot; the workload guest begins to use it at once." },
+      .details = "On a built machine it is added while the guest runs; during a migration the destination gets a "
+                 "memory device too, and no CPU comes.  What the guest finds at its start does not count memory so "
+                 "added as RAM.  A CPU's node is that of its slot; the workload guest begins to use it at once." },
     { .name = "device_del", .summary = "delete a memory device or a CPU", .form = FORM_WORDS, .args = device_del_args,
       .when = WHEN_ALWAYS, .run = run_device_del,
-      .details = "On a built machine its memory is taken from the guest at once, but not during a migration; a CPU can be "
-                 "deleted in preconfig only." },
+      .details = "On a built machine its memory is taken from the guest at once, but not during a migration; a CPU "
+                 "can be deleted in preconfig only." },
     { .name = "hotplug_plan", .summary = "tell whether a device could be added", .form = FORM_VARIANTS,
       .variants = device_variants, .when = WHEN_ALWAYS, .run = run_hotplug_plan,
       .details = "Shows where it would be, or the limit that stops it; nothing changes." },

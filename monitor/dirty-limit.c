@@ -83,7 +83,8 @@ limit_print(GVariant *tree, GString *out)
         g_variant_lookup(row, "cpu-index", "u", &cpu);
         g_variant_lookup(row, "limit-rate", "t", &quota);
         g_variant_lookup(row, "current-rate", "t", &rate);
-        g_string_append_printf(out, "vcpu[%u], limit rate %" G_GUINT64_FORMAT " (MB/s), current rate %" G_GUINT64_FORMAT
+        g_string_append_printf(out, "vcpu[%u], limit rate %" G_GUINT64_FORMAT " (MB/s), current rate "
+                               "%" G_GUINT64_FORMAT
                                " (MB/s)\n", cpu, quota / MIB, rate / MIB);
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Looking into the guest: memory by physical or virtual address, and what lies behind an address.  Reading stops no CPU; finding out what a virtual address means holds them for a
- * moment. */
+/* Looking into the guest: memory by physical or virtual address, and what lies behind an address.  Reading stops no
+ * CPU; finding out what a virtual address means holds them for a moment. */
 #include "monitor-private.h"
 
 #include <errno.h>
@@ -77,8 +77,10 @@ read_memory(struct call *call, bool is_virtual, uint64_t address, uint8_t *to, u
 
 enum { X_FORMAT, X_ADDRESS };
 static const struct property x_args[] = {
-    [X_FORMAT] = { "/fmt", PROPERTY_WORD, .help = "how many, as what, how large: /8xg, /16c, /10i; /1xw if not given" },
-    [X_ADDRESS] = { "addr", PROPERTY_WORD, .required = true, .help = "of the first: a number, or $rip and other registers" },
+    [X_FORMAT] = { "/fmt", PROPERTY_WORD,
+                   .help = "how many, as what, how large: /8xg, /16c, /10i; /1xw if not given" },
+    [X_ADDRESS] = { "addr", PROPERTY_WORD, .required = true,
+                    .help = "of the first: a number, or $rip and other registers" },
     { 0 }
 };
 
@@ -155,7 +157,7 @@ run_xp(struct call *call, GError **error)
     return examine(call, false, error);
 }
 
-/* --- what lies behind an address --------------------------------------------------------------------------------- */
+/* --- what lies behind an address -------------------------------------------------------------------------------- */
 
 enum { ADDRESS_P };
 static const struct property address_args[] = {

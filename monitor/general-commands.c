@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* --- help ---------------------------------------------------------------------------------------------------------- */
+/* --- help ------------------------------------------------------------------------------------------------------- */
 
 enum { HELP_P_COMMAND, HELP_P_ITEM };
 static const struct property help_properties[] = {
@@ -55,7 +55,7 @@ help_run(struct call *call, GError **error)
     return COMMAND_DONE;
 }
 
-/* --- quit ---------------------------------------------------------------------------------------------------------- */
+/* --- quit ------------------------------------------------------------------------------------------------------- */
 
 static enum outcome
 quit_run(struct call *call, GError **error)
@@ -73,7 +73,7 @@ quit_run(struct call *call, GError **error)
     return COMMAND_DONE;
 }
 
-/* --- echo ---------------------------------------------------------------------------------------------------------- */
+/* --- echo ------------------------------------------------------------------------------------------------------- */
 
 enum { ECHO_P_TEXT };
 static const struct property echo_properties[] = {
@@ -108,10 +108,12 @@ static const struct command commands[] = {
       .when = WHEN_ALWAYS, .run = help_run },
     { "info", NULL, "show one thing, or list what can be shown", .form = FORM_WORDS, .args = info_properties,
       .when = WHEN_ALWAYS, .run = info_run, .detach = info_detach },
-    { "watch", NULL, "run a command again and again", "Each run begins with a heading; Ctrl-C ends it, and so does an error.",
+    { "watch", NULL, "run a command again and again", "Each run begins with a heading; Ctrl-C ends it, and so does "
+      "an error.",
       .form = FORM_WORDS, .args = watch_properties, .when = WHEN_ALWAYS, .run = watch_run, .detach = watch_detach },
     { "source", NULL, "run the commands in a file",
-      "Blank lines and lines that begin with # are skipped.  It stops at the first line that fails.", .form = FORM_WORDS,
+      "Blank lines and lines that begin with # are skipped.  It stops at the first line that fails.",
+      .form = FORM_WORDS,
       .args = source_properties, .when = WHEN_ALWAYS, .run = source_run, .detach = source_detach },
     { "echo", NULL, "print a line of text", .form = FORM_WORDS, .args = echo_properties, .when = WHEN_ALWAYS,
       .run = echo_run },

@@ -118,7 +118,8 @@ help_overview(struct monitor *m, GString *out)
             continue;
         g_string_append_printf(out, "%s%s:\n", out->len ? "\n" : "", command_groups[g]->title);
         for (const struct command *c = command_groups[g]->commands; c->name; c++) {
-            g_autofree char *names = g_strdup_printf("%s%s%s", c->name, c->alias ? "|" : "", c->alias ? c->alias : "");
+            g_autofree char *names = g_strdup_printf("%s%s%s", c->name, c->alias ? "|" : "",
+                                                     c->alias ? c->alias : "");
 
             g_string_append_printf(out, "%c %-22s %s\n", c->when & now ? ' ' : '-', names, c->summary);
         }

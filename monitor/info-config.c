@@ -236,7 +236,8 @@ backend_tree(const struct backend_options *o)
     g_variant_builder_add(&dict, "{sv}", "share", g_variant_new_boolean(o->share));
     g_variant_builder_add(&dict, "{sv}", "reserve", g_variant_new_boolean(o->reserve));
     g_variant_builder_add(&dict, "{sv}", "policy", g_variant_new_string(host_policy_names[o->policy]));
-    g_variant_builder_add(&dict, "{sv}", "host-nodes", g_variant_new_take_string(list_format(o->host_nodes, HOST_NODES)));
+    g_variant_builder_add(&dict, "{sv}", "host-nodes",
+                          g_variant_new_take_string(list_format(o->host_nodes, HOST_NODES)));
     return g_variant_builder_end(&dict);
 }
 

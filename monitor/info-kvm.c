@@ -111,7 +111,8 @@ print_facts(GVariant *tree, GString *out)
     g_variant_iter_init(&entries, tree);
     while (g_variant_iter_next(&entries, "{&sv}", &name, &value)) {
         g_autofree char *text = g_variant_is_container(value) ? NULL
-                                : g_variant_is_of_type(value, G_VARIANT_TYPE_STRING) ? g_variant_dup_string(value, NULL)
+                                : g_variant_is_of_type(value, G_VARIANT_TYPE_STRING)
+                                ? g_variant_dup_string(value, NULL)
                                 : g_variant_print(value, FALSE);
 
         if (text && strcmp(name, "enabled") != 0 && strcmp(name, "default") != 0
@@ -278,7 +279,8 @@ mtree_print(GVariant *tree, GString *out)
                               : "address-space: I/O\n  0000000000000000-000000000000ffff (prio 0, i/o): io\n");
     print_regions(tree, "io", flat ? "  " : "    ", out);
     g_string_append(out, flat ? "\nFlatView #1\n AS \"memory\", root: system\n Root memory region: system\n"
-                              : "\naddress-space: memory\n  0000000000000000-ffffffffffffffff (prio 0, i/o): system\n");
+                              : "\naddress-space: memory\n  0000000000000000-ffffffffffffffff (prio 0, i/o): "
+                              "system\n");
     print_regions(tree, "memory", flat ? "  " : "    ", out);
 }
 

@@ -12,7 +12,7 @@ const struct property latency_args[] = {
     { 0 }
 };
 
-/* --- the tree ----------------------------------------------------------------------------------------------------- */
+/* --- the tree --------------------------------------------------------------------------------------------------- */
 
 /* Nanoseconds and bytes a second to each node; what has no memory is 0. */
 static GVariant *
@@ -36,7 +36,8 @@ cpu_tree(const struct latency *l, unsigned cpu)
     return g_variant_builder_end(&dict);
 }
 
-/* The host nodes that hold what was read, as a list; "" if that is not known.  A host with one node needs no asking. */
+/* The host nodes that hold what was read, as a list; "" if that is not known.  A host with one node needs no
+ * asking. */
 static char *
 holders(const struct memory_places *places)
 {
@@ -95,7 +96,7 @@ latency_tree(struct monitor *m, const struct latency *l)
     return g_variant_builder_end(&tree);
 }
 
-/* --- the measurement ---------------------------------------------------------------------------------------------- */
+/* --- the measurement -------------------------------------------------------------------------------------------- */
 
 static void
 latency_done(void *self, const struct latency *result, const GError *error)
@@ -124,7 +125,7 @@ latency_begin(struct call *call, const struct values *args, GError **error)
     return COMMAND_PENDING;
 }
 
-/* --- the matrices ------------------------------------------------------------------------------------------------- */
+/* --- the matrices ----------------------------------------------------------------------------------------------- */
 
 enum { COLUMN = 9 };
 
@@ -177,7 +178,7 @@ print_matrix(GVariant *cpus, gsize node_count, bool bandwidth, GString *out)
     }
 }
 
-/* --- what to think of them ---------------------------------------------------------------------------------------- */
+/* --- what to think of them -------------------------------------------------------------------------------------- */
 
 static const char *
 holders_of(GVariant *nodes, gsize i, guint64 *ret_read)
@@ -239,7 +240,8 @@ print_places(GVariant *nodes, GString *out)
         if (!*where)
             g_string_append_printf(out, "node%s %s: on which host node is not known\n", count > 1 ? "s" : "", list);
         else if (count == with_memory && count > 1 && !*plural)
-            g_string_append_printf(out, "all nodes share host node %s: the host's distances have no part in this\n", where);
+            g_string_append_printf(out, "all nodes share host node %s: the host's distances have no part in this\n",
+                                   where);
         else
             g_string_append_printf(out, "node%s %s: %s host node%s %s\n", count > 1 ? "s" : "", list,
                                    count > 1 ? "share" : "on", plural, where);
@@ -260,13 +262,13 @@ print_caveats(GVariant *tree, GVariant *nodes, GString *out)
         most = MAX(most, read);
     }
     if (delay)
-        g_string_append_printf(out, "accel synthetic: an access costs %" G_GUINT64_FORMAT " ns more at distance 10, in "
-                               "proportion at others\n", delay);
+        g_string_append_printf(out, "accel synthetic: an access costs %" G_GUINT64_FORMAT " ns more at distance 10, "
+                               "in proportion at others\n", delay);
     if (cache && most && most <= cache) {
         g_autofree char *held = size_format(cache), *text = size_format(most);
 
-        g_string_append_printf(out, "the %s read of a node fit%s into a cache of the host (%s): -s reads more\n", text,
-                               strstr(text, "1 ") == text ? "s" : "", held);
+        g_string_append_printf(out, "the %s read of a node fit%s into a cache of the host (%s): -s reads more\n",
+                               text, strstr(text, "1 ") == text ? "s" : "", held);
     }
 }
 

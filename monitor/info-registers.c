@@ -8,7 +8,8 @@
 enum { FLAG_DF = 1 << 10, FLAG_OF = 1 << 11, FLAG_SF = 1 << 7, FLAG_ZF = 1 << 6, FLAG_AF = 1 << 4, FLAG_PF = 1 << 2,
        FLAG_CF = 1 << 0 };
 
-static const char *const general_names[] = { "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10",
+static const char *const general_names[] = { "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9",
+                                             "r10",
                                              "r11", "r12", "r13", "r14", "r15" };
 
 /* Registers that are one number, and where. */
@@ -35,8 +36,8 @@ register_value(const struct cpu_registers *r, const char *name, uint64_t *ret, G
             return true;
         }
     }
-    return fail(error, NUMON_ERROR_ARGUMENT, "unknown register '$%s': $rax to $r15, $rip, $rflags, $cr0 to $cr8, $efer, "
-                "$fs_base, $gs_base, $gdt, $idt, $tr", name);
+    return fail(error, NUMON_ERROR_ARGUMENT, "unknown register '$%s': $rax to $r15, $rip, $rflags, $cr0 to $cr8, "
+                "$efer, $fs_base, $gs_base, $gdt, $idt, $tr", name);
 }
 
 /* --- the tree --------------------------------------------------------------------------------------------------- */

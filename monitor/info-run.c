@@ -272,8 +272,8 @@ serial_print(GVariant *tree, GString *out)
     g_variant_lookup(tree, "bytes", "t", &bytes);
     g_variant_lookup(tree, "kept", "t", &kept);
     g_string_append_printf(out, "target: %s\nbytes: %" G_GUINT64_FORMAT "\nkept: %" G_GUINT64_FORMAT " of %d\nlost: %"
-                           G_GUINT64_FORMAT "\nreader: %s\ninput that waits: %" G_GUINT64_FORMAT "\n", target, bytes, kept,
-                           SERIAL_RING_SIZE, lost, reader ? "yes" : "no", input);
+                           G_GUINT64_FORMAT "\nreader: %s\ninput that waits: %" G_GUINT64_FORMAT "\n", target, bytes,
+                           kept, SERIAL_RING_SIZE, lost, reader ? "yes" : "no", input);
 }
 
 const struct info_item info_run_items[] = {

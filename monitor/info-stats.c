@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* `info exits`: what vCPUs leave their guest for.  `info stats`: what the accelerator counts itself, in QEMU's layout.
- * Both show rates from the second look on. */
+/* `info exits`: what vCPUs leave their guest for.  `info stats`: what the accelerator counts itself, in QEMU's
+ * layout.  Both show rates from the second look on. */
 #include "monitor-private.h"
 
 #include <inttypes.h>
@@ -106,7 +106,8 @@ print_exits(GVariant *list, const char *who, GString *out)
             g_string_append_printf(out, " %12.0f", rate);
         else
             g_string_append_printf(out, " %12s", "-");
-        g_string_append_printf(out, " %11.3f ms %9.3f us\n", (double)ns / 1e6, (double)ns / 1e3 / (double)MAX(count, 1));
+        g_string_append_printf(out, " %11.3f ms %9.3f us\n", (double)ns / 1e6,
+                               (double)ns / 1e3 / (double)MAX(count, 1));
     }
 }
 

@@ -2,8 +2,8 @@
 /* `info hotpluggable-cpus` in QEMU's layout, and `info topology`: the whole topology drawn for people.
  *
  * The drawing's tree holds texts: "nodes" with lines for each, "ids" of the nodes by rising number, "distances" and
- * the "cells" of each of "tables" as rows (from) of columns (to), "notes".  A cell tells where it comes from: 21 given,
- * (21) mirrored from the other direction, [10] default, ? missing, - not known. */
+ * the "cells" of each of "tables" as rows (from) of columns (to), "notes".  A cell tells where it comes from: 21
+ * given, (21) mirrored from the other direction, [10] default, ? missing, - not known. */
 #include <string.h>
 
 #include "monitor-private.h"
@@ -117,7 +117,8 @@ add_cpus(GString *line, const struct view *v, unsigned node, bool given, bool pr
     }
     g_autofree char *list = list_format(words, TOPOLOGY_CPUS);
     if (*list)
-        g_string_append_printf(line, "%s%s %s%s", line->len ? "; " : "", list, what, present ? "" : ", not plugged in");
+        g_string_append_printf(line, "%s%s %s%s", line->len ? "; " : "", list, what,
+                               present ? "" : ", not plugged in");
 }
 
 static char *
@@ -181,8 +182,8 @@ node_tree(const struct view *v, unsigned id)
         if (!c)
             continue;
         g_autofree char *size = size_format(c->size);
-        g_variant_builder_add_value(&lines, g_variant_new_printf("cache %u %s, %s, %s, lines of %u bytes", level, size,
-                                                                 hmat_associativity_names[c->associativity],
+        g_variant_builder_add_value(&lines, g_variant_new_printf("cache %u %s, %s, %s, lines of %u bytes", level,
+                                                                 size, hmat_associativity_names[c->associativity],
                                                                  hmat_policy_names[c->policy], c->line));
     }
     return g_variant_builder_end(&lines);
@@ -353,7 +354,8 @@ topology_tree(const struct view *v)
 
 enum { TOPOLOGY_OUTPUT };
 static const struct property topology_args[] = {
-    [TOPOLOGY_OUTPUT] = { "-o", PROPERTY_WORD, .complete = COMPLETE_FILE, .help = "write a picture to this SVG file" },
+    [TOPOLOGY_OUTPUT] = { "-o", PROPERTY_WORD, .complete = COMPLETE_FILE,
+                          .help = "write a picture to this SVG file" },
     { 0 }
 };
 
@@ -385,7 +387,7 @@ topology_get(struct monitor *m, const struct values *args, GError **error)
     return tree;
 }
 
-/* --- topology: drawn with characters ------------------------------------------------------------------------------ */
+/* --- topology: drawn with characters ---------------------------------------------------------------------------- */
 
 static void
 draw_rule(GString *out, int width)

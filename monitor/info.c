@@ -84,8 +84,8 @@ info_choose(struct call *call, const char *word, GError **error)
     }
     g_ptr_array_add(names, NULL);
     near = name_nearest((const char *const *)names->pdata, word);
-    fail(error, NUMON_ERROR_ARGUMENT, "unknown info item '%s'%s%s%s; `info` lists them", shown, near ? ", did you mean '" : "",
-         near ? near : "", near ? "'" : "");
+    fail(error, NUMON_ERROR_ARGUMENT, "unknown info item '%s'%s%s%s; `info` lists them", shown,
+         near ? ", did you mean '" : "", near ? near : "", near ? "'" : "");
     return NULL;
 }
 

@@ -118,7 +118,7 @@ input_end(struct input *in)
     call_begin(in, "quit");
 }
 
-/* --- how a command ended -------------------------------------------------------------------------------------------- */
+/* --- how a command ended ---------------------------------------------------------------------------------------- */
 
 /* "FILE:LINE: message", "-m 5x: message" or the message alone. */
 static char *

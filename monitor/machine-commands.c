@@ -360,9 +360,9 @@ static const struct command machine_commands[] = {
       .args = cpu_args, .option = "-cpu", .when = WHEN_ALWAYS, .run = cpu_run,
       .details = "In preconfig a model, base or host, and features that are asked for (+name) or taken away "
                  "(-name), in place of what was said before: cpu base,+avx2,-sse3.  The default is base.  What a "
-                 "feature needs comes along; what this host cannot give is left out, and info cpu_features says why.  "
-                 "Once the machine is built a number: the CPU that registers and addresses are of, 0 until then; "
-                 "info cpus marks it." },
+                 "feature needs comes along; what this host cannot give is left out, and info cpu_features says "
+                 "why.  Once the machine is built a number: the CPU that registers and addresses are of, 0 until "
+                 "then; info cpus marks it." },
     { .name = "accel", .summary = "choose what runs the guest's CPUs", .form = FORM_OPTIONS,
       .args = accel_properties, .implied = ACCEL_P_ACCEL, .option = "-accel", .when = WHEN_PRECONFIG,
       .run = run_accel,
@@ -384,9 +384,10 @@ static const struct command machine_commands[] = {
       .when = WHEN_PRECONFIG, .run = run_name },
     { .name = "serial_target", .summary = "choose where serial output goes besides the ring", .form = FORM_WORDS,
       .args = serial_target_args, .option = "-serial", .when = WHEN_PRECONFIG, .run = run_serial_target,
-      .details = "The command serial always shows the last 64 KiB.  A pty and a socket (which listens, 0600) also take input; "
-                 "who connects gets what was sent before.  A guest that sends faster than its reader reads is made to wait, "
-                 "nobody is waited for who is not there; info serial counts what a reader lost." },
+      .details = "The command serial always shows the last 64 KiB.  A pty and a socket (which listens, 0600) also "
+                 "take input; who connects gets what was sent before.  A guest that sends faster than its reader "
+                 "reads is made to wait, nobody is waited for who is not there; info serial counts what a reader "
+                 "lost." },
     { .name = "debugcon", .summary = "choose where the debug console's output goes", .form = FORM_WORDS,
       .args = debugcon_args, .option = "-debugcon", .when = WHEN_PRECONFIG, .run = run_debugcon,
       .details = "What the guest writes to port 0xe9; reading that gives 0xe9." },
@@ -413,8 +414,8 @@ static const struct command machine_commands[] = {
       .args = enter_preconfig_args, .when = WHEN_BUILT, .run = run_enter_preconfig },
     { .name = "show", .summary = "print the definition, also as QEMU takes it", .form = FORM_WORDS,
       .args = show_args, .when = WHEN_ALWAYS, .run = show_run,
-      .details = "-f qemu prints one command line.  -f qmp prints the lines for a QEMU that was started with --preconfig "
-                 "and the same -machine, -cpu, -m and -smp: these cannot be given by QMP." },
+      .details = "-f qemu prints one command line.  -f qmp prints the lines for a QEMU that was started with "
+                 "--preconfig and the same -machine, -cpu, -m and -smp: these cannot be given by QMP." },
     { .name = "save_config", .summary = "write the definition as a script of commands", .form = FORM_WORDS,
       .args = save_config_args, .when = WHEN_ALWAYS, .run = run_save_config,
       .details = "The script gives the same machine, and the same bytes when saved again." },

@@ -62,7 +62,8 @@ enum { QOM_SET_ID, QOM_SET_PROPERTY, QOM_SET_VALUE };
 static const struct property qom_set_args[] = {
     [QOM_SET_ID] = { "id", PROPERTY_WORD, .required = true, .complete = COMPLETE_BACKEND,
                      .help = "memory backend, as ID or /objects/ID, or virtio-mem device" },
-    [QOM_SET_PROPERTY] = { "property", PROPERTY_WORD, .required = true, .help = "merge, dump or prealloc; of a device requested-size" },
+    [QOM_SET_PROPERTY] = { "property", PROPERTY_WORD, .required = true,
+                           .help = "merge, dump or prealloc; of a device requested-size" },
     [QOM_SET_VALUE] = { "value", PROPERTY_WORD, .required = true, .help = "on or off; prealloc only on; a size" },
     { 0 }
 };
@@ -154,7 +155,8 @@ set_device(struct call *call, GError **error)
     uint64_t size;
 
     if (!name_equal(at[QOM_SET_PROPERTY].word, "requested-size")) {
-        fail(error, NUMON_ERROR_ARGUMENT, "cannot change property '%s' of device '%s': only requested-size can change",
+        fail(error, NUMON_ERROR_ARGUMENT, "cannot change property '%s' of device '%s': only requested-size can "
+             "change",
              at[QOM_SET_PROPERTY].word, at[QOM_SET_ID].word);
         return COMMAND_FAILED;
     }
@@ -181,8 +183,8 @@ run_qom_set(struct call *call, GError **error)
     if (!monitor_built(call->monitor))
         return call_edit(call, edit_backend, error);
     c = change_new(call);
-    ok = machine_change_backend(call->monitor->machine, without_prefix(at[QOM_SET_ID].word), at[QOM_SET_PROPERTY].word,
-                                at[QOM_SET_VALUE].word, change_done, c, &pending, error);
+    ok = machine_change_backend(call->monitor->machine, without_prefix(at[QOM_SET_ID].word),
+                                at[QOM_SET_PROPERTY].word, at[QOM_SET_VALUE].word, change_done, c, &pending, error);
     return change_begun(c, ok, pending);
 }
 
@@ -310,7 +312,8 @@ static const struct command memory_commands[] = {
     { .name = "mem_prealloc", .summary = "take all RAM from the host before the guest starts", .form = FORM_WORDS,
       .args = mem_prealloc_args, .option = "-mem-prealloc", .when = WHEN_PRECONFIG, .run = run_mem_prealloc,
       .details = "Also that of backends, but for those with reserve=off and those of a virtio-mem." },
-    { .name = "qom_set", .summary = "change a property of a memory backend or device", .form = FORM_WORDS, .args = qom_set_args,
+    { .name = "qom_set", .summary = "change a property of a memory backend or device", .form = FORM_WORDS,
+      .args = qom_set_args,
       .when = WHEN_ALWAYS, .run = run_qom_set, .detach = detach_qom_set,
       .details = "merge and dump can be changed at any time, and prealloc from off to on; the guest may run." },
     { .name = "vcpu_pin", .summary = "let a vCPU run on some host CPUs only", .form = FORM_PAIRS,

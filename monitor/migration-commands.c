@@ -30,7 +30,8 @@ enum { MIGRATE_A_DETACH, MIGRATE_A_URI };
 static const struct property migrate_args[] = {
     [MIGRATE_A_DETACH] = { "-d", PROPERTY_FLAG, .help = "do not wait for the end" },
     [MIGRATE_A_URI] = { "URI", PROPERTY_REST, .required = true, .complete = COMPLETE_URI,
-                        .help = "unix:PATH, tcp:HOST:PORT, exec:COMMAND, fd:NUMBER, file:PATH[,offset=SIZE] or peer:NAME" },
+                        .help = "unix:PATH, tcp:HOST:PORT, exec:COMMAND, fd:NUMBER, file:PATH[,offset=SIZE] or "
+                                "peer:NAME" },
     { 0 }
 };
 
@@ -279,7 +280,8 @@ run_step(struct call *call, GError **error)
 enum { INCOMING_A_URI };
 static const struct property incoming_args[] = {
     [INCOMING_A_URI] = { "URI", PROPERTY_REST, .required = true, .complete = COMPLETE_URI,
-                         .help = "unix:PATH, tcp:HOST:PORT, exec:COMMAND, fd:NUMBER or file:PATH to take the guest from" },
+                         .help = "unix:PATH, tcp:HOST:PORT, exec:COMMAND, fd:NUMBER or file:PATH to take the guest "
+                                 "from" },
     { 0 }
 };
 
@@ -363,7 +365,8 @@ run_outcome(struct call *call, GError **error)
 
 enum { SET_A_NAME, SET_A_VALUE };
 static const struct property parameter_args[] = {
-    [SET_A_NAME] = { "NAME", PROPERTY_WORD, .required = true, .complete = COMPLETE_PARAMETER, .help = "the parameter" },
+    [SET_A_NAME] = { "NAME", PROPERTY_WORD, .required = true, .complete = COMPLETE_PARAMETER,
+                     .help = "the parameter" },
     [SET_A_VALUE] = { "VALUE", PROPERTY_WORD, .required = true, .complete = COMPLETE_PARAMETER_VALUE,
                       .help = "its new value; a bandwidth without suffix counts MiB/s" },
     { 0 }
@@ -428,8 +431,8 @@ run_set_capability(struct call *call, GError **error)
 
 static const struct command migration_commands[] = {
     { .name = "set_vcpu_dirty_limit", .summary = "limit how fast vCPUs dirty memory",
-      .details = "A vCPU that has made as many pages dirty as its ring holds sleeps until its rate is what it may be; "
-                 "one that writes less is not kept waiting. Needs `accel kvm,dirty-log=ring`, best with a "
+      .details = "A vCPU that has made as many pages dirty as its ring holds sleeps until its rate is what it may "
+                 "be; one that writes less is not kept waiting. Needs `accel kvm,dirty-log=ring`, best with a "
                  "dirty-ring-size of 1024 to 4096, or accel synthetic.",
       .form = FORM_WORDS, .args = dirty_limit_args, .when = WHEN_BUILT, .run = dirty_limit_run },
     { .name = "cancel_vcpu_dirty_limit", .summary = "let vCPUs dirty memory as fast as they can",
@@ -439,24 +442,26 @@ static const struct command migration_commands[] = {
                  "Without -r and -b pages are compared by samples, which costs the guest nothing.",
       .form = FORM_WORDS, .args = dirty_rate_args, .when = WHEN_BUILT, .run = dirty_rate_run },
     { .name = "migrate", .summary = "send the guest to another numon while it runs",
-      .details = "Waits for the end with a status line a second; Ctrl-C leaves the migration running. On a terminal its "
-                 "progress stands above the prompt, where commands can be typed meanwhile. Guests do not move between "
-                 "numon and QEMU.",
-      .form = FORM_WORDS, .args = migrate_args, .when = WHEN_BUILT, .may = may_migrate, .run = run_migrate, .detach = detach_migrate },
+      .details = "Waits for the end with a status line a second; Ctrl-C leaves the migration running. On a terminal "
+                 "its progress stands above the prompt, where commands can be typed meanwhile. Guests do not move "
+                 "between numon and QEMU.",
+      .form = FORM_WORDS, .args = migrate_args, .when = WHEN_BUILT, .may = may_migrate, .run = run_migrate,
+          .detach = detach_migrate },
     { .name = "migrate_cancel", .summary = "end the migration; the guest stays here",
       .details = "Refused once the last byte may have been sent: then the destination's answer decides.",
       .form = FORM_WORDS, .when = WHEN_BUILT, .may = may_cancel, .run = run_cancel },
     { .name = "migrate_continue", .summary = "let a migration go on that waits",
-      .details = "For the capability pause-before-switchover, where the guest is stopped and nothing of its last state has "
-                 "been sent yet, and for `migrate_step`. `migrate_cancel` lets the guest go on here instead.",
+      .details = "For the capability pause-before-switchover, where the guest is stopped and nothing of its last "
+                 "state has been sent yet, and for `migrate_step`. `migrate_cancel` lets the guest go on here "
+                 "instead.",
       .form = FORM_WORDS, .args = continue_args, .when = WHEN_BUILT, .may = may_continue, .run = run_continue },
     { .name = "migrate_incoming", .summary = "wait for a guest to arrive",
       .details = "In preconfig it builds the machine first. After a failed load it may be given again; where a guest "
                  "was migrated away it takes it back.",
       .form = FORM_WORDS, .args = incoming_args, .when = WHEN_ALWAYS, .may = may_receive, .run = run_incoming },
     { .name = "migrate_step", .summary = "let a migration wait after each round, or not",
-      .details = "It then waits for `migrate_continue`; the guest goes on. `info migrate` and its views say what was found, "
-                 "and parameters can be changed meanwhile.",
+      .details = "It then waits for `migrate_continue`; the guest goes on. `info migrate` and its views say what was "
+                 "found, and parameters can be changed meanwhile.",
       .form = FORM_WORDS, .args = step_args, .when = WHEN_ALWAYS, .may = may_set, .run = run_step },
     { .name = "migrate_outcome", .summary = "ask the destination what became of the guest",
       .details = "For a migration whose link died between the last byte and the answer: the destination says running "
@@ -469,24 +474,24 @@ static const struct command migration_commands[] = {
       .form = FORM_WORDS, .args = capability_args, .names = migrate_capability_properties, .when = WHEN_ALWAYS,
       .may = may_set_capability, .run = run_set_capability },
     { .name = "migrate_record", .summary = "write ten samples a second of a migration to a file",
-      .details = "Of the one under way, or the next: the file is complete when that has ended, or with `migrate_record` "
-                 "alone. A line of names, then comma-separated values.",
+      .details = "Of the one under way, or the next: the file is complete when that has ended, or with "
+                 "`migrate_record` alone. A line of names, then comma-separated values.",
       .form = FORM_WORDS, .args = record_args, .when = WHEN_ALWAYS, .run = record_command },
     { .name = "migrate_report", .summary = "write a page about the current or last migration",
-      .details = "One file of HTML that needs nothing else: bandwidth, dirty rate and what remains over time, rounds, parts "
-                 "of the downtime, a map of memory, the settings, and the numbers as JSON.",
+      .details = "One file of HTML that needs nothing else: bandwidth, dirty rate and what remains over time, "
+                 "rounds, parts of the downtime, a map of memory, the settings, and the numbers as JSON.",
       .form = FORM_WORDS, .args = report_args, .when = WHEN_ALWAYS, .run = report_command, .detach = report_detach },
     { .name = "migrate_predict", .summary = "rounds, time and downtime that a migration would have",
       .details = "Looks for a second at what the guest writes, then reckons the rounds with the parameters and "
-                 "capabilities that are set, or others given. With -r it replays a migration that has ended, both side by "
-                 "side. `info prediction` shows the last prediction beside what came.",
+                 "capabilities that are set, or others given. With -r it replays a migration that has ended, both "
+                 "side by side. `info prediction` shows the last prediction beside what came.",
       .form = FORM_WORDS, .args = predict_args, .names = predict_settings, .when = WHEN_BUILT,
       .run = predict_command, .detach = predict_detach },
     { .name = "explain", .summary = "what a stream in a file holds, and what is wrong",
-      .details = "Sections, pages by kind with their bytes for each block and round, what must agree, faults with their "
-                 "place in the file, and what would stop QEMU's stream analyser. The stream does not say where a round "
-                 "begins: pages that go from low to high addresses are of one. With -v each record stands on a line "
-                 "before: its place, its bytes and what it is; of a delta page what changes where.",
+      .details = "Sections, pages by kind with their bytes for each block and round, what must agree, faults with "
+                 "their place in the file, and what would stop QEMU's stream analyser. The stream does not say where "
+                 "a round begins: pages that go from low to high addresses are of one. With -v each record stands on "
+                 "a line before: its place, its bytes and what it is; of a delta page what changes where.",
       .form = FORM_WORDS, .args = explain_args, .when = WHEN_ALWAYS, .run = explain_command,
       .detach = explain_detach },
     { 0 }

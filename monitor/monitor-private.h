@@ -44,21 +44,21 @@ struct command {
     const struct command_variant *variants; /* FORM_VARIANTS; ends with a NULL name */
     const char *option;                     /* the command-line option that is the same declaration, "-m"; or NULL */
     unsigned when;                          /* enum command_when */
-    /* NULL, or the rule of the moment that run() goes by too: false with what it would say.  For `info migrate states`,
-     * without arguments. */
+    /* NULL, or the rule of the moment that run() goes by too: false with what it would say.  For `info migrate
+     * states`, without arguments. */
     bool (*may)(struct monitor *m, GError **error);
     /* DONE; FAILED with 'error' set; or PENDING: call_finish() will be called, never from within. */
     enum outcome (*run)(struct call *call, GError **error);
-    /* For PENDING: the user abandons waiting (Ctrl-C, end of session); may still print.  The call must not be finished
-     * or used after it.  NULL: cannot be abandoned. */
+    /* For PENDING: the user abandons waiting (Ctrl-C, end of session); may still print.  The call must not be
+     * finished or used after it.  NULL: cannot be abandoned. */
     void (*detach)(struct call *call);
 };
 
 struct command_group { const char *title; const struct command *commands; };
 /* The explicit list of groups, NULL-terminated (command.c). */
 extern const struct command_group *const command_groups[];
-extern const struct command_group general_group, machine_group, numa_group, memory_group, device_group, run_group, migration_group, guest_group, console_group, examine_group, trace_group,
-    peer_group;
+extern const struct command_group general_group, machine_group, numa_group, memory_group, device_group, run_group,
+    migration_group, guest_group, console_group, examine_group, trace_group, peer_group;
 const struct command *command_find(const char *name);       /* whole names and aliases; '-' equals '_' */
 const struct command *command_by_option(const char *option);    /* "-m"; NULL if none */
 /* The one name in the NULL-terminated list that 'text' begins ('_' equals '-'), or is near to; NULL if none. */
@@ -102,7 +102,8 @@ void call_print(struct call *call, const char *format, ...) G_GNUC_PRINTF(2, 3);
 void call_flush(struct call *call);
 /* A pending command ends; 'error' (not taken) makes it failed.  On the main loop, never from within run(). */
 void call_finish(struct call *call, const GError *error);
-/* True if output goes to a terminal that can redraw a line in place; then call_redraw replaces the line last drawn. */
+/* True if output goes to a terminal that can redraw a line in place; then call_redraw replaces the line last
+ * drawn. */
 bool call_redraws(const struct call *call);
 void call_redraw(struct call *call, const char *text);
 /* Runs another command line with the same output and in the same mode; its end calls 'done' (never from within).
@@ -152,13 +153,14 @@ struct input_class {
     void (*write)(struct input *in, const char *text, size_t size);
     void (*event)(struct input *in, const char *text);      /* one line without its newline */
     void (*redraw)(struct input *in, const char *text);     /* NULL: cannot */
-    /* Lines (char *, copied) that stay above the prompt while it is there, until others come or NULL takes them away; how
-     * wide they may be (0: this screen cannot), and what they may hold.  NULL: cannot. */
+    /* Lines (char *, copied) that stay above the prompt while it is there, until others come or NULL takes them away;
+     * how wide they may be (0: this screen cannot), and what they may hold.  NULL: cannot. */
     void (*block)(struct input *in, const GPtrArray *lines);
     unsigned (*columns)(struct input *in);
     bool (*utf8)(struct input *in);
     bool (*more)(struct input *in);         /* lines were pasted behind the one that runs.  May be NULL */
-    void (*ask)(struct input *in, const char *question);    /* whether to quit: the next line answers.  NULL: cannot */
+    void (*ask)(struct input *in, const char *question);    /* whether to quit: the next line answers.  NULL:
+                                                             * cannot */
     void (*prompt)(struct input *in);       /* no command runs: ask for the next line; calls input_line() later */
     void (*busy)(struct input *in);         /* the command goes on: stop reading.  May be NULL */
     /* A line failed: forgets what else was pasted with it, as whole lines.  NULL if nothing can be.  Caller frees. */
@@ -202,10 +204,11 @@ void input_end(struct input *in);                                       /* no mo
 void input_refuse_option(struct input *in, const char *option, const GError *error);
 void input_ended(struct input *in, struct call *call, const GError *error);     /* from call.c */
 void input_interrupt(struct input *in);                                 /* Ctrl-C */
-/* A pending command gets what is typed: 'typed' returns how many bytes it takes, and is asked again, with the rest first,
- * by grab_resume(), which also begins it; size 0 is the end of input.  A terminal is raw.  Error STATE: this input has
- * no such thing. */
-bool grab_begin(struct input *in, size_t (*typed)(void *self, const char *bytes, size_t size), void *self, GError **error);
+/* A pending command gets what is typed: 'typed' returns how many bytes it takes, and is asked again, with the rest
+ * first, by grab_resume(), which also begins it; size 0 is the end of input.  A terminal is raw.  Error STATE: this
+ * input has no such thing. */
+bool grab_begin(struct input *in, size_t (*typed)(void *self, const char *bytes, size_t size), void *self,
+                GError **error);
 void grab_resume(struct input *in);
 void grab_end(struct input *in);                                        /* what was not taken is for the prompt */
 struct input *terminal_new(struct monitor *m);                          /* readline on stdin and stdout */
@@ -287,7 +290,8 @@ bool monitor_edit(struct monitor *m, bool (*edit)(struct definition *d, const st
 /* True if the call's input can show one above its prompt, and nothing waits there for the call's end. */
 bool live_possible(const struct call *call);
 void live_start(struct monitor *m, struct input *in);
-bool live_stop(struct monitor *m);                          /* says that the migration goes on; false if there is none */
+bool live_stop(struct monitor *m);                          /* says that the migration goes on; false if there is
+                                                             * none */
 void live_free(struct live *l);                             /* NULL is fine */
 /* "completed: 3 rounds, ...".  Caller frees. */
 char *migrate_end_line(const struct migrate_info *i);
@@ -305,8 +309,8 @@ void history_add(struct monitor *m, const char *line);
  * '*ret_files': file names are candidates too. */
 GPtrArray *complete_line(struct monitor *m, const char *line, size_t *ret_start, char *ret_append, bool *ret_files);
 
-/* The same for readline, of the line being edited up to byte 'end', whose last word is 'text': first what all begin with,
- * then each, made by malloc() and owned by it; NULL without any. */
+/* The same for readline, of the line being edited up to byte 'end', whose last word is 'text': first what all begin
+ * with, then each, made by malloc() and owned by it; NULL without any. */
 char **readline_matches(struct monitor *m, const char *text, int end);
 
 /* --- texts ------------------------------------------------------------------------------------------------------ */
@@ -314,7 +318,8 @@ char **readline_matches(struct monitor *m, const char *text, int end);
 void help_command(const struct command *c, GString *out);
 void help_overview(struct monitor *m, GString *out);
 void dump_texinfo(GString *out);                            /* dump.c: the command reference for the manual */
-bool tables_check(GString *out);                            /* dump.c: rules that every table keeps; false with faults */
+bool tables_check(GString *out);                            /* dump.c: rules that every table keeps; false with
+                                                             * faults */
 /* Control characters and broken UTF-8 as \xNN; newlines stay.  Caller frees. */
 char *text_printable(const char *text);
 /* The same for a value tree, whose strings must be UTF-8: of what a user, a file's name or a peer chose. */
@@ -361,7 +366,7 @@ bool walk_find(struct machine *machine, const struct values *v, uint64_t *ret_gp
 /* The section that holds it.  NULL with an error if there is none. */
 const struct section *walk_section(const struct guest_map *map, uint64_t gpa, GError **error);
 
-/* --- info numa_latency (info-latency.c), which info-memory.c lists ----------------------------------------------- */
+/* --- info numa_latency (info-latency.c), which info-memory.c lists ---------------------------------------------- */
 
 extern const struct property latency_args[];
 enum outcome latency_begin(struct call *call, const struct values *args, GError **error);
@@ -372,7 +377,7 @@ void latency_print(GVariant *tree, GString *out);
 extern const struct property dirty_rate_args[];
 enum outcome dirty_rate_run(struct call *call, GError **error);
 
-/* --- limits of the dirty rate (dirty-limit.c), which migration-commands.c lists ---------------------------------- */
+/* --- limits of the dirty rate (dirty-limit.c), which migration-commands.c lists --------------------------------- */
 
 extern const struct property dirty_limit_args[], dirty_unlimit_args[];
 enum outcome dirty_limit_run(struct call *call, GError **error);
@@ -380,7 +385,8 @@ enum outcome dirty_unlimit_run(struct call *call, GError **error);
 
 /* --- preallocation (memory-commands.c) -------------------------------------------------------------------------- */
 
-/* Shows how far preallocation has come, a line a second, until progress_end, which must come before the call's end. */
+/* Shows how far preallocation has come, a line a second, until progress_end, which must come before the call's
+ * end. */
 struct progress;
 struct progress *progress_start(struct call *call);
 void progress_end(struct progress *p);              /* NULL is fine */
@@ -396,27 +402,27 @@ bool outfile_write(struct outfile *f, const void *data, size_t size, GError **er
 bool outfile_commit(struct outfile *f, GError **error);
 void outfile_abandon(struct outfile *f);            /* removes what was written and frees; NULL is fine */
 
-/* --- reading value trees (tree.c) ---------------------------------------------------------------------------------- */
+/* --- reading value trees (tree.c) ------------------------------------------------------------------------------- */
 
 /* The number under a key of a vardict (NULL is fine): 0 if there is none.  The text under a key: "" if there is none;
  * lives as long as the tree. */
 uint64_t tree_number(GVariant *dict, const char *key);
 const char *tree_text(GVariant *dict, const char *key);
 
-/* --- rates of counters (rates.c) ---------------------------------------------------------------------------------- */
+/* --- rates of counters (rates.c) -------------------------------------------------------------------------------- */
 
 GHashTable *looks_new(void);
 /* True if the counter 'name' was looked at before: '*ret' is how much it grew a second since. */
 bool look_rate(struct monitor *m, const char *name, uint64_t value, double *ret);
 
-/* --- looking into the guest (examine-commands.c, info-registers.c) ----------------------------------------------- */
+/* --- looking into the guest (examine-commands.c, info-registers.c) ---------------------------------------------- */
 
 /* The current CPU: what `cpu` chose if the machine has it, else 0. */
 unsigned monitor_cpu(struct monitor *m);
 /* A register by gdb's name, without its '$'.  Error: ARGUMENT. */
 bool register_value(const struct cpu_registers *r, const char *name, uint64_t *ret, GError **error);
 
-/* --- memsave, pmemsave (pmemsave.c), which examine-commands.c lists ---------------------------------------------- */
+/* --- memsave, pmemsave (pmemsave.c), which examine-commands.c lists --------------------------------------------- */
 
 extern const struct property pmemsave_args[], memsave_args[];
 enum outcome pmemsave_run(struct call *call, GError **error);
@@ -433,7 +439,7 @@ extern const struct property explain_args[];
 enum outcome explain_command(struct call *call, GError **error);
 void explain_detach(struct call *call);
 
-/* --- migrate_record (samples.c), migrate_report (report.c), which migration-commands.c lists --------------------- */
+/* --- migrate_record (samples.c), migrate_report (report.c), which migration-commands.c lists -------------------- */
 
 struct samples;
 struct samples *samples_new(struct monitor *m);
@@ -443,7 +449,7 @@ enum outcome record_command(struct call *call, GError **error);
 enum outcome report_command(struct call *call, GError **error);
 void report_detach(struct call *call);
 
-/* --- migrate_predict (predict.c), which migration-commands.c lists ----------------------------------------------- */
+/* --- migrate_predict (predict.c), which migration-commands.c lists ---------------------------------------------- */
 
 extern const struct property predict_args[], predict_settings[];
 enum outcome predict_command(struct call *call, GError **error);
@@ -461,7 +467,7 @@ enum outcome redo_run(struct call *call, GError **error);
 /* Appends a picture of the tree of `info topology` (topology-svg.c). */
 void topology_draw_svg(GVariant *tree, GString *out);
 
-/* --- cpu (cpu-commands.c), which machine-commands.c lists -------------------------------------------------------- */
+/* --- cpu (cpu-commands.c), which machine-commands.c lists ------------------------------------------------------- */
 
 extern const struct property cpu_args[];
 enum outcome cpu_run(struct call *call, GError **error);

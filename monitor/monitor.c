@@ -16,7 +16,7 @@ struct watcher {
     bool gone;                  /* to be freed when no look is under way */
 };
 
-/* --- the machine tells ---------------------------------------------------------------------------------------------- */
+/* --- the machine tells ------------------------------------------------------------------------------------------ */
 
 static void
 event_run_state(void *self)
@@ -74,7 +74,7 @@ event_power_off(void *self, int status)
     monitor_quit(self, status);
 }
 
-/* --- made, run, freed ------------------------------------------------------------------------------------------------ */
+/* --- made, run, freed ------------------------------------------------------------------------------------------- */
 
 static void
 free_peer(gpointer data)
@@ -222,7 +222,7 @@ monitor_edit(struct monitor *m, bool (*edit)(struct definition *d, const struct 
     return machine_define(m->machine, d, error);
 }
 
-/* --- events and watchers ------------------------------------------------------------------------------------------- */
+/* --- events and watchers ---------------------------------------------------------------------------------------- */
 
 void
 monitor_event(struct monitor *m, const char *format, ...)

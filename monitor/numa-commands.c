@@ -56,7 +56,8 @@ static const struct command_variant numa_del_variants[] = {
                     .summary = "take latencies and bandwidths back" },
     [NUMA_CACHE] = { "hmat-cache", hmat_cache_filter, -1, .or_blanks = true,
                      .summary = "take memory side caches back" },
-    [NUMA_INITIATOR] = { "initiator", del_node_args, -1, .by_words = true, .summary = "take a node's initiator back" },
+    [NUMA_INITIATOR] = { "initiator", del_node_args, -1, .by_words = true,
+                         .summary = "take a node's initiator back" },
     [NUMA_DEL_KINDS] = { NULL }
 };
 
@@ -105,9 +106,9 @@ run_numa_del(struct call *call, GError **error)
 static const struct command numa_commands[] = {
     { .name = "numa", .summary = "define nodes, distances and CPU placement", .form = FORM_VARIANTS,
       .variants = numa_variants, .option = "-numa", .when = WHEN_PRECONFIG, .run = run_numa,
-      .details = "By default there is no node, or one if there are memory slots.  CPUs that no node names are divided by "
-                 "sockets over the nodes, or go to node 0 if any CPU was placed.  RAM is divided if no node has a "
-                 "size." },
+      .details = "By default there is no node, or one if there are memory slots.  CPUs that no node names are "
+                 "divided by sockets over the nodes, or go to node 0 if any CPU was placed.  RAM is divided if no "
+                 "node has a size." },
     { .name = "numa_del", .summary = "take back a node, a distance or a CPU's placement", .form = FORM_VARIANTS,
       .variants = numa_del_variants, .when = WHEN_PRECONFIG, .run = run_numa_del },
     { 0 }

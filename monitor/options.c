@@ -209,7 +209,8 @@ help_line(GString *out, const char *name, const char *value, const char *help)
         g_string_append_printf(out, "  %s\n", left);
         return;
     }
-    g_string_append_printf(out, strlen(left) > 24 ? "  %s\n%*s%s\n" : "  %-24s%*s%s\n", left, strlen(left) > 24 ? 28 : 2,
+    g_string_append_printf(out, strlen(left) > 24 ? "  %s\n%*s%s\n" : "  %-24s%*s%s\n", left,
+                           strlen(left) > 24 ? 28 : 2,
                            "", help);
 }
 

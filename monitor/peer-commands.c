@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* --- the command -------------------------------------------------------------------------------------------------------------- */
+/* --- the command ------------------------------------------------------------------------------------------------ */
 
 enum { PEER_A_FORCE, PEER_A_WORD, PEER_A_REST };
 static const char *const peer_words[] = { "start", "stop", NULL };
@@ -63,8 +63,8 @@ stop_peer(struct call *call, const char *name, bool force, GError **error)
     if (!p)
         return COMMAND_FAILED;
     if (peer_holds_guest(p) && !force) {
-        fail(error, NUMON_ERROR_STATE, "cannot stop peer '%s': the guest runs there (`peer stop -f %s` ends it)", name,
-             name);
+        fail(error, NUMON_ERROR_STATE, "cannot stop peer '%s': the guest runs there (`peer stop -f %s` ends it)",
+             name, name);
         return COMMAND_FAILED;
     }
     g_ptr_array_remove(call->monitor->peers, p);
@@ -119,7 +119,8 @@ run_peer(struct call *call, GError **error)
 
     if (!rest || !*rest) {
         fail(error, NUMON_ERROR_ARGUMENT, "peer: %s",
-             strcmp(word, "start") && strcmp(word, "stop") ? "a command for the peer is missing" : "the name is missing");
+             strcmp(word, "start") && strcmp(word, "stop") ? "a command for the peer is missing"
+             : "the name is missing");
         call->usage = command_usage(call->command, NULL);
         return COMMAND_FAILED;
     }
@@ -141,16 +142,16 @@ detach_peer(struct call *call)
 
 static const struct command peer_commands[] = {
     { .name = "peer", .summary = "start, stop or speak to a second numon",
-      .details = "`peer start b` starts a child with the same definition that waits for a migration; `migrate peer:b` "
-                 "sends the guest there; `peer b info numa` runs a command there and shows its answer. A peer ends "
-                 "with its parent.",
+      .details = "`peer start b` starts a child with the same definition that waits for a migration; `migrate "
+                 "peer:b` sends the guest there; `peer b info numa` runs a command there and shows its answer. A "
+                 "peer ends with its parent.",
       .form = FORM_WORDS, .args = peer_args, .when = WHEN_ALWAYS, .run = run_peer, .detach = detach_peer },
     { 0 }
 };
 
 const struct command_group peer_group = { "Peers", peer_commands };
 
-/* --- info peers --------------------------------------------------------------------------------------------------------------- */
+/* --- info peers ------------------------------------------------------------------------------------------------- */
 
 static GVariant *
 get_peers(struct monitor *m, const struct values *args, GError **error)

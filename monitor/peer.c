@@ -3,7 +3,8 @@
  *
  * A peer gets the parent's definition as a script on descriptor 3 and commands on its standard input; what it prints
  * up to its next prompt "(numon:STATE:N:CODE) " is the reply.  One question at a time.  It ends with its parent: the
- * parent ends it when quitting, and if the parent dies the end of input does, unless the guest lives there by then. */
+ * parent ends it when quitting, and if the parent dies the end of input does, unless the guest lives there by
+ * then. */
 #include "monitor-private.h"
 
 #include <errno.h>
@@ -110,7 +111,7 @@ peer_free(struct peer *p)
     g_free(p);
 }
 
-/* --- without its parent ----------------------------------------------------------------------------------------------- */
+/* --- without its parent ----------------------------------------------------------------------------------------- */
 
 static bool
 has_or_gets_guest(struct monitor *m)
@@ -151,7 +152,7 @@ peer_outlives(struct monitor *m)
     return true;
 }
 
-/* --- asking ---------------------------------------------------------------------------------------------------------------- */
+/* --- asking ----------------------------------------------------------------------------------------------------- */
 
 static void
 answer(struct peer *p, const char *reply, const GError *error)
@@ -172,7 +173,8 @@ peer_ask(struct peer *p, const char *line,
     g_autofree char *text = g_strdup_printf("%s\n", line ? line : "");
 
     if (p->silent)
-        return fail(error, NUMON_ERROR_STATE, "peer '%s' is still busy with '%s'", p->name, p->line ? p->line : "its start");
+        return fail(error, NUMON_ERROR_STATE, "peer '%s' is still busy with '%s'", p->name,
+                    p->line ? p->line : "its start");
     if (line && !write_all(p->to, text, strlen(text)))
         return fail_host(error, errno, "cannot speak to peer '%s'", p->name);
     p->silent = true;
@@ -193,7 +195,7 @@ peer_forget(struct monitor *m, void *self)
     }
 }
 
-/* --- listening --------------------------------------------------------------------------------------------------------------- */
+/* --- listening -------------------------------------------------------------------------------------------------- */
 
 /* If what was heard ends with a prompt: cuts it off, sets '*ret_ok', keeps the state. */
 static bool
@@ -296,7 +298,7 @@ ended(GObject *source, GAsyncResult *result, gpointer data)
     g_ptr_array_remove(m->peers, p);
 }
 
-/* --- starting ---------------------------------------------------------------------------------------------------------------- */
+/* --- starting --------------------------------------------------------------------------------------------------- */
 
 /* A descriptor with the definition as a script.  Where serial and debug output go is the parent's alone. */
 static int
@@ -359,7 +361,7 @@ peer_new(struct monitor *m, const char *name, GError **error)
     return p;
 }
 
-/* --- preparing for a migration ------------------------------------------------------------------------------------------------ */
+/* --- preparing for a migration ---------------------------------------------------------------------------------- */
 
 static void
 listens(void *self, struct peer *p, const char *reply, const GError *error)
@@ -381,7 +383,8 @@ told_migration(void *self, struct peer *p, const char *reply, const GError *erro
 }
 
 bool
-peer_listen(struct peer *p, void (*done)(void *self, const char *uri, const GError *error), void *self, GError **error)
+peer_listen(struct peer *p, void (*done)(void *self, const char *uri, const GError *error), void *self,
+            GError **error)
 {
     p->prepared = done;
     return peer_ask(p, "info migrate", told_migration, self, error);
@@ -393,7 +396,8 @@ peer_get(struct monitor *m, const char *name, GError **error)
     struct peer *p = peer_find(m, name);
 
     if (!p)
-        fail(error, NUMON_ERROR_ARGUMENT, "there is no peer '%s' (`peer start %s` starts one, `info peers` lists them)",
+        fail(error, NUMON_ERROR_ARGUMENT, "there is no peer '%s' (`peer start %s` starts one, `info peers` lists "
+             "them)",
              name, name);
     return p;
 }

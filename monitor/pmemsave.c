@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* `pmemsave`, `memsave`: guest memory to a file.  Main copies a piece out of guest memory, a job writes it to the file,
- * main copies the next: a slow disk stops no one, and a machine that is torn down meanwhile is noticed before the
- * next piece is read. */
+/* `pmemsave`, `memsave`: guest memory to a file.  Main copies a piece out of guest memory, a job writes it to the
+ * file, main copies the next: a slow disk stops no one, and a machine that is torn down meanwhile is noticed before
+ * the next piece is read. */
 #include "monitor-private.h"
 
 enum {

@@ -24,8 +24,8 @@ struct predicting {
     struct values *settings;            /* owned */
     struct rehearsal *rehearsal;
     guint later;                        /* source that ends it; 0: none */
-    double busy_rate, calm_rate;        /* pages/s that vCPUs wrote, by their own count, during the rehearsal and after
-                                         * it; -1: not known */
+    double busy_rate, calm_rate;        /* pages/s that vCPUs wrote, by their own count, during the rehearsal and
+                                         * after it; -1: not known */
     uint64_t written;                   /* the count when it began */
     int64_t writes_us;                  /* and the time */
     struct migrate_record *record;      /* -r; owned */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A migration's report as a page: samples.c keeps what it was like, report.c lays the page out, report-charts.c draws. */
+/* A migration's report as a page: samples.c keeps what it was like, report.c lays the page out, report-charts.c
+ * draws. */
 #ifndef REPORT_H
 #define REPORT_H
 

@@ -121,7 +121,8 @@ struct wait_condition {
     char *(*describe)(struct wait *w);
 };
 
-enum { WAIT_MIGRATION, WAIT_ROUND, WAIT_THROTTLE, WAIT_HELD, WAIT_RUNNING, WAIT_DIRTY_RATE, WAIT_TICKS, WAIT_CONDITIONS };
+enum { WAIT_MIGRATION, WAIT_ROUND, WAIT_THROTTLE, WAIT_HELD, WAIT_RUNNING, WAIT_DIRTY_RATE, WAIT_TICKS,
+       WAIT_CONDITIONS };
 
 enum { MIGRATION_STATUS, MIGRATION_SECONDS };
 static const char *const wait_states[] = {
@@ -366,7 +367,8 @@ look_dirty_rate(struct wait *w, GError **error)
         return WAIT_NOT_YET;
     if (s->measured)
         return WAIT_MET;
-    fail(error, NUMON_ERROR_STATE, "%s%s", s->failure ? "the measurement failed: " : "no dirty rate is being measured",
+    fail(error, NUMON_ERROR_STATE, "%s%s",
+         s->failure ? "the measurement failed: " : "no dirty rate is being measured",
          s->failure ? s->failure : "");
     return WAIT_NEVER;
 }
@@ -541,7 +543,8 @@ static const struct command run_commands[] = {
       .may = may_powerdown, .run = run_system_powerdown,
       .details = "An ACPI event, which a guest may answer by ending itself; wait and set_action are for that." },
     { .name = "set_action", .summary = "choose what becomes of a guest that resets or ends", .form = FORM_OPTIONS,
-      .args = machine_action_properties, .implied = -1, .option = "-action", .when = WHEN_ALWAYS, .run = run_set_action,
+      .args = machine_action_properties, .implied = -1, .option = "-action", .when = WHEN_ALWAYS,
+          .run = run_set_action,
       .details = "Without argument shows what is set.  A guest that was ended waits for system_reset, as one that "
                  "ended itself.  With shutdown=poweroff the program ends, with status 0 or, after a value to the "
                  "exit port, with twice the value plus 1, as with QEMU's isa-debug-exit." },

@@ -2,8 +2,8 @@
 /* `source FILE`: a pending call that runs the file's lines one by one below itself.  A script in a script is a call
  * in a call, so the script stack is the chain of calls; the innermost one that fails puts FILE:LINE to the error.
  *
- * A script is read whole before its first line runs.  A file is read at once; a pipe ("-x <(command)") or a device may
- * keep one waiting, so the main loop reads it. */
+ * A script is read whole before its first line runs.  A file is read at once; a pipe ("-x <(command)") or a device
+ * may keep one waiting, so the main loop reads it. */
 #include "monitor-private.h"
 #include "general.h"
 
@@ -79,7 +79,7 @@ script_line_done(struct call *call, const GError *error)
     call_finish(call, located);
 }
 
-/* --- reading ---------------------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------------------------- */
 
 enum reading { READING, READ, READ_FAILED };
 
@@ -99,7 +99,8 @@ script_fill(struct script *s, GError **error)
     g_string_append_len(s->text, data, got);
     if (s->text->len <= SCRIPT_MAX)
         return got ? READING : READ;
-    fail(error, NUMON_ERROR_LIMIT, "cannot run script '%s': it is longer than %d MiB", s->path, (int)(SCRIPT_MAX / MIB));
+    fail(error, NUMON_ERROR_LIMIT, "cannot run script '%s': it is longer than %d MiB", s->path,
+         (int)(SCRIPT_MAX / MIB));
     return READ_FAILED;
 }
 
@@ -154,7 +155,7 @@ script_open(struct script *s, bool *ret_at_once, GError **error)
     return true;
 }
 
-/* --- the command -------------------------------------------------------------------------------------------------------- */
+/* --- the command ------------------------------------------------------------------------------------------------ */
 
 static enum outcome
 script_run_file(struct call *call, GError **error)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* `show`: the configuration as a script of ours, as one QEMU command line or as QMP lines.  The latter two are made of
- * the lines of a saved definition, whose options are QEMU's; before, what numon completes by itself is written out, as
- * QEMU 7.2 has no `mem=` and no division of RAM on its machines. */
+/* `show`: the configuration as a script of ours, as one QEMU command line or as QMP lines.  The latter two are made
+ * of the lines of a saved definition, whose options are QEMU's; before, what numon completes by itself is written
+ * out, as QEMU 7.2 has no `mem=` and no division of RAM on its machines. */
 #include <string.h>
 
 #include "boot.h"
@@ -99,8 +99,8 @@ add_machine(GString *out, const struct definition *d)
         add_option(out, "-name", name->str);
     }
     g_string_free(name, TRUE);
-    g_autofree char *machine = g_strconcat("q35", d->topology.options.hmat ? ",hmat=on" : "", d->nvdimm ? ",nvdimm=on" : "",
-                                           NULL);
+    g_autofree char *machine = g_strconcat("q35", d->topology.options.hmat ? ",hmat=on" : "",
+                                           d->nvdimm ? ",nvdimm=on" : "", NULL);
     add_option(out, "-machine", machine);
     /* QEMU has the model "host" on KVM alone. */
     if (d->accel == ACCEL_KVM || d->cpu.model == CPU_MODEL_HOST)
@@ -132,7 +132,8 @@ add_cpu(GString *out, const struct definition *d)
         if (bit_test(d->cpu.on, i))
             want(on, i);
     for (unsigned i = 0; i < cpu_feature_count; i++) {
-        bool off = bit_test(d->cpu.off, i) || (!host && !bit_test(on, i) && strcmp(cpu_features[i].name, "cx16") == 0);
+        bool off = bit_test(d->cpu.off, i)
+            || (!host && !bit_test(on, i) && strcmp(cpu_features[i].name, "cx16") == 0);
 
         if (off || bit_test(on, i))
             g_string_append_printf(text, ",%c%s", off ? '-' : '+', cpu_features[i].name);
@@ -151,8 +152,8 @@ add_target(GString *out, const char *option, const char *target)
     add_option(out, option, g_str_has_prefix(target, "unix:") ? listening : target);
 }
 
-/* QEMU's driver for a device of ours on its q35: virtio devices are on PCI there, CPUs of the type that it has for the
- * model. */
+/* QEMU's driver for a device of ours on its q35: virtio devices are on PCI there, CPUs of the type that it has for
+ * the model. */
 static char *
 driver_name(const struct definition *d, const char *name, size_t size)
 {
@@ -212,7 +213,7 @@ show_qemu(struct call *call, const struct definition *d, char **lines)
     call_print(call, "%s\n", out->str);
 }
 
-/* --- QMP lines ---------------------------------------------------------------------------------------------------- */
+/* --- QMP lines -------------------------------------------------------------------------------------------------- */
 
 static void
 append_string(GString *out, const char *text)
@@ -318,7 +319,8 @@ show_qmp(struct call *call, const struct definition *d, char **lines)
             if (i == DEVICES && !devices)
                 g_string_append(out, "{\"execute\": \"x-exit-preconfig\"}\n");
             devices = devices || i == DEVICES;
-            append_variant(out, d, command_find(kinds[i].command), kinds[i].execute, kinds[i].what, *lines + size + 1);
+            append_variant(out, d, command_find(kinds[i].command), kinds[i].execute, kinds[i].what,
+                           *lines + size + 1);
         }
     }
     if (!devices)

@@ -96,7 +96,7 @@ terminal_redraw(struct input *in, const char *text)
     draw(t, text);
 }
 
-/* --- the block above the prompt ----------------------------------------------------------------------------------------- */
+/* --- the block above the prompt --------------------------------------------------------------------------------- */
 
 static unsigned
 screen_columns(void)
@@ -269,7 +269,7 @@ terminal_event(struct input *in, const char *text)
     }
 }
 
-/* --- editing a line --------------------------------------------------------------------------------------------------- */
+/* --- editing a line --------------------------------------------------------------------------------------------- */
 
 static bool
 input_waits(void)
@@ -352,8 +352,8 @@ terminal_readable(int fd, GIOCondition condition, gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
-/* Runs a line that was typed to a command that had ended, shown as if it came now; false: there is none, what there is
- * is edited on. */
+/* Runs a line that was typed to a command that had ended, shown as if it came now; false: there is none, what there
+ * is is edited on. */
 static bool
 give_typed(struct terminal *t, const char *prompt)
 {
@@ -426,7 +426,7 @@ terminal_interrupt(struct input *in)
     terminal_prompt(in);
 }
 
-/* --- pasting ------------------------------------------------------------------------------------------------------------ */
+/* --- pasting ---------------------------------------------------------------------------------------------------- */
 
 /* Reads what waits in the terminal; whole lines go to 'rest', an unfinished one becomes the next to be edited. */
 static void
@@ -471,7 +471,7 @@ terminal_drop_pasted(struct input *in)
     return rest;
 }
 
-/* --- made and freed ------------------------------------------------------------------------------------------------------ */
+/* --- made and freed --------------------------------------------------------------------------------------------- */
 
 /* After a stop (Ctrl-Z) and fg the shell gives the terminal back cooked. */
 static gboolean
@@ -534,7 +534,8 @@ static const struct input_class terminal_class = {
     .interrupt = terminal_interrupt, .release = terminal_release, .typed = terminal_typed,
 };
 
-/* At the end of input readline ends the line only where it switches bracketed paste off; line_entered() always does. */
+/* At the end of input readline ends the line only where it switches bracketed paste off; line_entered() always
+ * does. */
 static void
 restore_terminal(void)
 {
@@ -571,7 +572,7 @@ terminal_new(struct monitor *m)
     return &t->input;
 }
 
-/* --- completion -------------------------------------------------------------------------------------------------------- */
+/* --- completion ------------------------------------------------------------------------------------------------- */
 
 static char **
 complete_for_readline(const char *text, int start, int end)

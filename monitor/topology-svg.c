@@ -28,7 +28,8 @@ put_text(struct page *p, int x, int y, const char *style, const char *text)
 static void
 put_box(struct page *p, int x, int y, int width, int height, const char *fill)
 {
-    g_string_append_printf(p->body, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"%s\" stroke=\"#445\"/>\n",
+    g_string_append_printf(p->body, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"%s\" "
+                           "stroke=\"#445\"/>\n",
                            x, y, width, height, fill);
     p->width = MAX(p->width, x + width);
 }
@@ -146,7 +147,8 @@ topology_draw_svg(GVariant *tree, GString *out)
 
     draw_nodes(&p, nodes, ids);
     if (distances)
-        draw_matrix(&p, "distances, from row to column: (n) mirrored, [n] by default, ? missing", distances, ids, true);
+        draw_matrix(&p, "distances, from row to column: (n) mirrored, [n] by default, ? missing", distances, ids,
+                    true);
     for (gsize t = 0; t < g_variant_n_children(tables); t++) {
         g_autoptr(GVariant) rows = NULL;
         const char *title;
@@ -155,8 +157,9 @@ topology_draw_svg(GVariant *tree, GString *out)
         draw_matrix(&p, title, rows, ids, false);
     }
     draw_notes(&p, notes);
-    g_string_append_printf(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" "
-                           "width=\"%d\" height=\"%d\" font-family=\"monospace\" font-size=\"12\">\n"
-                           "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n%s</svg>\n", p.width + MARGIN,
+    g_string_append_printf(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg "
+                           "xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
+                           "font-family=\"monospace\" font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" "
+                           "fill=\"white\"/>\n%s</svg>\n", p.width + MARGIN,
                            p.y + MARGIN, body->str);
 }

@@ -13,7 +13,8 @@ static const char *const class_words[] = {
 
 enum { TRACE_P_CLASS, TRACE_P_ON };
 static const struct property trace_args[] = {
-    [TRACE_P_CLASS] = { "class", PROPERTY_CHOICE, .choices = class_words, .help = "what to tell of; without it shows all" },
+    [TRACE_P_CLASS] = { "class", PROPERTY_CHOICE, .choices = class_words,
+                        .help = "what to tell of; without it shows all" },
     [TRACE_P_ON] = { "on", PROPERTY_BOOL, .help = "begin or end; without it shows the class" },
     { 0 }
 };

@@ -5,7 +5,8 @@
 
 enum { WATCH_P_SECONDS, WATCH_P_COUNT, WATCH_P_COMMAND };
 const struct property watch_properties[] = {
-    { "-n", PROPERTY_UINT, .min = 1, .max = 86400, .unit = "s", .value_default = "2", .help = "time from run to run" },
+    { "-n", PROPERTY_UINT, .min = 1, .max = 86400, .unit = "s", .value_default = "2",
+      .help = "time from run to run" },
     { "-c", PROPERTY_UINT, .min = 1, .max = 1000000000, .help = "how many runs; without it until Ctrl-C" },
     { "command", PROPERTY_REST, .required = true, .complete = COMPLETE_COMMAND, .help = "the line to run" },
     { 0 }

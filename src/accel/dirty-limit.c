@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Limits of the rate at which vCPUs dirty memory.
  *
- * The log has a ring for each vCPU, which holds so many pages.  A vCPU whose ring is full sleeps for a while before it
- * goes on, so one that writes little is never kept waiting.  A thread measures each vCPU's rate once a period, by a
- * subscriber of its own, and finds the sleep that brings the rate to the quota, as QEMU does: from the time that the
- * ring takes to fill at the highest rate seen, in proportion while the rate is far from the quota, then by tenths of
- * that time.
+ * The log has a ring for each vCPU, which holds so many pages.  A vCPU whose ring is full sleeps for a while before
+ * it goes on, so one that writes little is never kept waiting.  A thread measures each vCPU's rate once a period, by
+ * a subscriber of its own, and finds the sleep that brings the rate to the quota, as QEMU does: from the time that
+ * the ring takes to fill at the highest rate seen, in proportion while the rate is far from the quota, then by tenths
+ * of that time.
  *
  * QEMU is content within 25 MiB/s.  So is numon, but within an eighth of a quota that is smaller than 200 MiB/s. */
 #include "accel.h"
@@ -192,7 +192,7 @@ limit_thread(void *data)
     return NULL;
 }
 
-/* --- for main and the migration thread --------------------------------------------------------------------------- */
+/* --- for main and the migration thread -------------------------------------------------------------------------- */
 
 bool
 dirty_limit_possible(const struct dirty_limit *l, GError **error)

@@ -455,7 +455,8 @@ run_add_cpu(struct run *r, unsigned cpu, GError **error)
 
     lock_take(&r->lock);
     g_assert(r->reasons && !v->present);
-    /* Where the others have their threads it gets its own at once: a guest that goes on must not fail for want of it. */
+    /* Where the others have their threads it gets its own at once: a guest that goes on must not fail for want of
+     * it. */
     ok = !r->vcpus[0].thread.started || start_vcpu(r, v, error);
     v->present = ok;
     lock_drop(&r->lock);

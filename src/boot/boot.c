@@ -50,7 +50,8 @@ boot_check_command_line(const char *text, GError **error)
     size_t size = strlen(text);
 
     return size < BOOT_COMMAND_SIZE
-        || fail(error, NUMON_ERROR_LIMIT, "cannot pass a command line of %zu characters to the kernel, the limit is %d",
+        || fail(error, NUMON_ERROR_LIMIT, "cannot pass a command line of %zu characters to the kernel, the limit is "
+                "%d",
                 size, BOOT_COMMAND_SIZE - 1);
 }
 

@@ -16,7 +16,8 @@ void machine_options_save(const struct definition *d, GString *out);
 void backend_save(const struct backend_options *o, GString *out);
 
 /* Fills a place for each device; those without one are problems, or with 'problems' NULL the first is an error. */
-bool definition_place_devices(const struct definition *d, struct device_place *ret, GPtrArray *problems, GError **error);
+bool definition_place_devices(const struct definition *d, struct device_place *ret, GPtrArray *problems,
+                              GError **error);
 void definition_check_devices(const struct definition *d, GPtrArray *problems);
 void devices_save(const struct definition *d, GString *out);
 bool devices_equal(const GArray *a, const GArray *b);

@@ -101,8 +101,9 @@ definition_delete_cpu(struct definition *d, const char *name, GError **error)
 
         if (strcmp(path, name) == 0)
             return slot == 0 ? fail(error, NUMON_ERROR_STATE, "Boot CPU is unpluggable")
-                             : fail(error, NUMON_ERROR_STATE, "cannot delete CPU %u: it is one of the %u that are there "
-                                    "from the start (`smp` says how many)", slot, cpus);
+                             : fail(error, NUMON_ERROR_STATE,
+                                    "cannot delete CPU %u: it is one of the %u that are there from the start (`smp` "
+                                    "says how many)", slot, cpus);
     }
     if (!c)
         return fail(error, NUMON_ERROR_ARGUMENT, "Device '%s' not found", name);
@@ -130,9 +131,10 @@ cpus_fit(const struct definition *before, const struct definition *after, GError
 
         if (c->slot >= new.cpus && c->slot < new.maxcpus && same_place(&old, &new, c->slot))
             continue;
-        return fail(error, NUMON_ERROR_STATE, "cannot change the CPUs: '%s' was plugged into slot %u, which would be %s "
-                    "(`device_del %s` first)", path, c->slot, c->slot >= new.maxcpus ? "no more"
-                    : c->slot < new.cpus ? "that of a CPU from the start" : "at another place", *c->id ? c->id : path);
+        return fail(error, NUMON_ERROR_STATE, "cannot change the CPUs: '%s' was plugged into slot %u, which would be "
+                    "%s (`device_del %s` first)", path, c->slot, c->slot >= new.maxcpus ? "no more"
+                    : c->slot < new.cpus ? "that of a CPU from the start" : "at another place",
+                    *c->id ? c->id : path);
     }
     return true;
 }

@@ -19,7 +19,8 @@ const char *const clock_choice_names[] = { [CLOCK_ADVANCE] = "advance", [CLOCK_S
 const struct property accel_properties[] = {
     [ACCEL_P_ACCEL] = { "accel", PROPERTY_CHOICE, .choices = accel_choice_names, .required = true,
                         .help = "what runs the guest's CPUs; auto: the first that works here" },
-    [ACCEL_P_NUMA_DELAY] = { "numa-delay", PROPERTY_UINT, .max = NUMA_DELAY_MAX_NS, .value_default = "0", .unit = "ns",
+    [ACCEL_P_NUMA_DELAY] = { "numa-delay", PROPERTY_UINT, .max = NUMA_DELAY_MAX_NS, .value_default = "0",
+                             .unit = "ns",
                              .help = "of synthetic: what a page write at distance 10 costs, more in proportion" },
     [ACCEL_P_CLOCK] = { "clock", PROPERTY_CHOICE, .choices = clock_choice_names, .value_default = "advance",
                         .help = "of kvm: whether the guest's time goes on while it is stopped to be moved" },
@@ -152,8 +153,8 @@ definition_add_node(struct definition *d, const struct values *v, GError **error
     const struct memory_device *user = memdev ? definition_device_of_backend(d, memdev) : NULL;
 
     if (user)
-        return fail(error, NUMON_ERROR_STATE, "can't use already busy memdev: %s is the memory of device '%s'", memdev,
-                    memory_device_label(user));
+        return fail(error, NUMON_ERROR_STATE, "can't use already busy memdev: %s is the memory of device '%s'",
+                    memdev, memory_device_label(user));
     return topology_add_node(&d->topology, v, definition_backends(d), error);
 }
 
@@ -247,8 +248,8 @@ definition_set_accel(struct definition *d, const struct values *v, GError **erro
         return fail(error, NUMON_ERROR_ARGUMENT, "cannot delay accesses with accelerator '%s': numa-delay is of "
                     "synthetic alone", accel_choice_names[accel]);
     if (v->at[ACCEL_P_CLOCK].number != CLOCK_ADVANCE && accel == ACCEL_SYNTHETIC)
-        return fail(error, NUMON_ERROR_ARGUMENT, "cannot stop the clock with accelerator 'synthetic': its guests read "
-                    "the host's");
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot stop the clock with accelerator 'synthetic': its guests "
+                    "read the host's");
     if (!read_dirty_log(v, &d->dirty_log, &d->dirty_ring_size, error))
         return false;
     d->accel = accel;

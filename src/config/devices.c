@@ -55,7 +55,8 @@ check_node(const struct memory_device *device, const struct device_room *room, G
     if (device->kind == DEVICE_VIRTIO_MEM)
         return fail(error, NUMON_ERROR_ARGUMENT, "'node' property exceeds number of NUMA nodes: %u, there are %u",
                     device->node, count);
-    return fail(error, NUMON_ERROR_ARGUMENT, "'DIMM property node has value %u' which exceeds the number of numa nodes: %u",
+    return fail(error, NUMON_ERROR_ARGUMENT, "'DIMM property node has value %u' which exceeds the number of numa "
+                "nodes: %u",
                 device->node, count);
 }
 
@@ -69,12 +70,14 @@ find_place(const struct definition *d, const struct memory_device *device, const
     uint64_t page;
 
     if (!backend)
-        return fail(error, NUMON_ERROR_ARGUMENT, "object '%s' not found: there is no such memory backend", device->memdev);
+        return fail(error, NUMON_ERROR_ARGUMENT, "object '%s' not found: there is no such memory backend",
+                    device->memdev);
     if (node >= 0)
         return fail(error, NUMON_ERROR_STATE, "can't use already busy memdev: %s is the memory of node %d",
                     device->memdev, node);
     if (device->kind == DEVICE_NVDIMM && !d->nvdimm)
-        return fail(error, NUMON_ERROR_STATE, "nvdimm is not enabled: missing 'nvdimm' in '-M' (`machine nvdimm=on`)");
+        return fail(error, NUMON_ERROR_STATE, "nvdimm is not enabled: missing 'nvdimm' in '-M' (`machine "
+                    "nvdimm=on`)");
     if (!backend_page_size(backend, &page, error) || !memory_device_check_sizes(device, backend, error) ||
         !check_node(device, room, error))
         return false;
@@ -237,7 +240,8 @@ bool
 devices_equal(const GArray *a, const GArray *b)
 {
     for (guint i = 0; a->len == b->len && i < a->len; i++) {
-        if (!memory_device_equal(&g_array_index(a, struct memory_device, i), &g_array_index(b, struct memory_device, i)))
+        if (!memory_device_equal(&g_array_index(a, struct memory_device, i),
+                                 &g_array_index(b, struct memory_device, i)))
             return false;
     }
     return a->len == b->len;

@@ -10,8 +10,8 @@
 const struct property machine_properties[] = {
     [MACHINE_P_AUTO_ASSIGN] = { "numa-auto-assign", PROPERTY_CHOICE, .choices = auto_assign_names,
                                 .value_default = "default",
-                                .help = "how RAM is divided when no node has a size: rests carried on, all to the last "
-                                        "node, or not at all" },
+                                .help = "how RAM is divided when no node has a size: rests carried on, all to the "
+                                        "last node, or not at all" },
     [MACHINE_P_AUTO_ENABLE] = { "auto-enable-numa", PROPERTY_BOOL, .value_default = "off",
                                 .help = "one node when none is declared; with memory slots it is there anyway" },
     [MACHINE_P_HMAT] = { "hmat", PROPERTY_BOOL, .value_default = "off",
@@ -28,12 +28,12 @@ hmat_can_go(const struct definition *d, GError **error)
 
     for (unsigned i = 0; i < t->node_count; i++) {
         if (t->nodes[t->node_order[i]].has_initiator)
-            return fail(error, NUMON_ERROR_STATE, "cannot turn hmat off: node %u has an initiator; numa_del initiator "
-                        "takes it back", t->node_order[i]);
+            return fail(error, NUMON_ERROR_STATE, "cannot turn hmat off: node %u has an initiator; numa_del "
+                        "initiator takes it back", t->node_order[i]);
     }
     if (d->hmat.lb->len)
-        return fail(error, NUMON_ERROR_STATE, "cannot turn hmat off: latency or bandwidth was given; numa_del hmat-lb "
-                    "takes it back");
+        return fail(error, NUMON_ERROR_STATE, "cannot turn hmat off: latency or bandwidth was given; numa_del "
+                    "hmat-lb takes it back");
     return true;
 }
 
@@ -108,7 +108,7 @@ definition_warnings(const struct definition *d, GPtrArray *warnings)
     definition_topology(d, &t);
     topology_warnings(&t, warnings);
     if (d->cpu.model == CPU_MODEL_HOST && d->accel != ACCEL_SYNTHETIC)
-        g_ptr_array_add(warnings, g_strdup("cpu host shows what this host has: the guest moves only to hosts that give "
-                                           "it the same (info cpu_features); cpu base moves between hosts of one "
-                                           "vendor"));
+        g_ptr_array_add(warnings, g_strdup("cpu host shows what this host has: the guest moves only to hosts that "
+                                           "give it the same (info cpu_features); cpu base moves between hosts of "
+                                           "one vendor"));
 }

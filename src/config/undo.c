@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The way back through a definition's changes, and forth again.
  *
- * A step holds what differs between the definition before and after a command.  Nearly all commands change a few bytes
- * of the topology or one entry of an array: for these the step is that range of bytes, before and after, so that
- * thousands of `numa dist`, or of devices that come and go, cost little.  Where anything else changed it is both
+ * A step holds what differs between the definition before and after a command.  Nearly all commands change a few
+ * bytes of the topology or one entry of an array: for these the step is that range of bytes, before and after, so
+ * that thousands of `numa dist`, or of devices that come and go, cost little.  Where anything else changed it is both
  * definitions.  The oldest steps go when all together are too large. */
 #include "config.h"
 

@@ -10,7 +10,8 @@
 #include <capstone.h>
 #include <dlfcn.h>
 
-/* The library is opened for as long as it is used: it takes more memory than all of numon, and few sessions need it. */
+/* The library is opened for as long as it is used: it takes more memory than all of numon, and few sessions need
+ * it. */
 #define LIBRARY "libcapstone.so." G_STRINGIFY(CS_API_MAJOR)
 struct capstone {
     void *library;

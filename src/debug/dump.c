@@ -41,7 +41,8 @@ dump_format_parse(const char *text, struct dump_format *ret, GError **error)
     if (f.count == 0)
         return fail(error, NUMON_ERROR_ARGUMENT, "format '/%s' shows nothing: its count is 0", text);
     if (f.count > DUMP_BYTES_MAX || dump_format_bytes(&f) > DUMP_BYTES_MAX)
-        return fail(error, NUMON_ERROR_LIMIT, "format '/%s' shows more than %d bytes (memsave and pmemsave write files)",
+        return fail(error, NUMON_ERROR_LIMIT, "format '/%s' shows more than %d bytes (memsave and pmemsave write "
+                    "files)",
                     text, DUMP_BYTES_MAX);
     *ret = f;
     return true;

@@ -140,7 +140,8 @@ power_attach(struct power *p, struct bus *bus, GError **error)
            bus_claim(bus, BUS_PORT, PORT_A, 1, "system control port A", &port_a, p, error) &&
            bus_claim(bus, BUS_PORT, DEBUG_PORT, 1, "debug console", &debug, p, error) &&
            bus_claim(bus, BUS_PORT, EXIT_PORT, EXIT_PORTS, "exit port", &exit_ops, p, error) &&
-           bus_claim(bus, BUS_PORT, PLATFORM_SLEEP_CONTROL_PORT, PLATFORM_RESET_PORT + 1 - PLATFORM_SLEEP_CONTROL_PORT,
+           bus_claim(bus, BUS_PORT, PLATFORM_SLEEP_CONTROL_PORT,
+                     PLATFORM_RESET_PORT + 1 - PLATFORM_SLEEP_CONTROL_PORT,
                      "ACPI power", &acpi, p, error) &&
            bus_claim(bus, BUS_PORT, PCI_PORT, PCI_PORTS, "reset control", &pci, p, error);
 }

@@ -175,7 +175,7 @@ void cpus_start(const struct platform *p);
 /* Fills the interrupt descriptor table. */
 void exceptions_init(void);
 
-/* --- probe.c ------------------------------------------------------------------------------------------------------ */
+/* --- probe.c ---------------------------------------------------------------------------------------------------- */
 
 struct probing { uint64_t request, node; };     /* how far the CPU is with it */
 

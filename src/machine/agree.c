@@ -33,8 +33,8 @@ describe_devices(const struct definition *d, GString *out)
     for (guint i = 0; places && i < d->devices->len; i++) {
         const struct memory_device *device = places[i].device;
 
-        g_string_append_printf(out, "memory device '%s': %s of %" G_GUINT64_FORMAT " bytes at 0x%" G_GINT64_MODIFIER "x, node "
-                               "%u, slot %d, block size %" G_GUINT64_FORMAT,
+        g_string_append_printf(out, "memory device '%s': %s of %" G_GUINT64_FORMAT " bytes at "
+                               "0x%" G_GINT64_MODIFIER "x, node %u, slot %d, block size %" G_GUINT64_FORMAT,
                                memory_device_label(device), memory_device_names[device->kind], places[i].size,
                                places[i].addr, device->node, places[i].slot, device->block_size);
         memory_device_describe(device, out);
@@ -87,8 +87,8 @@ describe_hmat(const struct definition *d, GString *out)
     for (guint i = 0; i < d->hmat.cache->len; i++) {
         const struct hmat_cache *c = hmat_cache_at(&d->hmat, i);
 
-        g_string_append_printf(out, "HMAT cache %u of node %u: %" G_GUINT64_FORMAT " bytes, %s, %s, line %u\n", c->level,
-                               c->node, c->size, hmat_associativity_names[c->associativity],
+        g_string_append_printf(out, "HMAT cache %u of node %u: %" G_GUINT64_FORMAT " bytes, %s, %s, line %u\n",
+                               c->level, c->node, c->size, hmat_associativity_names[c->associativity],
                                hmat_policy_names[c->policy], c->line);
     }
     for (unsigned n = 0; n < TOPOLOGY_NODES; n++)
@@ -111,7 +111,8 @@ machine_describe(void *self)
                            smp->maxcpus, smp->levels[SMP_SOCKETS], smp->levels[SMP_DIES],
                            smp->levels[SMP_MODULES], smp->levels[SMP_CORES], smp->levels[SMP_THREADS]);
     describe_memory(p, out);
-    g_string_append_printf(out, "memory device addresses: %" G_GUINT64_FORMAT " bytes from 0x%" G_GINT64_MODIFIER "x\n",
+    g_string_append_printf(out, "memory device addresses: %" G_GUINT64_FORMAT " bytes from "
+                           "0x%" G_GINT64_MODIFIER "x\n",
                            p->map->device_size, p->map->device_base);
     describe_devices(m->definition, out);
     describe_nodes(&p->topology, out);
@@ -179,8 +180,8 @@ list_differences(const struct parts *p, char *const *ours, char *const *theirs, 
                                    *t, line_value(*t));
 }
 
-/* Appends "; CPU 3 is missing here: device_add cpu,..." for each CPU that only the source has, if its slot is here too,
- * and "; CPU 3 is not at the source". */
+/* Appends "; CPU 3 is missing here: device_add cpu,..." for each CPU that only the source has, if its slot is here
+ * too, and "; CPU 3 is not at the source". */
 static void
 explain_cpus(const struct topology_final *t, char *const *theirs, GString *out)
 {
@@ -194,7 +195,8 @@ explain_cpus(const struct topology_final *t, char *const *theirs, GString *out)
 
         if (bit_test(there, slot) == here)
             continue;
-        g_string_append_printf(out, "; CPU %u is %s", slot, here ? "not at the source" : "missing here: device_add cpu,");
+        g_string_append_printf(out, "; CPU %u is %s", slot,
+                               here ? "not at the source" : "missing here: device_add cpu,");
         if (!here)
             smp_spell_place(&t->smp, slot, out);
     }

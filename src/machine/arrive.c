@@ -12,7 +12,7 @@
 #define ADD_BACKEND "object_add "
 #define ADD_DEVICE  "device_add "
 
-/* --- source ------------------------------------------------------------------------------------------------------- */
+/* --- source ----------------------------------------------------------------------------------------------------- */
 
 /* Without what concerns this host alone. */
 static struct backend_options
@@ -51,7 +51,7 @@ machine_announce(void *self, const struct block *b, GError **error)
     return g_string_free(text, FALSE);
 }
 
-/* --- destination: reading ----------------------------------------------------------------------------------------- */
+/* --- destination: reading --------------------------------------------------------------------------------------- */
 
 /* The word up to the first comma as an index of 'names', and in '*ret_options' what follows; -1 if it is none. */
 static int
@@ -150,7 +150,7 @@ machine_arrive(void *self, const char *text, struct migrate_arrival *a)
     migrate_arrival_done(a, error);
 }
 
-/* --- destination: keeping account --------------------------------------------------------------------------------- */
+/* --- destination: keeping account ------------------------------------------------------------------------------- */
 
 struct arrival {
     char name[ID_SIZE];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Memory devices of a built machine: one comes (its memory is made in a job, then put into the map with the vCPUs held
- * off), one goes.  The definition follows, so that a peer, a saved script and a later build have the same; slots and
- * addresses become explicit with the first change, as devices that come or go do not move others. */
+/* Memory devices of a built machine: one comes (its memory is made in a job, then put into the map with the vCPUs
+ * held off), one goes.  The definition follows, so that a peer, a saved script and a later build have the same; slots
+ * and addresses become explicit with the first change, as devices that come or go do not move others. */
 #include "machine-private.h"
 
 #include <string.h>
@@ -357,7 +357,7 @@ machine_device_delete(struct machine *m, const char *name, GError **error)
     return true;
 }
 
-/* --- backends of devices to come ---------------------------------------------------------------------------------- */
+/* --- backends of devices to come -------------------------------------------------------------------------------- */
 
 bool
 machine_define_backends(struct machine *m, struct definition *d, GError **error)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* One measurement of the dirty rate at a time: a job begins it, a timer lets the period pass, a job ends it.  What the
- * last one found stays until the machine goes. */
+/* One measurement of the dirty rate at a time: a job begins it, a timer lets the period pass, a job ends it.  What
+ * the last one found stays until the machine goes. */
 #include "machine-private.h"
 
 struct dirty_rate_run {
@@ -86,16 +86,18 @@ machine_calc_dirty_rate(struct machine *m, enum dirty_rate_mode mode, unsigned s
         return fail(error, NUMON_ERROR_STATE, "cannot measure the dirty rate: there is no machine yet");
     /* Memory devices may come with the guest, and go if it does not come. */
     if (machine_awaits_incoming(m) && machine_arriving(m))
-        return fail(error, NUMON_ERROR_STATE, "cannot measure the dirty rate: this machine waits for an incoming guest");
+        return fail(error, NUMON_ERROR_STATE, "cannot measure the dirty rate: this machine waits for an incoming "
+                    "guest");
     machine_settle_arrivals(m);
     if (m->dirty_rate.measuring)
         return fail(error, NUMON_ERROR_STATE, "cannot measure the dirty rate: a measurement is under way "
                     "(`info dirty_rate` shows it)");
     if (mode == DIRTY_RATE_RING && !hub_tells_cpus(m->parts->hub))
-        return fail(error, NUMON_ERROR_STATE, "cannot measure the dirty rate by vCPU: the dirty log here does not tell "
-                    "who wrote (`accel kvm,dirty-log=ring` does, and accel synthetic)");
+        return fail(error, NUMON_ERROR_STATE, "cannot measure the dirty rate by vCPU: the dirty log here does not "
+                    "tell who wrote (`accel kvm,dirty-log=ring` does, and accel synthetic)");
     q = g_new(struct dirty_rate_run, 1);
-    *q = (struct dirty_rate_run) { .machine = m, .seconds = seconds, .samples = samples, .cpus = m->parts->cpu_slots };
+    *q = (struct dirty_rate_run) { .machine = m, .seconds = seconds, .samples = samples,
+                                   .cpus = m->parts->cpu_slots };
     m->dirty_rate.mode = mode;
     m->dirty_rate.seconds = seconds;
     m->dirty_rate.samples = samples;
@@ -158,8 +160,8 @@ machine_limit_dirty(struct machine *m, int cpu, uint64_t quota, GError **error)
     if (!dirty_limit_possible(p->limit, error))
         return false;
     if (machine_switching(m) && atomic_load(&m->capabilities.dirty_limit))
-        return fail(error, NUMON_ERROR_STATE, "cannot limit the dirty rate: a migration with the capability dirty-limit "
-                    "does");
+        return fail(error, NUMON_ERROR_STATE, "cannot limit the dirty rate: a migration with the capability "
+                    "dirty-limit does");
     return dirty_limit_set(p->limit, cpu, quota, 0, error);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Who follows the blocks of a built machine's map from its beginning: the accelerator, which keeps its slots by it and
- * may refuse, and `trace map`.  A migration out follows too while it lives (src/migrate/join.c). */
+/* Who follows the blocks of a built machine's map from its beginning: the accelerator, which keeps its slots by it
+ * and may refuse, and `trace map`.  A migration out follows too while it lives (src/migrate/join.c). */
 #include "machine-private.h"
 
-/* --- the accelerator ---------------------------------------------------------------------------------------------- */
+/* --- the accelerator -------------------------------------------------------------------------------------------- */
 
 /* The view is without a block that is about to go. */
 static bool
@@ -29,7 +29,7 @@ slots_removed(void *self, struct block *b, GError **error)
     return keep_slots(self, b, error);
 }
 
-/* --- trace map ---------------------------------------------------------------------------------------------------- */
+/* --- trace map -------------------------------------------------------------------------------------------------- */
 
 static bool
 trace_added(void *self, struct block *b, GError **error)
@@ -41,7 +41,8 @@ trace_added(void *self, struct block *b, GError **error)
         const struct section *s = &g_array_index(m->parts->map->sections, struct section, i);
 
         if (s->block == b)
-            trace_line(m->trace, TRACE_MAP, "block '%s' added: %s at 0x%" G_GINT64_MODIFIER "x", b->name, size, s->gpa);
+            trace_line(m->trace, TRACE_MAP, "block '%s' added: %s at 0x%" G_GINT64_MODIFIER "x", b->name, size,
+                       s->gpa);
     }
     return true;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* How near memory is, measured in the guest: a job takes from the host what will be read (a page that was never written
- * would be the one page of zeros that all share) and asks where it lies; then one vCPU after the other is asked, so
- * that they do not measure each other, and a timer looks for the answers.  One measurement a machine at a time. */
+/* How near memory is, measured in the guest: a job takes from the host what will be read (a page that was never
+ * written would be the one page of zeros that all share) and asks where it lies; then one vCPU after the other is
+ * asked, so that they do not measure each other, and a timer looks for the answers.  One measurement a machine at a
+ * time. */
 #include "machine-private.h"
 
 enum { LOOK_MS = 3, SAMPLES = 512 };
@@ -48,7 +49,7 @@ finish(struct latency_work *q)
     g_free(q);
 }
 
-/* --- one vCPU after the other ------------------------------------------------------------------------------------- */
+/* --- one vCPU after the other ----------------------------------------------------------------------------------- */
 
 /* For one node more, with what an access costs there. */
 static uint64_t
@@ -115,8 +116,8 @@ look_at_cpu(struct latency_work *q, GError **error)
         break;
     }
     return g_get_monotonic_time() - q->asked_us < (int64_t)q->patience_us ||
-           fail(error, NUMON_ERROR_STATE, "cannot measure: vCPU %u has not answered in %" G_GUINT64_FORMAT " s", q->cpu,
-                q->patience_us / G_USEC_PER_SEC);
+           fail(error, NUMON_ERROR_STATE, "cannot measure: vCPU %u has not answered in %" G_GUINT64_FORMAT " s",
+                q->cpu, q->patience_us / G_USEC_PER_SEC);
 }
 
 /* True if there is more to wait for. */
@@ -147,7 +148,7 @@ look(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-/* --- what will be read -------------------------------------------------------------------------------------------- */
+/* --- what will be read ------------------------------------------------------------------------------------------ */
 
 static void
 take_buffers(struct job *job, void *data)
@@ -162,7 +163,8 @@ take_buffers(struct job *job, void *data)
         if (!b->block)
             continue;
         /* A file that cannot be written has its pages already. */
-        if (!b->block->options.readonly && !block_populate_range(b->block, b->offset, to->bytes, &progress, &q->error))
+        if (!b->block->options.readonly && !block_populate_range(b->block, b->offset, to->bytes, &progress,
+                                                                 &q->error))
             return;
         block_places(b->block, b->offset, to->bytes, SAMPLES, &to->places);
     }
@@ -184,7 +186,7 @@ find_buffers(struct latency_work *q)
     }
 }
 
-/* --- the measurement ---------------------------------------------------------------------------------------------- */
+/* --- the measurement -------------------------------------------------------------------------------------------- */
 
 static bool
 can_measure(struct machine *m, struct workload_status *ret, GError **error)
@@ -197,8 +199,8 @@ can_measure(struct machine *m, struct workload_status *ret, GError **error)
         return fail(error, NUMON_ERROR_STATE, "cannot measure: the guest does it itself, and its status is '%s'%s",
                     machine_status(m), run_reasons(m->parts->run) == STOP_USER ? " (`cont` lets it run)" : "");
     if (!workload_present(m->parts->map))
-        return fail(error, NUMON_ERROR_STATE, "cannot measure: there is no workload guest in memory, and no other measures "
-                    "(`kernel " BUILTIN_WORKLOAD "`)");
+        return fail(error, NUMON_ERROR_STATE, "cannot measure: there is no workload guest in memory, and no other "
+                    "measures (`kernel " BUILTIN_WORKLOAD "`)");
     if (!workload_status(m->parts->map, ret, error))
         return false;
     if (ret->stage == STAGE_PANIC)

@@ -64,8 +64,8 @@ machine_stats(struct machine *m, int cpu, GVariantBuilder *list, const char **re
     if (!can_look(m, MAX(cpu, 0), "read statistics", error))
         return false;
     if (!p->class->stats)
-        return fail(error, NUMON_ERROR_ARGUMENT, "accelerator '%s' has no statistics (`info workload` shows what its CPUs "
-                    "do)", p->class->name);
+        return fail(error, NUMON_ERROR_ARGUMENT, "accelerator '%s' has no statistics (`info workload` shows what its "
+                    "CPUs do)", p->class->name);
     run_hold(p->run, STOP_DEBUGGER);
     ok = p->class->stats(p->accel, cpu, list, ret_provider, error);
     return run_release(p->run, STOP_DEBUGGER, ok ? error : NULL) && ok;

@@ -96,7 +96,8 @@ machine_undo(struct machine *m, bool back, unsigned count, GError **error)
     const char *word = back ? "undo" : "redo";
 
     if (m->parts || m->building)
-        return fail(error, NUMON_ERROR_STATE, "cannot %s: the machine is built (`enter_preconfig` tears it down)", word);
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: the machine is built (`enter_preconfig` tears it down)",
+                    word);
     if (depth == 0)
         return fail(error, NUMON_ERROR_STATE, "there is nothing to %s", word);
     if (count > depth)

@@ -255,7 +255,8 @@ populate_work(struct job *job, void *data)
     block_populate(p->block, &p->machine->progress, &p->error);
 }
 
-/* In place, as a session's thread may read the definition; a step that can be undone once the machine is torn down. */
+/* In place, as a session's thread may read the definition; a step that can be undone once the machine is torn
+ * down. */
 static void
 adopt_backend(struct machine *m, const struct backend_options *o)
 {

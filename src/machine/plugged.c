@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* --- as it travels ----------------------------------------------------------------------------------------------- */
+/* --- as it travels ---------------------------------------------------------------------------------------------- */
 
 static bool
 save_plugged(void *object, GError **error)
@@ -37,7 +37,7 @@ static const struct state_field plugged_fields[] = {
     { 0 }
 };
 
-/* --- the list ----------------------------------------------------------------------------------------------------- */
+/* --- the list --------------------------------------------------------------------------------------------------- */
 
 void
 machine_release_plugged(struct parts *p)
@@ -83,7 +83,8 @@ device_of_block(struct definition *d, const struct block *b)
 {
     const struct memory_device *device = definition_device_of_backend(d, b->options.id);
 
-    return device ? &g_array_index(d->devices, struct memory_device, device - (struct memory_device *)d->devices->data)
+    return device ? &g_array_index(d->devices, struct memory_device,
+                                   device - (struct memory_device *)d->devices->data)
                   : NULL;
 }
 
@@ -105,10 +106,10 @@ machine_take_plugged(void *machine)
     undo_record(m->undo, before, m->definition);
 }
 
-/* --- changing it -------------------------------------------------------------------------------------------------- */
+/* --- changing it ------------------------------------------------------------------------------------------------ */
 
-/* What goes is discarded first and marked then: a migration under way sends zeros for it, and its destination discards
- * it too when it learns how much is plugged. */
+/* What goes is discarded first and marked then: a migration under way sends zeros for it, and its destination
+ * discards it too when it learns how much is plugged. */
 static bool
 resize(struct machine *m, struct block *b, uint64_t size, GError **error)
 {
@@ -151,7 +152,7 @@ resize_device(struct machine *m, struct block *b, const char *name, uint64_t siz
     return ok;
 }
 
-/* --- more of one with 'prealloc': the host is asked first --------------------------------------------------------- */
+/* --- more of one with 'prealloc': the host is asked first ------------------------------------------------------- */
 
 struct growth {
     struct machine *machine;
@@ -223,7 +224,8 @@ machine_device_resize(struct machine *m, const char *name, uint64_t size,
     if (!p->prealloc || size <= now)
         return resize_device(m, p->block, name, size, error);
     *ret_pending = true;
-    begin_growth(m, &(struct growth) { .block = p->block, .name = (char *)name, .from = now, .size = size, .done = done,
+    begin_growth(m, &(struct growth) { .block = p->block, .name = (char *)name, .from = now, .size = size,
+                                       .done = done,
                                        .self = self });
     return true;
 }

@@ -23,10 +23,12 @@ static const char *const inaccessible_names[] = { "on", "off", "auto", NULL };
                           .help = "memory backend that it is made of; required" }
 
 #define ADDRESS_ROW(key)                                                                                             \
-    { key, PROPERTY_UINT, .max = UINT64_MAX, .value_default = "0", .help = "guest physical address; 0: the first that fits" }
+    { key, PROPERTY_UINT, .max = UINT64_MAX, .value_default = "0",                                                   \
+      .help = "guest physical address; 0: the first that fits" }
 
 #define NODE_ROW                                                                                                     \
-    { "node", PROPERTY_UINT, .max = UINT32_MAX, .value_default = "0", .complete = COMPLETE_NODE, .help = "node that it is in" }
+    { "node", PROPERTY_UINT, .max = UINT32_MAX, .value_default = "0", .complete = COMPLETE_NODE,                     \
+      .help = "node that it is in" }
 
 #define SLOT_ROWS                                                                                                    \
     DEVICE_ROWS,                                                                                                     \
@@ -66,9 +68,11 @@ const struct property virtio_mem_properties[] = {
                                       .help = "how much of it is plugged, a multiple of block-size" },
     [VIRTIO_MEM_P_PREALLOC] = { "prealloc", PROPERTY_BOOL, .value_default = "off",
                                 .help = "take what is plugged from the host at once" },
-    [VIRTIO_MEM_P_UNPLUGGED_INACCESSIBLE] = { "unplugged-inaccessible", PROPERTY_CHOICE, .choices = inaccessible_names,
+    [VIRTIO_MEM_P_UNPLUGGED_INACCESSIBLE] = { "unplugged-inaccessible", PROPERTY_CHOICE,
+                                              .choices = inaccessible_names,
                                               .value_default = "on",
-                                              .help = "the guest must not touch what is not plugged, off: it may read" },
+                                              .help = "the guest must not touch what is not plugged, off: it may "
+                                                      "read" },
     [VIRTIO_MEM_P_DYNAMIC_MEMSLOTS] = { "dynamic-memslots", PROPERTY_BOOL, .value_default = "off",
                                         .help = "only off: one slot of the accelerator has all of it" },
     [VIRTIO_MEM_P_EARLY_MIGRATION] = { "x-early-migration", PROPERTY_BOOL, .value_default = "on",
@@ -110,8 +114,8 @@ read_slotted(const struct value *at, struct memory_device *d, GError **error)
     d->label_size = at[NVDIMM_P_LABEL_SIZE].number;
     d->unarmed = at[NVDIMM_P_UNARMED].flag;
     if (d->label_size && d->label_size < LABEL_SIZE_LEAST)
-        return fail(error, NUMON_ERROR_ARGUMENT, "Property 'nvdimm.label-size' (0x%" PRIx64 ") is required to be at least "
-                    "0x%" PRIx64, d->label_size, LABEL_SIZE_LEAST);
+        return fail(error, NUMON_ERROR_ARGUMENT, "Property 'nvdimm.label-size' (0x%" PRIx64 ") is required to be at "
+                    "least 0x%" PRIx64, d->label_size, LABEL_SIZE_LEAST);
     if (at[NVDIMM_P_UUID].set && !g_uuid_string_is_valid(at[NVDIMM_P_UUID].word))
         return fail(error, NUMON_ERROR_ARGUMENT, "Property 'nvdimm.uuid' is no UUID: '%s'", at[NVDIMM_P_UUID].word);
     for (size_t i = 0; at[NVDIMM_P_UUID].set && at[NVDIMM_P_UUID].word[i]; i++)
@@ -129,11 +133,11 @@ read_virtio_mem(const struct value *at, struct memory_device *d, GError **error)
     d->prealloc = at[VIRTIO_MEM_P_PREALLOC].flag;
     d->inaccessible = (enum unplugged_inaccessible)at[VIRTIO_MEM_P_UNPLUGGED_INACCESSIBLE].number;
     if (at[VIRTIO_MEM_P_DYNAMIC_MEMSLOTS].flag)
-        return fail(error, NUMON_ERROR_ARGUMENT, "'dynamic-memslots' cannot be on: one slot of the accelerator has all of "
-                    "a virtio-mem from the start");
+        return fail(error, NUMON_ERROR_ARGUMENT, "'dynamic-memslots' cannot be on: one slot of the accelerator has "
+                    "all of a virtio-mem from the start");
     if (!at[VIRTIO_MEM_P_EARLY_MIGRATION].flag)
-        return fail(error, NUMON_ERROR_ARGUMENT, "'x-early-migration' cannot be off: how much of a virtio-mem is plugged "
-                    "is told before its pages are sent");
+        return fail(error, NUMON_ERROR_ARGUMENT, "'x-early-migration' cannot be off: how much of a virtio-mem is "
+                    "plugged is told before its pages are sent");
     return true;
 }
 
@@ -179,8 +183,9 @@ check_nvdimm(const struct memory_device *d, const struct backend_options *backen
     if (!backend_page_size(backend, &page, error))
         return false;
     return memory_device_size(d, backend, page) > 0 ||
-           fail(error, NUMON_ERROR_ARGUMENT, "the size of memdev %s (0x%" PRIx64 ") is too small to contain nvdimm label "
-                "(0x%" PRIx64 ") and aligned PMEM (0x%" PRIx64 ")", backend->id, backend->size, d->label_size, page);
+           fail(error, NUMON_ERROR_ARGUMENT, "the size of memdev %s (0x%" PRIx64 ") is too small to contain nvdimm "
+                "label (0x%" PRIx64 ") and aligned PMEM (0x%" PRIx64 ")", backend->id, backend->size, d->label_size,
+                page);
 }
 
 bool
@@ -196,12 +201,15 @@ memory_device_check_sizes(const struct memory_device *d, const struct backend_op
         return false;
     least = MAX(page, BLOCK_SIZE_LEAST);
     if (backend->prealloc)
-        return fail(error, NUMON_ERROR_ARGUMENT, "'memdev' property specifies a memdev with preallocation enabled: %s",
+        return fail(error, NUMON_ERROR_ARGUMENT, "'memdev' property specifies a memdev with preallocation enabled: "
+                    "%s",
                     backend->id);
     if (block == 0 || block & (block - 1))
-        return fail(error, NUMON_ERROR_ARGUMENT, "'block-size' property has to be a power of two, not 0x%" PRIx64, block);
+        return fail(error, NUMON_ERROR_ARGUMENT, "'block-size' property has to be a power of two, not 0x%" PRIx64,
+                    block);
     if (block < least)
-        return fail(error, NUMON_ERROR_ARGUMENT, "'block-size' property has to be at least 0x%" PRIx64 ", not 0x%" PRIx64,
+        return fail(error, NUMON_ERROR_ARGUMENT, "'block-size' property has to be at least 0x%" PRIx64 ", not "
+                    "0x%" PRIx64,
                     least, block);
     if (backend->size % block)
         return fail(error, NUMON_ERROR_ARGUMENT, "'memdev' property size, 0x%" PRIx64 ", must be multiples of "

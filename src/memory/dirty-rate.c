@@ -2,9 +2,9 @@
 /* How fast the guest dirties its memory, measured between a beginning and an end that the caller chooses.
  *
  * By the hub (bitmap, ring): a subscriber of its own, whose bits are counted by node at the end, and whose counts by
- * vCPU are taken where the log tells them.  By samples: checksums of pages chosen evenly, one at random in each stretch,
- * so many in a GiB; those that changed stand for the others.  Samples cost the guest nothing; a page that is not there
- * is not read, which would make it be there. */
+ * vCPU are taken where the log tells them.  By samples: checksums of pages chosen evenly, one at random in each
+ * stretch, so many in a GiB; those that changed stand for the others.  Samples cost the guest nothing; a page that is
+ * not there is not read, which would make it be there. */
 #include "memory.h"
 
 #include <string.h>
@@ -107,7 +107,8 @@ bits_in(const _Atomic uint64_t *words, uint64_t first, uint64_t end)
 {
     uint64_t count = 0;
 
-    for (uint64_t page = bits_next_atomic(words, end, first); page < end; page = bits_next_atomic(words, end, page + 1))
+    for (uint64_t page = bits_next_atomic(words, end, first); page < end;
+         page = bits_next_atomic(words, end, page + 1))
         count++;
     return count;
 }
@@ -136,7 +137,8 @@ count_section(struct dirty_rate *r, unsigned i, GArray *nodes)
     uint64_t first = s->offset / PAGE_SIZE;
 
     row_of(nodes, s->node)->pages += r->mode == DIRTY_RATE_SAMPLING
-        ? changed_pages(r, i) : bits_in(subscriber_words(r->subscriber, s->block), first, first + s->size / PAGE_SIZE);
+        ? changed_pages(r, i) : bits_in(subscriber_words(r->subscriber, s->block), first,
+                                        first + s->size / PAGE_SIZE);
 }
 
 /* --- from beginning to end -------------------------------------------------------------------------------------- */

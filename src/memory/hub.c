@@ -17,17 +17,17 @@
  * are read-modify-writes of the same word.  Either the reader's clear comes after the mark and sees the page, or the
  * mark comes after the clear and stays.
  *
- * A log that protects late (the source has 'clear') goes on reporting a page, which the guest may write at will, until
- * the page is cleared there.  'late' has a bit for each page that was collected and not cleared since.  The rule that
- * keeps every write: while a page is late, its bit is set in every active subscriber.  Collecting sets both.  The first
- * subscriber that takes its bit clears the page below before it reads it, and the page is late no more: what was
- * written until then it sees, and the others have their bits still; what is written from then on is reported to all.
- * So a page that is not late is never cleared below, however many subscribers take their bit of it: a write that
- * nobody has collected yet cannot be forgotten.
+ * A log that protects late (the source has 'clear') goes on reporting a page, which the guest may write at will,
+ * until the page is cleared there.  'late' has a bit for each page that was collected and not cleared since.  The
+ * rule that keeps every write: while a page is late, its bit is set in every active subscriber.  Collecting sets
+ * both.  The first subscriber that takes its bit clears the page below before it reads it, and the page is late no
+ * more: what was written until then it sees, and the others have their bits still; what is written from then on is
+ * reported to all.  So a page that is not late is never cleared below, however many subscribers take their bit of it:
+ * a write that nobody has collected yet cannot be forgotten.
  *   Pages are cleared a chunk of CHUNK_PAGES at a time, which is a system call for each chunk and not for each page;
  * of the chunk only pages that are late, for which the rule holds: their bits stay set, at worst a page is reported
- * once more.  A subscriber that starts with clear bitmaps breaks the rule for pages that are late; so all of these are
- * cleared below before it comes.  One that starts with all bits set keeps it, and a log that 'starts_full' begins
+ * once more.  A subscriber that starts with clear bitmaps breaks the rule for pages that are late; so all of these
+ * are cleared below before it comes.  One that starts with all bits set keeps it, and a log that 'starts_full' begins
  * with all pages late, none protected: what a migration's first pass wants. */
 #include "memory-private.h"
 
@@ -286,7 +286,7 @@ hub_unsubscribe(struct hub *hub, struct subscriber *s)
     lock_drop(&hub->lock);
 }
 
-/* --- blocks that come and go ------------------------------------------------------------------------------------- */
+/* --- blocks that come and go ------------------------------------------------------------------------------------ */
 
 static bool
 grow_scratch(struct hub *hub, uint64_t words, GError **error) REQUIRES(hub->lock)

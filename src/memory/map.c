@@ -80,7 +80,7 @@ guest_map_remove_block(struct guest_map *map, struct block *b)
     return b;
 }
 
-/* --- blocks that come and go ------------------------------------------------------------------------------------- */
+/* --- blocks that come and go ------------------------------------------------------------------------------------ */
 
 void
 guest_map_follow(struct guest_map *map, const struct block_follower *f)
@@ -162,7 +162,7 @@ guest_map_resize(struct guest_map *map, struct block *b, uint64_t used)
     }
 }
 
-/* --- sections ---------------------------------------------------------------------------------------------------- */
+/* --- sections --------------------------------------------------------------------------------------------------- */
 
 static const struct section *
 section_at(const struct guest_map *map, unsigned i)

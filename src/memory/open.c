@@ -127,7 +127,8 @@ take_page_size(struct block *b, GError **error)
     if (b->size % b->page_size)
         return fail(error, NUMON_ERROR_ARGUMENT,
                     "cannot map backend '%s': its size, %" G_GUINT64_FORMAT " bytes, must be "
-                    "a multiple of the page size of file '%s', %s", b->options.id, b->size, b->options.mem_path, size);
+                    "a multiple of the page size of file '%s', %s", b->options.id, b->size, b->options.mem_path,
+                    size);
     if (b->options.offset % b->page_size)
         return fail(error, NUMON_ERROR_ARGUMENT,
                     "cannot map backend '%s': its offset, %" G_GUINT64_FORMAT " bytes, must "

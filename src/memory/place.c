@@ -59,7 +59,8 @@ find_slot(const struct device_room *room, const struct device_place *others, uns
     int wanted = ret->device->slot;
 
     if (room->slots == 0)
-        return fail(error, NUMON_ERROR_STATE, "no slots were allocated, please specify the 'slots' option: 0 of 0 in use");
+        return fail(error, NUMON_ERROR_STATE, "no slots were allocated, please specify the 'slots' option: 0 of 0 in "
+                    "use");
     if (wanted >= (int)room->slots)
         return fail(error, NUMON_ERROR_ARGUMENT, "invalid slot number %d, valid range is [0-%u]", wanted,
                     room->slots - 1);
@@ -105,13 +106,13 @@ check_room(const struct device_room *room, const struct device_place *others, un
     for (unsigned i = 0; i < count; i++)
         used += others[i].size;
     if (room->limit == 0)
-        return fail(error, NUMON_ERROR_STATE, "memory devices (e.g. for memory hotplug) are not enabled, please specify "
-                    "the maxmem option");
+        return fail(error, NUMON_ERROR_STATE, "memory devices (e.g. for memory hotplug) are not enabled, please "
+                    "specify the maxmem option");
     if (p->size <= room->limit - MIN(used, room->limit))
         return true;
     left = size_format(room->limit - MIN(used, room->limit));
-    return fail(error, NUMON_ERROR_LIMIT, "not enough space, currently 0x%" PRIx64 " in use of total space for memory "
-                "devices 0x%" PRIx64 ": %s wanted, %s left of maxmem", used, room->limit, wanted, left);
+    return fail(error, NUMON_ERROR_LIMIT, "not enough space, currently 0x%" PRIx64 " in use of total space for "
+                "memory devices 0x%" PRIx64 ": %s wanted, %s left of maxmem", used, room->limit, wanted, left);
 }
 
 /* The address that was asked for. */
@@ -126,8 +127,9 @@ take_address(const struct device_room *room, const struct device_place *others, 
         return fail(error, NUMON_ERROR_ARGUMENT, "address must be aligned to 0x%" PRIx64 ": 0x%" PRIx64 " is not",
                     ret->align, addr);
     if (!fits(room, addr, ret->size))
-        return fail(error, NUMON_ERROR_ARGUMENT, "can't add memory device [0x%" PRIx64 ":0x%" PRIx64 "], usable range for "
-                    "memory devices [0x%" PRIx64 ":0x%" PRIx64 "]", addr, ret->size, room->base, room->size);
+        return fail(error, NUMON_ERROR_ARGUMENT, "can't add memory device [0x%" PRIx64 ":0x%" PRIx64 "], usable "
+                    "range for memory devices [0x%" PRIx64 ":0x%" PRIx64 "]", addr, ret->size, room->base,
+                    room->size);
     other = overlapping(others, count, addr, ret->size);
     if (other)
         return fail(error, NUMON_ERROR_STATE, "address range conflicts with memory device id='%s', which lies at "
@@ -153,7 +155,8 @@ find_address(const struct device_room *room, const struct device_place *others, 
         addr = align_up(other->addr + other->size, ret->align);
     }
     return fail(error, NUMON_ERROR_LIMIT, "could not find position in guest address space for memory device - memory "
-                "fragmented due to alignments: 0x%" PRIx64 " bytes aligned to 0x%" PRIx64 " wanted in [0x%" PRIx64 ":0x%"
+                "fragmented due to alignments: 0x%" PRIx64 " bytes aligned to 0x%" PRIx64 " wanted in "
+                "[0x%" PRIx64 ":0x%"
                 PRIx64 "]", ret->size, ret->align, room->base, room->size);
 }
 
@@ -168,7 +171,8 @@ device_place_find(const struct device_room *room, const struct device_place *oth
         return false;
     if (!check_room(room, others, count, &p, error))
         return false;
-    if (p.device->addr ? !take_address(room, others, count, &p, error) : !find_address(room, others, count, &p, error))
+    if (p.device->addr ? !take_address(room, others, count, &p, error)
+                       : !find_address(room, others, count, &p, error))
         return false;
     *ret = p;
     return true;

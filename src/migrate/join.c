@@ -3,10 +3,10 @@
  *
  * The map belongs to main.  A source's worker goes over a list of its own; main, telling the map's followers, puts
  * each block that came into the session's queue together with the commands that make the same device elsewhere, and
- * the worker takes it between two parts of the section "ram": it writes those commands as a section of their own, then
- * names the block and its length in front of the next pages, as QEMU lists blocks.  All its pages are dirty.  A block
- * that got longer is listed again; one that got shorter is not: what it lost goes as zeros.  After guest.stop nothing
- * comes any more, so the last part has all.
+ * the worker takes it between two parts of the section "ram": it writes those commands as a section of their own,
+ * then names the block and its length in front of the next pages, as QEMU lists blocks.  All its pages are dirty.  A
+ * block that got longer is listed again; one that got shorter is not: what it lost goes as zeros.  After guest.stop
+ * nothing comes any more, so the last part has all.
  *
  * A destination's worker hands the commands to main and waits: only main changes what there is.  It waits no longer
  * than the session lives; a device that is ready after that is for nobody. */
@@ -16,7 +16,7 @@
 
 enum { JOIN_ID = 1 << 24 };         /* section ids of devices that join, behind all others */
 
-/* --- source: main tells ------------------------------------------------------------------------------------------ */
+/* --- source: main tells ----------------------------------------------------------------------------------------- */
 
 void
 joining_free(void *joining)
@@ -131,7 +131,7 @@ session_set_sections(struct session *s, const struct state_section *const *secti
     lock_drop(&s->lock);
 }
 
-/* --- source: the worker takes ------------------------------------------------------------------------------------ */
+/* --- source: the worker takes ----------------------------------------------------------------------------------- */
 
 bool
 session_joins(struct session *s)
@@ -195,7 +195,7 @@ out_join(struct out *o, GArray *list, GError **error)
     return true;
 }
 
-/* --- destination -------------------------------------------------------------------------------------------------- */
+/* --- destination ------------------------------------------------------------------------------------------------ */
 
 struct migrate_arrival {
     /* Main only. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What a destination reads, record by record: the head, commands, sections, the end.  The section "ram" is ram-in.c's.
+/* What a destination reads, record by record: the head, commands, sections, the end.  The section "ram" is
+ * ram-in.c's.
  *
  * Nothing of it is trusted: every record is checked, and an error says at which byte of the stream.  It is whole only
  * with the last byte of its description, which the source holds back until it can no longer go on by itself. */
@@ -236,8 +237,8 @@ take_checksum(struct in *n, const struct section_head *h, GError **error)
     uint32_t found = n->input.sum, wanted;
 
     if (h->instance != 0 || h->version != CHECKSUM_VERSION || n->summed)
-        return input_fail(&n->input, error, "section '" CHECKSUM_SECTION "' instance %u version %u is not known or is "
-                          "there twice", h->instance, h->version);
+        return input_fail(&n->input, error, "section '" CHECKSUM_SECTION "' instance %u version %u is not known or "
+                          "is there twice", h->instance, h->version);
     if (!input_take32(&n->input, &wanted, error) || !input_take32(&n->input, &n->rest_sum, error)
         || !take_footer(n, h->id, h->name, error))
         return false;
@@ -275,10 +276,11 @@ take_join(struct in *n, const struct section_head *h, GError **error)
     g_autofree char *text = NULL;
 
     if (!n->ram_started || n->ram_ended || h->instance != n->joined || h->version != JOIN_VERSION)
-        return input_fail(&n->input, error, "section '" JOIN_SECTION "' instance %u version %u is not known or cannot be "
-                          "here", h->instance, h->version);
+        return input_fail(&n->input, error, "section '" JOIN_SECTION "' instance %u version %u is not known or "
+                          "cannot be here", h->instance, h->version);
     if (!take_text(n, JOIN_TEXT_MOST, "the description of a memory device", &text, error)
-        || !take_footer(n, h->id, h->name, error) || !in_join(n->session, text, error) || !ram_in_join(&n->ram, error))
+        || !take_footer(n, h->id, h->name, error) || !in_join(n->session, text, error)
+        || !ram_in_join(&n->ram, error))
         return false;
     n->joined++;
     /* No section was loaded yet: these come after RAM. */
@@ -341,8 +343,8 @@ take_end(struct in *n, GError **error)
     if (!take_text(n, DESCRIPTION_MOST, "the description", &text, error))
         return false;
     if (n->input.summing && n->input.sum != n->rest_sum)
-        return input_fail(&n->input, error, "the stream is damaged: the checksum of its end is 0x%08x, and the source's "
-                          "0x%08x", n->input.sum, n->rest_sum);
+        return input_fail(&n->input, error, "the stream is damaged: the checksum of its end is 0x%08x, and the "
+                          "source's 0x%08x", n->input.sum, n->rest_sum);
     tail = wire_description_tail(session_id(n->session));
     n->ended = g_str_has_suffix(text, tail);
     return n->ended || input_fail(&n->input, error, "the description does not end with the migration's id");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What the files of src/migrate share.  wire, scan, xbzrle and pace are pure (pure-private.h); record keeps what a
- * migration was like (record-private.h); channel, listener and child are descriptors; output and input are buffers over
- * a channel; ram-out and ram-in are the pages; out, in, return and outcome are the threads; tell their events; session
- * holds all. */
+ * migration was like (record-private.h); channel, listener and child are descriptors; output and input are buffers
+ * over a channel; ram-out and ram-in are the pages; out, in, return and outcome are the threads; tell their events;
+ * session holds all. */
 #ifndef MIGRATE_PRIVATE_H
 #define MIGRATE_PRIVATE_H
 

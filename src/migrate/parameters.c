@@ -85,8 +85,8 @@ migrate_parameter_set(struct migrate_parameters *p, const char *name, const char
     struct migrate_parameters next;
 
     if (at < 0)
-        return fail(error, NUMON_ERROR_ARGUMENT, "no migration parameter is called '%s' (`info migrate_parameters` lists "
-                    "them)", name);
+        return fail(error, NUMON_ERROR_ARGUMENT, "no migration parameter is called '%s' (`info migrate_parameters` "
+                    "lists them)", name);
     /* Tried on a copy: a migration that runs must not see a value that is refused. */
     for (unsigned i = 0; migrate_parameter_properties[i].type != PROPERTY_END; i++) {
         size_t offset = migrate_parameter_offsets[i];
@@ -126,8 +126,8 @@ capabilities_agree(const struct migrate_capabilities *c, const char *name, GErro
     bool limits = name_equal(name, "dirty-limit"), converges = name_equal(name, "auto-converge");
 
     if ((limits && atomic_load(&c->auto_converge)) || (converges && atomic_load(&c->dirty_limit)))
-        return fail(error, NUMON_ERROR_ARGUMENT, "capability '%s' does not go with '%s', which is on: both slow the guest "
-                    "down", name, limits ? "auto-converge" : "dirty-limit");
+        return fail(error, NUMON_ERROR_ARGUMENT, "capability '%s' does not go with '%s', which is on: both slow the "
+                    "guest down", name, limits ? "auto-converge" : "dirty-limit");
     return true;
 }
 
@@ -145,6 +145,6 @@ migrate_capability_set(struct migrate_capabilities *c, const char *name, bool on
         if (name_equal(not_supported[i].name, name))
             return fail(error, NUMON_ERROR_ARGUMENT, "capability '%s' is not supported by numon%s%s", name,
                         not_supported[i].reason ? ": " : "", not_supported[i].reason ? not_supported[i].reason : "");
-    return fail(error, NUMON_ERROR_ARGUMENT, "no migration capability is called '%s' (`info migrate_capabilities` lists "
-                "them)", name);
+    return fail(error, NUMON_ERROR_ARGUMENT, "no migration capability is called '%s' (`info migrate_capabilities` "
+                "lists them)", name);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* All of guest memory in pieces that each belong to one block, node and vCPU, so that what is counted by piece adds
- * up to the whole in every way it is looked at.  Sorted by block and page, without gaps.  The worker's own: no lock. */
+ * up to the whole in every way it is looked at.  Sorted by block and page, without gaps.  The worker's own: no
+ * lock. */
 #include "migrate-private.h"
 
 /* More would cost time with every slice: then vCPUs are not told apart. */
@@ -69,7 +70,8 @@ partition(const struct migrate_guest *guest, const struct moving_list *moving)
 void
 pieces_init(struct pieces *p, const struct migrate_guest *guest, const struct moving_list *moving, int64_t now_us)
 {
-    *p = (struct pieces) { .guest = guest, .moving = moving, .list = partition(guest, moving), .blocks = moving->count,
+    *p = (struct pieces) { .guest = guest, .moving = moving, .list = partition(guest, moving),
+                           .blocks = moving->count,
                            .period_us = now_us };
 }
 

@@ -42,8 +42,10 @@ enum {
     RETURN_SHUT             = 1,
     RETURN_PONG             = 2,
     RETURN_REASON           = 0x4e4d,       /* ours: why the destination refuses, UTF-8 */
-    RETURN_PARTS            = 0x4e50,       /* ours: parts of the downtime, before SHUT: be32 us, length byte, name; ... */
-    RETURN_PROGRESS         = 0x4e51,       /* ours: after SHUT 0: be64 us until the guest's first turn, be64 gap it saw */
+    RETURN_PARTS            = 0x4e50,       /* ours: parts of the downtime, before SHUT: be32 us, length byte, name;
+                                             * ... */
+    RETURN_PROGRESS         = 0x4e51,       /* ours: after SHUT 0: be64 us until the guest's first turn, be64 gap it
+                                             * saw */
     RETURN_MOST             = 512,          /* bytes of a message's data */
 
     NAME_MOST               = 127,          /* a length byte that older readers take as signed */
@@ -64,8 +66,8 @@ enum {
 #define CHECKSUM_SECTION "checksum"
 enum { CHECKSUM_VERSION = 1 };
 
-/* A memory device that joins while the guest moves: the commands that give it (guest.announce).  Ours; stands in front
- * of the list that names its block. */
+/* A memory device that joins while the guest moves: the commands that give it (guest.announce).  Ours; stands in
+ * front of the list that names its block. */
 #define JOIN_SECTION "memory-device"
 enum { JOIN_VERSION = 1, JOIN_TEXT_MOST = 4096 };
 
@@ -155,7 +157,8 @@ bool scan_run(const _Atomic uint64_t *words, uint64_t bits, uint64_t from, uint6
 /* A block as a migration out has it. */
 struct moving {
     struct block *block;            /* borrowed: it cannot go while the guest moves */
-    uint64_t pages;                 /* announced: of the longest used length so far; what lies behind is not looked at */
+    uint64_t pages;                 /* announced: of the longest used length so far; what lies behind is not looked
+                                     * at */
     uint64_t sent;                  /* pages below were sent at least once */
     uint64_t address;               /* of its first byte in the page cache's numbering */
 };

@@ -107,8 +107,8 @@ check_length(struct ram_in *r, const struct loading *l, uint64_t size, uint64_t 
         return input_fail(r->input, error, "RAM block '%s' has %" PRIu64 " bytes at the source and %" PRIu64 " here",
                           b->name, size, b->size);
     if (size > b->size || size % PAGE_SIZE || size == 0)
-        return input_fail(r->input, error, "RAM block '%s' has %" PRIu64 " bytes at the source, and here whole pages up "
-                          "to %" PRIu64 " bytes are allowed", b->name, size, b->size);
+        return input_fail(r->input, error, "RAM block '%s' has %" PRIu64 " bytes at the source, and here whole pages "
+                          "up to %" PRIu64 " bytes are allowed", b->name, size, b->size);
     if (size / PAGE_SIZE <= l->pages)
         return input_fail(r->input, error, "RAM block '%s' is listed twice, and not longer than before", b->name);
     return size <= left

@@ -241,7 +241,8 @@ put_squeezed(void *self, struct squeeze_job *job, GError **error)
     counter_add(&c->compressed_bytes, size - 8 + job->coded_size);
     if (trace_on(r->session))
         trace_record(r->session, &(struct explain_event) {
-            .kind = EXPLAIN_PAGE, .place = r->output->queued, .bytes = size + job->coded_size, .name = job->block->name,
+            .kind = EXPLAIN_PAGE, .place = r->output->queued, .bytes = size + job->coded_size,
+                .name = job->block->name,
             .number = job->offset, .form = PAGE_COMPRESSED }, NULL, 0);
     return output_put(r->output, header, size, error) && output_put(r->output, job->coded, job->coded_size, error);
 }

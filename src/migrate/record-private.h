@@ -28,7 +28,8 @@ struct pieces {
     int64_t period_us;              /* its beginning */
     uint64_t last_period_us;        /* length of the last whole one; 0: none */
 };
-void pieces_init(struct pieces *p, const struct migrate_guest *guest, const struct moving_list *moving, int64_t now_us);
+void pieces_init(struct pieces *p, const struct migrate_guest *guest, const struct moving_list *moving,
+                 int64_t now_us);
 void pieces_release(struct pieces *p);
 /* Takes up blocks that came. */
 void pieces_update(struct pieces *p);

@@ -92,7 +92,8 @@ add_cpus(struct migrate_round *round, const struct recording *r)
         if (!b->present)
             continue;
         round->writes_known = a->writes_known && b->writes_known && b->writes >= a->writes;
-        round->slowed_known = round->slowed_known && round->writes_known && f->writing_known && f->writes >= SAMPLE_WRITES
+        round->slowed_known = round->slowed_known && round->writes_known && f->writing_known
+            && f->writes >= SAMPLE_WRITES
                               && b->writing_us >= a->writing_us;
         round->writes += b->writes - a->writes;
         round->throttled_us += b->throttled_us - a->throttled_us;

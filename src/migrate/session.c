@@ -274,7 +274,8 @@ prepare(struct session *s, const char *uri, GError **error)
     if (s->address.transport == TRANSPORT_FD && !inherited_check(&s->address, s->direction, &two_way, error))
         return false;
     if (!two_way && s->capabilities && atomic_load(&s->capabilities->return_path))
-        return fail(error, NUMON_ERROR_STATE, "'%s' has no way back, and the capability return-path demands one", uri);
+        return fail(error, NUMON_ERROR_STATE, "'%s' has no way back, and the capability return-path demands one",
+                    uri);
     s->features = 0;
     if (s->direction == MIGRATE_OUT && s->capabilities && atomic_load(&s->capabilities->checksum))
         s->features |= FEATURE_CHECKSUM;

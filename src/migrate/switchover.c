@@ -236,8 +236,8 @@ await_command(struct out *o, GError **error)
         return true;
     /* It may be bringing the guest to life, or still storing it: it goes on without us. */
     child_leave(o->channel);
-    return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but %s: it stays paused here; `cont` goes on, once "
-                "you know that no copy of it runs", why->message);
+    return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but %s: it stays paused here; `cont` goes on, "
+                "once you know that no copy of it runs", why->message);
 }
 
 static bool

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Bytes on the wire: QEMU's file format (its docs/devel/migration and scripts/analyze-migration.py), the messages of
- * the return path, and our question after an outcome.  Pure: nothing here reads or writes a descriptor.  All integers are big-endian. */
+ * the return path, and our question after an outcome.  Pure: nothing here reads or writes a descriptor.  All integers
+ * are big-endian. */
 #include "migrate-private.h"
 
 #include <inttypes.h>
@@ -443,11 +444,13 @@ static bool
 decode_progress(struct cursor *in, size_t size, struct return_message *ret, GError **error)
 {
     if (size != 16 || !cursor_take64(in, &ret->progress_us) || !cursor_take64(in, &ret->gap_us))
-        return fail(error, NUMON_ERROR_PEER, "the destination told of its guest's progress in %zu bytes instead of 16",
+        return fail(error, NUMON_ERROR_PEER, "the destination told of its guest's progress in %zu bytes instead of "
+                    "16",
                     size);
     /* It is added to what passed here. */
     return (ret->progress_us <= UINT32_MAX && ret->gap_us <= INT64_MAX)
-        || fail(error, NUMON_ERROR_PEER, "the destination told of its guest's progress after %" PRIu64 " us and a gap of %"
+        || fail(error, NUMON_ERROR_PEER, "the destination told of its guest's progress after %" PRIu64 " us and a "
+                "gap of %"
                 PRIu64 " us, which cannot be", ret->progress_us, ret->gap_us);
 }
 

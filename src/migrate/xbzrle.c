@@ -208,7 +208,8 @@ xbzrle_take_run(struct cursor *in, bool first, size_t size, size_t *at, size_t *
     if (!take_length(in, &run) || (run == 0 && !first) || run > size - *at)
         return false;
     *at += run;
-    return take_length(in, ret_run) && *ret_run > 0 && *ret_run <= size - *at && *ret_run <= (size_t)(in->end - in->at);
+    return take_length(in, ret_run) && *ret_run > 0 && *ret_run <= size - *at
+        && *ret_run <= (size_t)(in->end - in->at);
 }
 
 bool

@@ -86,14 +86,14 @@ static bool
 place_is_right(const struct hmat *h, const struct topology *t, uint64_t node, uint64_t level, GError **error)
 {
     if (node >= TOPOLOGY_NODES || !t->nodes[node].present)
-        return fail(error, NUMON_ERROR_ARGUMENT, "Invalid node-id=%" PRIu64 ", it should be less than %u and the node "
-                    "declared", node, t->node_count);
+        return fail(error, NUMON_ERROR_ARGUMENT, "Invalid node-id=%" PRIu64 ", it should be less than %u and the "
+                    "node declared", node, t->node_count);
     if (!has_lb(h, (unsigned)node))
-        return fail(error, NUMON_ERROR_STATE, "The latency and bandwidth information of node-id=%" PRIu64 " should be "
-                    "provided before memory side cache attributes", node);
+        return fail(error, NUMON_ERROR_STATE, "The latency and bandwidth information of node-id=%" PRIu64 " should "
+                    "be provided before memory side cache attributes", node);
     if (level < 1 || level > HMAT_LEVELS)
-        return fail(error, NUMON_ERROR_ARGUMENT, "Invalid level=%" PRIu64 ", it should be larger than 0 and less than "
-                    "or equal to %d", level, HMAT_LEVELS);
+        return fail(error, NUMON_ERROR_ARGUMENT, "Invalid level=%" PRIu64 ", it should be larger than 0 and less "
+                    "than or equal to %d", level, HMAT_LEVELS);
     if (hmat_cache_find(h, (unsigned)node, (unsigned)level))
         return fail(error, NUMON_ERROR_STATE, "Duplicate configuration of the side cache for node-id=%" PRIu64 " and "
                     "level=%" PRIu64, node, level);
@@ -113,8 +113,8 @@ size_is_right(const struct hmat *h, unsigned node, unsigned level, uint64_t size
     if (level > 1 && !below)
         return fail(error, NUMON_ERROR_STATE, "Cache level=%u shall be defined first", level - 1);
     if (below && size <= below->size)
-        return fail(error, NUMON_ERROR_ARGUMENT, "Invalid size=%" PRIu64 ", the size of level=%u should be larger than "
-                    "the size(%" PRIu64 ") of level=%u", size, level, below->size, level - 1);
+        return fail(error, NUMON_ERROR_ARGUMENT, "Invalid size=%" PRIu64 ", the size of level=%u should be larger "
+                    "than the size(%" PRIu64 ") of level=%u", size, level, below->size, level - 1);
     return true;
 }
 
@@ -175,7 +175,8 @@ caches_save(const struct hmat *h, GString *out)
         const struct hmat_cache *c = hmat_cache_at(h, i);
         g_autofree char *size = size_spell(c->size);
 
-        g_string_append_printf(out, "numa hmat-cache,node-id=%u,size=%s,level=%u,associativity=%s,policy=%s,line=%u\n",
+        g_string_append_printf(out,
+                               "numa hmat-cache,node-id=%u,size=%s,level=%u,associativity=%s,policy=%s,line=%u\n",
                                c->node, size, c->level, hmat_associativity_names[c->associativity],
                                hmat_policy_names[c->policy], c->line);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* `numa hmat-lb`: latency and bandwidth between nodes, as ACPI's Heterogeneous Memory Attribute Table has them (ACPI
- * 6.5, 5.2.28.4).  A table is one hierarchy and one data type; its entries are 16 bits wide and count a base that they
- * share, so not all values go together.  The entries lie in one array, sorted by table, initiator and target. */
+ * 6.5, 5.2.28.4).  A table is one hierarchy and one data type; its entries are 16 bits wide and count a base that
+ * they share, so not all values go together.  The entries lie in one array, sorted by table, initiator and target. */
 #include "topology.h"
 
 #include <inttypes.h>
@@ -85,8 +85,8 @@ bool
 hmat_enabled(const struct topology *t, GError **error)
 {
     return t->options.hmat
-        || fail(error, NUMON_ERROR_STATE, "ACPI Heterogeneous Memory Attribute Table (HMAT) is disabled, enable it with "
-                "-machine hmat=on before using any of hmat specific options");
+        || fail(error, NUMON_ERROR_STATE, "ACPI Heterogeneous Memory Attribute Table (HMAT) is disabled, enable it "
+                "with -machine hmat=on before using any of hmat specific options");
 }
 
 bool
@@ -214,14 +214,14 @@ static bool
 nodes_are_right(const struct topology *t, uint64_t initiator, uint64_t target, GError **error)
 {
     if (!node_is_present(t, initiator) && initiator >= t->node_count)
-        return fail(error, NUMON_ERROR_ARGUMENT, "Invalid initiator=%" PRIu64 ", it should be less than %u", initiator,
-                    t->node_count);
+        return fail(error, NUMON_ERROR_ARGUMENT, "Invalid initiator=%" PRIu64 ", it should be less than %u",
+                    initiator, t->node_count);
     if (!node_is_present(t, target) && target >= t->node_count)
         return fail(error, NUMON_ERROR_ARGUMENT, "Invalid target=%" PRIu64 ", it should be less than %u", target,
                     t->node_count);
     if (!node_is_present(t, initiator) || !node_has_own_cpus(t, (unsigned)initiator))
-        return fail(error, NUMON_ERROR_STATE, "Invalid initiator=%" PRIu64 ", it isn't an initiator proximity domain: "
-                    "give the node CPUs first", initiator);
+        return fail(error, NUMON_ERROR_STATE, "Invalid initiator=%" PRIu64 ", it isn't an initiator proximity "
+                    "domain: give the node CPUs first", initiator);
     if (!node_is_present(t, target))
         return fail(error, NUMON_ERROR_STATE, "The target=%" PRIu64 " should point to an existing node", target);
     return true;
@@ -327,8 +327,8 @@ hmat_initiators_have_cpus(const struct hmat *h, const struct topology *t, GError
         unsigned node = hmat_lb_at(h, i)->initiator;
 
         if (node != last && !node_has_own_cpus(t, node))
-            return fail(error, NUMON_ERROR_STATE, "cannot take all CPUs out of node %u: it is the initiator of a latency "
-                        "or bandwidth; numa_del hmat-lb,initiator=%u takes that back", node, node);
+            return fail(error, NUMON_ERROR_STATE, "cannot take all CPUs out of node %u: it is the initiator of a "
+                        "latency or bandwidth; numa_del hmat-lb,initiator=%u takes that back", node, node);
         last = node;
     }
     return true;

@@ -8,8 +8,10 @@
 
 const struct property cpu_plug_properties[] = {
     [PLUG_P_ID] = { "id", PROPERTY_ID, .help = "name by which it can be deleted" },
-    [PLUG_P_SOCKET] = { "socket-id", PROPERTY_UINT, .max = UINT32_MAX, .help = "socket; required, as core and thread" },
-    [PLUG_P_DIE] = { "die-id", PROPERTY_UINT, .max = UINT32_MAX, .help = "die in its socket; required if there are several" },
+    [PLUG_P_SOCKET] = { "socket-id", PROPERTY_UINT, .max = UINT32_MAX,
+                        .help = "socket; required, as core and thread" },
+    [PLUG_P_DIE] = { "die-id", PROPERTY_UINT, .max = UINT32_MAX,
+                     .help = "die in its socket; required if there are several" },
     [PLUG_P_MODULE] = { "module-id", PROPERTY_UINT, .max = UINT32_MAX,
                         .help = "module in its die; required if there are several" },
     [PLUG_P_CORE] = { "core-id", PROPERTY_UINT, .max = UINT32_MAX, .help = "core in its module" },
@@ -30,8 +32,8 @@ read_id(const struct smp *smp, enum smp_level level, const struct values *v, uns
     if (!id->set && smp_has_level(smp, level))
         return fail(error, NUMON_ERROR_ARGUMENT, "CPU %s is not set: it must be in range 0:%u", name, last);
     if (id->set && id->number > last)
-        return fail(error, NUMON_ERROR_ARGUMENT, "Invalid CPU %s: %" PRIu64 " must be in range 0:%u", name, id->number,
-                    last);
+        return fail(error, NUMON_ERROR_ARGUMENT, "Invalid CPU %s: %" PRIu64 " must be in range 0:%u", name,
+                    id->number, last);
     *ret = id->set ? (unsigned)id->number : 0;
     return true;
 }

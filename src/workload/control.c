@@ -139,7 +139,8 @@ workload_status(const struct guest_map *map, struct workload_status *ret, GError
         if (!c)
             return fail(error, NUMON_ERROR_STATE, "cannot read the workload: the page of CPU %u is not RAM", cpu);
         ret->cpus[cpu] = (struct workload_cpu) {
-            .pages_written = peek(&c->pages_written), .writing = peek(&c->writing), .node = peek(&c->node), .target_node = peek(&c->target_node),
+            .pages_written = peek(&c->pages_written), .writing = peek(&c->writing), .node = peek(&c->node),
+                .target_node = peek(&c->target_node),
             .mismatches = peek(&c->mismatches), .online = peek(&c->online) != 0,
         };
     }

@@ -15,7 +15,8 @@ probe_of(const struct guest_map *map, unsigned cpu)
 }
 
 bool
-workload_probe_range(const struct guest_map *map, unsigned node, uint64_t bytes, uint64_t *ret_gpa, uint64_t *ret_bytes)
+workload_probe_range(const struct guest_map *map, unsigned node, uint64_t bytes, uint64_t *ret_gpa,
+                     uint64_t *ret_bytes)
 {
     struct control_node n;
     uint64_t base;
@@ -37,7 +38,8 @@ workload_probe_ask(const struct guest_map *map, struct hub *hub, unsigned cpu, u
     struct control_probe *probe = probe_of(map, cpu);
 
     if (!workload_present(map) || !probe)
-        return fail(error, NUMON_ERROR_STATE, "cannot measure: there is no workload guest in memory, and no other measures");
+        return fail(error, NUMON_ERROR_STATE, "cannot measure: there is no workload guest in memory, and no other "
+                    "measures");
     if (peek(&workload_head(map)->probes) == 0)
         return fail(error, NUMON_ERROR_STATE, "cannot measure: this workload guest does not, it is older than that");
     poke(&probe->bytes, bytes);

@@ -5,8 +5,8 @@
  * migration is takes what is dirty, round by round.  Prints the medians as a table and writes them as JSON.
  *
  * start: logging is switched on.  first: the first pass takes all pages.  write: what a page write costs the guest by
- * its own time stamp counter, the first in each round.  sync, take: the log is read; what is dirty is taken, so that the
- * next write is seen. */
+ * its own time stamp counter, the first in each round.  sync, take: the log is read; what is dirty is taken, so that
+ * the next write is seen. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -79,7 +79,8 @@ word(struct bench *b, uint64_t gpa)
 static void
 lay_out(struct bench *b)
 {
-    static const uint64_t gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00affb000000ffff, 0x00cff3000000ffff };
+    static const uint64_t gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00affb000000ffff,
+                                    0x00cff3000000ffff };
 
     memcpy(b->block->host + GDT, gdt, sizeof gdt);
     *word(b, GDT + 0x28) = TSS_LIMIT | (uint64_t)(TSS & 0xffffff) << 16 | UINT64_C(0x8b) << 40;
@@ -253,8 +254,8 @@ report(FILE *json, const char *mode, unsigned gib, bool huge, unsigned percent, 
 
     printf("%-6s %u GiB %-5s %3u %%", mode, gib, huge ? "huge" : "small", percent);
     if (json)
-        fprintf(json, "%s\n  { \"log\": \"%s\", \"gib\": %u, \"pages\": \"%s\", \"dirty_percent\": %u", more ? "," : "",
-                mode, gib, huge ? "huge" : "small", percent);
+        fprintf(json, "%s\n  { \"log\": \"%s\", \"gib\": %u, \"pages\": \"%s\", \"dirty_percent\": %u",
+                more ? "," : "", mode, gib, huge ? "huge" : "small", percent);
     for (unsigned cost = 0; cost < COSTS; cost++) {
         double value = median(c->of[cost], runs);
 
@@ -306,7 +307,8 @@ main(int argc, char **argv)
     if (json)
         fprintf(json, "[");
     for (unsigned at = 3; at < MAX((unsigned)argc, 5); at++) {
-        unsigned gib = (unsigned)argc > 3 ? (at < (unsigned)argc ? MIN((unsigned)atoi(argv[at]), (unsigned)GIB_MOST) : 0) : at == 3 ? 1 : 4;
+        unsigned gib = (unsigned)argc > 3
+            ? (at < (unsigned)argc ? MIN((unsigned)atoi(argv[at]), (unsigned)GIB_MOST) : 0) : at == 3 ? 1 : 4;
 
         for (unsigned huge = 0; gib && huge < 2; huge++)
             for (unsigned mode = DIRTY_LOG_BITMAP; mode <= DIRTY_LOG_RING; mode++)

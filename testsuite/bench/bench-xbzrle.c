@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* usage: bench-xbzrle
  * What it costs to encode a page as the difference from its predecessor: by a plain loop over bytes, and by each unit
- * of the encoder that this CPU has.  Nanoseconds of CPU time a page, the best of some rounds, for pages that differ in
- * more or fewer places. */
+ * of the encoder that this CPU has.  Nanoseconds of CPU time a page, the best of some rounds, for pages that differ
+ * in more or fewer places. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

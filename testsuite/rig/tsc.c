@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Prints the frequency of this host's TSC in kHz.  The rig's CPUs have that TSC, and their kernel is told, for on a busy
- * host it would take a wrong measure of it. */
+/* Prints the frequency of this host's TSC in kHz.  The rig's CPUs have that TSC, and their kernel is told, for on a
+ * busy host it would take a wrong measure of it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>

@@ -91,7 +91,8 @@ GByteArray *save(struct bench *b);
 /* Guest memory into fresh blocks. */
 void move_memory(struct bench *b);
 void load(struct bench *b, const GByteArray *bytes);
-/* Moves everything into a new VM, which must then say the same of vCPU 0's registers (time goes on in other parts). */
+/* Moves everything into a new VM, which must then say the same of vCPU 0's registers (time goes on in other
+ * parts). */
 void hop(struct bench *b);
 
 #endif

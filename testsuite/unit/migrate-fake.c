@@ -356,7 +356,8 @@ side_session(struct pair *p, struct side *s, enum migrate_direction direction)
     struct migrate_guest guest = {
         .self = f, .map = f->map, .hub = f->hub, .sections = f->sections, .section_count = 1,
         .machine_type = f->machine_type, .describe = fake_describe, .agree = fake_agree, .stop = fake_stop,
-        .go_on = fake_go_on, .throttle = fake_throttle, .run_state = fake_run_state, .start = fake_start, .reset = fake_reset,
+        .go_on = fake_go_on, .throttle = fake_throttle, .run_state = fake_run_state, .start = fake_start,
+        .reset = fake_reset,
         .announce = fake_announce, .arrive = fake_arrive,
     };
     struct migrate_events events = { .self = s, .state = note_state, .pass = note_pass };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A simple model of the rules of nodes, CPUs, distances and HMAT, written apart from the program: it shares no code with
- * it and works on small numbers.  Functions return whether the command is taken; -1 stands for what was left out. */
+/* A simple model of the rules of nodes, CPUs, distances and HMAT, written apart from the program: it shares no code
+ * with it and works on small numbers.  Functions return whether the command is taken; -1 stands for what was left
+ * out. */
 #ifndef RULES_MODEL_H
 #define RULES_MODEL_H
 

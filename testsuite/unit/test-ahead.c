@@ -16,7 +16,8 @@ block_of(struct fake *f, unsigned i)
     return f->map->blocks->pdata[i];
 }
 
-/* Runs of whole pages, of lengths by chance, and between them pages of zeros and now and then one of a single byte. */
+/* Runs of whole pages, of lengths by chance, and between them pages of zeros and now and then one of a single
+ * byte. */
 static void
 fill_runs(struct fake *f, uint64_t seed)
 {

@@ -11,7 +11,7 @@
 
 enum { RSDP_GPA = 0xe0000, INFO_GPA = 0x6000 };
 
-/* --- a machine to load into ------------------------------------------------------------------------------------------ */
+/* --- a machine to load into ------------------------------------------------------------------------------------- */
 
 static void
 add_ram(struct guest_map *map, const char *name, uint64_t gpa, uint64_t size, int node)
@@ -81,7 +81,7 @@ load_kernel(const struct guest_map *map, const struct topology_final *t, const c
     return files && boot_load(&setup, starts, error);
 }
 
-/* --- the start ------------------------------------------------------------------------------------------------------------ */
+/* --- the start -------------------------------------------------------------------------------------------------- */
 
 static void
 workload_guest_starts_as_its_control_page_says(void)
@@ -175,7 +175,7 @@ installed_image_is_the_builtin_one(void)
     g_assert_cmpmem(guest_map_host(a, 0, 8 * MIB), 8 * MIB, guest_map_host(b, 0, 8 * MIB), 8 * MIB);
 }
 
-/* --- hostile files ---------------------------------------------------------------------------------------------------------- */
+/* --- hostile files ---------------------------------------------------------------------------------------------- */
 
 /* Loads the bytes as a kernel; the code of the error, -1 if it loaded. */
 static int

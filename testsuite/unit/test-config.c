@@ -153,7 +153,7 @@ definition_of(const char *lines)
     return d;
 }
 
-/* --- refusals ------------------------------------------------------------------------------------------------------ */
+/* --- refusals --------------------------------------------------------------------------------------------------- */
 
 static void
 refusals_say_why(void)
@@ -195,7 +195,7 @@ refusals_say_why(void)
     }
 }
 
-/* --- amounts ------------------------------------------------------------------------------------------------------- */
+/* --- amounts ---------------------------------------------------------------------------------------------------- */
 
 static void
 ram_is_as_entered_or_the_sum_or_the_default(void)
@@ -224,7 +224,7 @@ the_summary_counts(void)
     g_assert_cmpstr(text, ==, "complete: 2 nodes, 4 CPUs, 2 GiB");
 }
 
-/* --- check --------------------------------------------------------------------------------------------------------- */
+/* --- check ------------------------------------------------------------------------------------------------------ */
 
 static void
 expect_check(const char *lines, const char *wanted)
@@ -248,13 +248,14 @@ check_says_what_mends_memory(void)
                  "equal RAM size (0x80000000) -> memory 512M,slots=4,maxmem=8G\n");
     expect_check("memory 1G,slots=4,maxmem=2G\nnuma node,mem=4G", "total memory for NUMA nodes (0x100000000) should "
                  "equal RAM size (0x40000000) -> memory 4G\n");
-    expect_check("machine numa-auto-assign=off\nsmp 4\nnuma node,cpus=0-1\nnuma node,cpus=2-3", "total memory for NUMA nodes (0x0) should equal RAM "
-                 "size (0x8000000) -> numa_del node 0\nnuma_del node 1\nnuma node,nodeid=0,cpus=0-1,mem=64M\n"
-                 "numa node,nodeid=1,cpus=2-3,mem=64M\n");
+    expect_check("machine numa-auto-assign=off\nsmp 4\nnuma node,cpus=0-1\nnuma node,cpus=2-3",
+                 "total memory for NUMA nodes (0x0) should equal RAM size (0x8000000) -> numa_del node 0\nnuma_del "
+                 "node 1\nnuma node,nodeid=0,cpus=0-1,mem=64M\nnuma node,nodeid=1,cpus=2-3,mem=64M\n");
     expect_check("numa node,nodeid=0\nnuma node,nodeid=1", "");
-    expect_check("memory 8M\nnuma node,nodeid=0\nnuma node,nodeid=1", "RAM size (8 MiB) is less than the 16 MiB that the workload guest "
-                 "needs -> memory 16M\n");
-    expect_check("memory 8M", "RAM size (8 MiB) is less than the 16 MiB that the workload guest needs -> memory 16M\n");
+    expect_check("memory 8M\nnuma node,nodeid=0\nnuma node,nodeid=1",
+                 "RAM size (8 MiB) is less than the 16 MiB that the workload guest needs -> memory 16M\n");
+    expect_check("memory 8M", "RAM size (8 MiB) is less than the 16 MiB that the workload guest needs -> memory "
+                 "16M\n");
     expect_check("memory 8M\nkernel /boot/vmlinuz", "");
     expect_check("object_add memory-backend-ram,id=m1,size=4M\nnuma node,memdev=m1",
                  "RAM size (4 MiB) is less than the 16 MiB that the workload guest needs -> "
@@ -292,7 +293,7 @@ remedies_keep_to_the_limit_of_ram(void)
     }
 }
 
-/* --- random definitions ----------------------------------------------------------------------------------------------- */
+/* --- random definitions ----------------------------------------------------------------------------------------- */
 
 static unsigned
 random_below(unsigned n)

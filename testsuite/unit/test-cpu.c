@@ -333,8 +333,8 @@ features_that_leaves_show_are_named(void)
 
     cpu_features_seen(l, names);
     g_assert_cmpstr(names->str, ==, "fpu de pse tsc msr pae mce cx8 apic sep pge mca cmov pat pse36 clflush mmx fxsr "
-                    "sse sse2 syscall nx lm pni x2apic tsc-deadline hypervisor lahf-lm arat invtsc kvmclock kvm-nopiodelay "
-                    "kvmclock-stable-bit ");
+                    "sse sse2 syscall nx lm pni x2apic tsc-deadline hypervisor lahf-lm arat invtsc kvmclock "
+                    "kvm-nopiodelay kvmclock-stable-bit ");
     cpuid_make(l, 7, 0)->reg[CPUID_EBX] |= 1 << 12 | 1 << 5;
     cpuid_make(l, 1, 0)->reg[CPUID_ECX] |= 1 << 27;             /* the guest's own switch */
     g_string_truncate(names, 0);

@@ -149,7 +149,8 @@ test_ring(void)
 static void
 test_targets(void)
 {
-    static const char *const bad[] = { "", "nul", "nullx", "stdio:", "file:", "unix:", "pty:", "ptyx", "tcp:1", "FILE:x" };
+    static const char *const bad[] = { "", "nul", "nullx", "stdio:", "file:", "unix:", "pty:", "ptyx", "tcp:1",
+                                       "FILE:x" };
     g_autofree char *deep = g_strnfill(200, 'x'), *unix_deep = g_strconcat("unix:", deep, NULL);
     GError *error = NULL;
 
@@ -456,7 +457,7 @@ test_uart_loopback(void)
     board_release(&b);
 }
 
-/* --- uart with interrupts ---------------------------------------------------------------------------------------- */
+/* --- uart with interrupts --------------------------------------------------------------------------------------- */
 
 static bool
 line(struct board *b)
@@ -625,7 +626,8 @@ test_uart_line_and_modem(void)
     board_release(&b);
 }
 
-/* A reader that does not read makes the transmitter wait; what the guest sends without looking is lost and counted. */
+/* A reader that does not read makes the transmitter wait; what the guest sends without looking is lost and
+ * counted. */
 static void
 test_uart_waits_for_reader(void)
 {

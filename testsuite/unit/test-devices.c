@@ -83,7 +83,8 @@ add(struct world *w, struct machine *m, enum memory_device_kind kind, const char
 }
 
 static void
-assert_added(struct world *w, struct machine *m, enum memory_device_kind kind, const char *backend, const char *device)
+assert_added(struct world *w, struct machine *m, enum memory_device_kind kind, const char *backend,
+             const char *device)
 {
     g_autofree char *error = add(w, m, kind, backend, device);
 

@@ -48,7 +48,7 @@ near_enough_is_left_alone(void)
     g_assert_cmpuint(dirty_limit_nap(10, 100 * MIB, 0, 1000), ==, 0);
 }
 
-/* --- the thread -------------------------------------------------------------------------------------------------- */
+/* --- the thread ------------------------------------------------------------------------------------------------- */
 
 /* Two writers; an accelerator that only has rings. */
 struct accel {
@@ -164,7 +164,7 @@ without_a_ring_it_is_refused(void)
     guest_map_free(map);
 }
 
-/* --- memory that comes and goes ----------------------------------------------------------------------------------- */
+/* --- memory that comes and goes --------------------------------------------------------------------------------- */
 
 struct change { struct guest_map *map; struct block *block; };
 

@@ -282,7 +282,8 @@ static void
 what_is_no_file_is_left_alone(void)
 {
     struct pair p;
-    static const char *const uris[] = { "file:/dev/null", "file:/tmp", "file:/proc/nobody/x", "file:/dev/null,offset=1" };
+    static const char *const uris[] = { "file:/dev/null", "file:/tmp", "file:/proc/nobody/x",
+                                        "file:/dev/null,offset=1" };
 
     pair_init(&p, SMALL, 0);
     fake_run(&p.from.fake);

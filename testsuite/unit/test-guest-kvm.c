@@ -43,7 +43,7 @@ struct vm {
     char *failure;
 };
 
-/* --- one vCPU -------------------------------------------------------------------------------------------------------- */
+/* --- one vCPU --------------------------------------------------------------------------------------------------- */
 
 static void
 copy_segment(struct kvm_segment *to, const struct cpu_segment *from)
@@ -147,7 +147,7 @@ nothing(int signal_number)
 {
 }
 
-/* --- the machine -------------------------------------------------------------------------------------------------------- */
+/* --- the machine ------------------------------------------------------------------------------------------------ */
 
 static void
 add_node(struct vm *vm, unsigned node)
@@ -325,7 +325,7 @@ vm_release(struct vm *vm)
     guest_map_free(vm->map);
 }
 
-/* --- what memory says ----------------------------------------------------------------------------------------------------- */
+/* --- what memory says ------------------------------------------------------------------------------------------- */
 
 /* Every page of the CPU's area in a node against its table; returns the sum of generations. */
 static uint64_t
@@ -493,7 +493,8 @@ multiboot_entry_runs(void)
 static void
 exception_is_said_and_noted(void)
 {
-    struct control_parameters p = { .pattern = PATTERN_IDLE, .node = CONTROL_NODE_OWN, .size = MIB, .interval_ms = 10 };
+    struct control_parameters p = { .pattern = PATTERN_IDLE, .node = CONTROL_NODE_OWN, .size = MIB,
+                                    .interval_ms = 10 };
     struct control_head *head;
     struct control_node *node;
     struct vm vm;

@@ -140,8 +140,9 @@ values_too_far_apart_are_refused(void)
 
     /* A value that alone does not fit: all its 16 bits are set. */
     hmat_init(&h);
-    refused(&h, &t, BANDWIDTH(1, 65535G), NUMON_ERROR_LIMIT, "Bandwidth 70367670435840 between initiator=0 and target=1 "
-            "should not differ from previously entered values on more than 65534");
+    refused(&h, &t, BANDWIDTH(1, 65535G), NUMON_ERROR_LIMIT,
+            "Bandwidth 70367670435840 between initiator=0 and target=1 should not differ from previously entered "
+            "values on more than 65534");
     refused(&h, &t, LATENCY(1, 65537), NUMON_ERROR_LIMIT, "Latency 65537 between initiator=0 and target=1 should not "
             "differ from previously entered min or max values on more than 65534");
     hmat_release(&h);
@@ -164,8 +165,8 @@ caches_rest_on_what_is_below(void)
     enter(&h, &t, "lb initiator=0,target=1,hierarchy=first-level,data-type=read-bandwidth,bandwidth=1G");
     refused(&h, &t, CACHE(2, 10K), NUMON_ERROR_STATE, "Cache level=1 shall be defined first");
     enter(&h, &t, CACHE(1, 10K));
-    refused(&h, &t, CACHE(2, 10K), NUMON_ERROR_ARGUMENT, "Invalid size=10240, the size of level=2 should be larger than "
-            "the size(10240) of level=1");
+    refused(&h, &t, CACHE(2, 10K), NUMON_ERROR_ARGUMENT, "Invalid size=10240, the size of level=2 should be larger "
+            "than the size(10240) of level=1");
     enter(&h, &t, CACHE(2, 11K));
     g_assert_nonnull(hmat_cache_find(&h, 1, 2));
     g_autoptr(values) v = property_parse_options(hmat_lb_filter, -1, "data-type=read-bandwidth", NULL);

@@ -27,8 +27,8 @@ small_map(struct block **ret_block, uint64_t pages)
 
 enum { LATE_PAGES = 4096 + 300, READERS = 4, STEPS = 6000 };
 
-/* Page by page what KVM does: a page is reported from its first write on until it is cleared, and only a page that was
- * cleared since is protected, so that a write to it is noticed. */
+/* Page by page what KVM does: a page is reported from its first write on until it is cleared, and only a page that
+ * was cleared since is protected, so that a write to it is noticed. */
 struct late_log {
     bool reported[LATE_PAGES], protected[LATE_PAGES];
     bool starts_full;
@@ -192,7 +192,7 @@ late_log_keeps_every_write_in_every_order(void)
     }
 }
 
-/* --- who wrote --------------------------------------------------------------------------------------------------- */
+/* --- who wrote -------------------------------------------------------------------------------------------------- */
 
 static void
 writers_are_counted_and_remembered(void)

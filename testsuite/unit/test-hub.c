@@ -433,7 +433,7 @@ write_that_meets_a_reader_is_seen(void)
     hub_free(r.hub);
 }
 
-/* --- blocks that come and go ------------------------------------------------------------------------------------- */
+/* --- blocks that come and go ------------------------------------------------------------------------------------ */
 
 struct change {
     struct guest_map *map;

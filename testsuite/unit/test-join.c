@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Blocks that come or change their length while the guest moves: whatever the moment, what the source held at its stop
- * is what the destination has; and a device that a destination is still making survives the session that wanted it. */
+/* Blocks that come or change their length while the guest moves: whatever the moment, what the source held at its
+ * stop is what the destination has; and a device that a destination is still making survives the session that wanted
+ * it. */
 #include "migrate-fake.h"
 
 #include <glib/gstdio.h>
@@ -166,7 +167,8 @@ moments_do_not_matter(void)
             g_autofree char *name = g_strdup_printf("hot%u", i);
             let_in += fake_add_block(&p.from.fake, name, SMALL * (i + 1), i % 2 ? SMALL / 2 : SMALL * (i + 1));
             if (i % 2 && let_in)
-                fake_resize(&p.from.fake, last_block(p.from.fake.map), atomic_load(&last_block(p.from.fake.map)->used));
+                fake_resize(&p.from.fake, last_block(p.from.fake.map),
+                            atomic_load(&last_block(p.from.fake.map)->used));
             g_main_context_iteration(NULL, FALSE);
         }
         PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The dirty log of KVM, in each of its three ways, against guests that write: pages they are told to, all the time, in
- * kernel mode, and pages that KVM writes for them. */
+/* The dirty log of KVM, in each of its three ways, against guests that write: pages they are told to, all the time,
+ * in kernel mode, and pages that KVM writes for them. */
 #include "kvm-bench.h"
 
 #include <signal.h>
@@ -64,7 +64,8 @@ expect_log(struct bench *b, struct dirty_source log, const unsigned *pages, unsi
     }
 }
 
-/* A machine with one vCPU whose writes are logged so; false if that is not to be had here: skipped with the reason. */
+/* A machine with one vCPU whose writes are logged so; false if that is not to be had here: skipped with the
+ * reason. */
 static bool
 bench_with_log(struct bench *b, enum dirty_log mode, unsigned cpu_count, const uint8_t *code, const uint8_t *end)
 {
@@ -143,7 +144,7 @@ pages_written_are_reported_once(gconstpointer mode)
     bench_release(&b);
 }
 
-/* --- a copier, as a migration is, against guests that write all the time ------------------------------------------ */
+/* --- a copier, as a migration is, against guests that write all the time ---------------------------------------- */
 
 /* Writes its count to [RBP+8] pages from [RBP] on, again and again. */
 GUEST(guest_storm,
@@ -171,7 +172,8 @@ copy_dirty(struct copier *c, GError **error)
         struct block *block = g_ptr_array_index(c->b->map->blocks, i);
         _Atomic uint64_t *words = subscriber_words(c->subscriber, block);
 
-        for (uint64_t page = 0; (page = bits_next_atomic(words, block->page_count, page)) < block->page_count; page++) {
+        for (uint64_t page = 0; (page = bits_next_atomic(words, block->page_count, page)) < block->page_count;
+             page++) {
             g_assert_true(hub_clear(c->hub, c->subscriber, block, page, 1, &set, NULL));
             memcpy(c->copies[i] + page * PAGE_SIZE, block->host + page * PAGE_SIZE, PAGE_SIZE);
             total += set;
@@ -283,7 +285,7 @@ copy_beside_writers_is_whole(gconstpointer mode)
     storm(GPOINTER_TO_UINT(mode), 2, false);
 }
 
-/* --- signals ------------------------------------------------------------------------------------------------------ */
+/* --- signals ---------------------------------------------------------------------------------------------------- */
 
 struct pest {
     struct run *run;
@@ -341,7 +343,7 @@ copy_beside_signals_is_whole(gconstpointer mode)
     bench_release(&b);
 }
 
-/* --- kernel mode ------------------------------------------------------------------------------------------------- */
+/* --- kernel mode ------------------------------------------------------------------------------------------------ */
 
 static void
 reset_in_ring_0(struct bench *b)
@@ -411,7 +413,7 @@ clock_page_that_kvm_writes_is_reported(gconstpointer mode)
     bench_release(&b);
 }
 
-/* --- looking ----------------------------------------------------------------------------------------------------- */
+/* --- looking ---------------------------------------------------------------------------------------------------- */
 
 static bool
 slots_log(struct bench *b)

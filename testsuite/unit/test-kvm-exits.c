@@ -78,7 +78,7 @@ test_unemulated_code_is_dumped(void)
     bench_release(&b);
 }
 
-/* --- exits that no guest here can bring about: written into the page of a parked vCPU -------------------------------- */
+/* --- exits that no guest here can bring about: written into the page of a parked vCPU --------------------------- */
 
 struct made {
     const char *name;
@@ -103,10 +103,12 @@ static const struct made made[] = {
     { "system-event", { .exit_reason = KVM_EXIT_SYSTEM_EVENT, .system_event.type = 77 },
       VCPU_ERROR, "system event 77, which numon does not know" },
     { "internal-error", { .exit_reason = KVM_EXIT_INTERNAL_ERROR,
-                          .internal = { .suberror = KVM_INTERNAL_ERROR_DELIVERY_EV, .ndata = 3, .data = { 1, 2, 0xabc } } },
+                          .internal = { .suberror = KVM_INTERNAL_ERROR_DELIVERY_EV, .ndata = 3,
+                                        .data = { 1, 2, 0xabc } } },
       VCPU_ERROR, "could not deliver an event, data 0x1 0x2 0xabc" },
     { "internal-error", { .exit_reason = KVM_EXIT_INTERNAL_ERROR,
-                          .internal = { .suberror = 99, .ndata = UINT32_MAX } }, VCPU_ERROR, "internal error 99, data 0x0" },
+                          .internal = { .suberror = 99, .ndata = UINT32_MAX } }, VCPU_ERROR,
+          "internal error 99, data 0x0" },
     { "internal-error", { .exit_reason = KVM_EXIT_INTERNAL_ERROR,
                           .emulation_failure = { .suberror = KVM_INTERNAL_ERROR_EMULATION, .ndata = 5,
                                                  .flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Memory that the host's hardware lost under a guest of KVM.  Only the kernel can send its signal to another thread: so
- * this thread sends it to itself to try the handler, and what the handler would do to a vCPU's thread is done here.  A
- * page is really poisoned only where NUMON_POISON is set, as it is gone for the host until that starts anew. */
+/* Memory that the host's hardware lost under a guest of KVM.  Only the kernel can send its signal to another thread:
+ * so this thread sends it to itself to try the handler, and what the handler would do to a vCPU's thread is done
+ * here.  A page is really poisoned only where NUMON_POISON is set, as it is gone for the host until that starts
+ * anew. */
 #include "kvm-bench.h"
 
 #include <signal.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The state of a vCPU of KVM: read when asked for, written back when changed and no more than that, moved in full, and
- * refused by name where KVM lacks something. */
+/* The state of a vCPU of KVM: read when asked for, written back when changed and no more than that, moved in full,
+ * and refused by name where KVM lacks something. */
 #include "kvm-bench.h"
 
 #include <fcntl.h>

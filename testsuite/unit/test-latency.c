@@ -309,7 +309,8 @@ main(int argc, char **argv)
     g_test_add_func("/latency/abandoned-it-leaves-nothing", abandoned_it_leaves_nothing);
     g_test_add_func("/latency/hostile-nodes-are-not-read", hostile_nodes_are_not_read);
     g_test_add_func("/latency/who-does-not-measure-is-told", who_does_not_measure_is_told);
-    g_test_add_func("/latency/pages-elsewhere-than-asked-for-are-counted", pages_elsewhere_than_asked_for_are_counted);
+    g_test_add_func("/latency/pages-elsewhere-than-asked-for-are-counted",
+                    pages_elsewhere_than_asked_for_are_counted);
     g_test_add_func("/latency/a-kvm-guest-measures", a_kvm_guest_measures);
     return g_test_run();
 }

@@ -8,7 +8,8 @@ static struct live_facts
 facts(unsigned count)
 {
     struct live_facts f = {
-        .why = { .direction = MIGRATE_OUT, .state = MIGRATE_ACTIVE, .round = 4, .total = 128 * MIB, .pending = 15 * MIB,
+        .why = { .direction = MIGRATE_OUT, .state = MIGRATE_ACTIVE, .round = 4, .total = 128 * MIB,
+                 .pending = 15 * MIB,
                  .fits = 203 * KIB, .bandwidth = 20 * MIB, .downtime_limit_ms = 10, .verdict = VERDICT_STALLED,
                  .dirtied = 20 * MIB, .throttle_percent = 20 },
         .sent = 20 * MIB, .remaining = 32 * MIB, .dirtied = 19 * MIB, .total_ms = 12345, .expected_downtime_ms = 777,
@@ -54,7 +55,8 @@ lines_say_what_is(void)
     struct live_facts f = facts(3);
     g_autoptr(GPtrArray) lines = live_lines(&f, 80, false);
 
-    g_assert_cmpstr(lines->pdata[0], ==, "active  round 4  [###################################............]  75 %  12.3 s");
+    g_assert_cmpstr(lines->pdata[0], ==, "active  round 4  [###################################............]  75 %  "
+                    "12.3 s");
     g_assert_true(g_str_has_prefix(lines->pdata[1], "sent       20.0 MiB/s  "));
     g_assert_true(g_str_has_prefix(lines->pdata[2], "dirtied    19.0 MiB/s  "));
     g_assert_true(g_str_has_prefix(lines->pdata[3], "left         32.0 MiB  "));

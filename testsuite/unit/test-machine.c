@@ -199,7 +199,7 @@ works(const char *accel)
     return false;
 }
 
-/* --- tests --------------------------------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------------------------ */
 
 static void
 guest_runs_stops_and_resets(gconstpointer accel)
@@ -500,7 +500,8 @@ count_told(void *self, const char *text)
     ++*(unsigned *)self;
 }
 
-/* The guest asks for a reset, or ends itself, and is reset before main has heard of it: nothing is left to be done. */
+/* The guest asks for a reset, or ends itself, and is reset before main has heard of it: nothing is left to be
+ * done. */
 static void
 a_request_that_was_served_is_not_served_again(void)
 {

@@ -6,7 +6,8 @@
 #include "memory.h"
 
 enum { MOST = 12, STEPS = 300, ROUNDS = 40 };
-#define UNIT (256 * MIB)            /* sizes and alignments are multiples of it, so that trying all takes little time */
+#define UNIT (256 * MIB)            /* sizes and alignments are multiples of it, so that trying all takes little
+                                     * time */
 
 static bool
 free_at(const struct device_place *others, unsigned count, uint64_t addr, uint64_t size)
@@ -152,7 +153,8 @@ static void
 test_refusals(void)
 {
     struct device_room room = device_room_for(GIB, 3 * GIB, 2, 1), none = device_room_for(GIB, 0, 0, 1);
-    struct memory_device a = { .id = "a", .slot = 1 }, b = { .id = "b", .slot = -1 }, pmem = { .kind = DEVICE_VIRTIO_PMEM };
+    struct memory_device a = { .id = "a", .slot = 1 }, b = { .id = "b", .slot = -1 },
+        pmem = { .kind = DEVICE_VIRTIO_PMEM };
     struct device_place others[] = { { .device = &a, .addr = 5 * GIB, .size = GIB, .slot = 1 } };
 
     expect_refusal(&none, NULL, 0, &b, GIB, PAGE_SIZE, "no slots were allocated");

@@ -226,7 +226,8 @@ rate_and_working_set_are_found(void)
     struct predict_writes w;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(us); i++)
-        points[i] = (struct predict_point) { us[i], (uint64_t)(2000 * (1 - exp(-20000 * (double)us[i] / 1e6 / 2000))) };
+        points[i] = (struct predict_point) { us[i],
+                                             (uint64_t)(2000 * (1 - exp(-20000 * (double)us[i] / 1e6 / 2000))) };
     predict_fit(points, G_N_ELEMENTS(us), 65536, &w);
     assert_near(w.working, 2000, 0.1);
     assert_near(w.rate, 20000, 0.2);

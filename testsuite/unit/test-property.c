@@ -322,7 +322,8 @@ a_named_choice_keeps_its_name(void)
 {
     static const char *const words[] = { "a", "b", NULL };
     static const struct property table[] = {
-        { "-f", PROPERTY_CHOICE, .choices = words }, { "kind", PROPERTY_CHOICE, .choices = words, .required = true }, { 0 }
+        { "-f", PROPERTY_CHOICE, .choices = words }, { "kind", PROPERTY_CHOICE, .choices = words, .required = true },
+        { 0 }
     };
     g_autofree char *usage = property_usage_words(table);
 

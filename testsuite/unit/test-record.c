@@ -173,7 +173,8 @@ assert_path(const struct migrate_record *r, const char *wanted)
 static void
 move_and_check(void (*prepare)(struct pair *p))
 {
-    static const char *const parts[] = { "stop vCPUs", "drain", "last sync", "last RAM", "save fake-device 0", "flush",
+    static const char *const parts[] = { "stop vCPUs", "drain", "last sync", "last RAM", "save fake-device 0",
+                                         "flush",
                                          "destination load", "description", "answer" };
     struct pair p;
 

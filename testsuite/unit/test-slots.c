@@ -43,7 +43,7 @@ world_end(struct world *w)
     g_array_unref(w->map.covers);
 }
 
-/* --- random maps ------------------------------------------------------------------------------------------------- */
+/* --- random maps ------------------------------------------------------------------------------------------------ */
 
 /* RAM from page to page, often contiguous in its block with the piece before. */
 static void
@@ -105,7 +105,7 @@ change_map(struct world *w)
         add_cover(w);
 }
 
-/* --- the reference ------------------------------------------------------------------------------------------------ */
+/* --- the reference ---------------------------------------------------------------------------------------------- */
 
 static void
 paint_section(struct world *w, const struct section *s)
@@ -164,7 +164,7 @@ slot_is_right(const struct world *w, const struct kvm_slot *s)
     return true;
 }
 
-/* --- checks -------------------------------------------------------------------------------------------------------- */
+/* --- checks ----------------------------------------------------------------------------------------------------- */
 
 static void
 check_view(const struct world *w, const GArray *view)
@@ -279,7 +279,7 @@ test_random(void)
     }
 }
 
-/* --- single cases --------------------------------------------------------------------------------------------------- */
+/* --- single cases ----------------------------------------------------------------------------------------------- */
 
 static struct slot_plan
 plan_of(struct world *w)

@@ -470,7 +470,8 @@ cpus_that_come_later_work(void)
     guest_load(&g, "pattern=random interval=10");
     add_cpu(&g, 3);
     guest_work(&g, 20000);
-    g_assert_nonnull(strstr(g.printed->str, "nodes 2 cpus 3\nnode 0 cpus 0 1 size 16 MB\nnode 1 cpus 3 size 16 MB\n"));
+    g_assert_nonnull(strstr(g.printed->str, "nodes 2 cpus 3\nnode 0 cpus 0 1 size 16 MB\nnode 1 cpus 3 size 16 "
+                            "MB\n"));
     accel_synthetic.sections(g.accel, &count);
     g_assert_cmpuint(count, ==, 3);
     g_assert_true(workload_status(g.map, &s, NULL));

@@ -130,7 +130,8 @@ refusals_use_qemus_words_and_change_nothing(void)
         { TWO, "uncpu node-id=7", STATE, "Invalid node-id=7, " },
         { "smp 4\nnode cpus=3", "smp 2", STATE, "CPU index (3) should be smaller than maxcpus (2)" },
         { "", "smp 0", ARGUMENT, "Invalid CPU topology: CPU topology parameters must be greater than zero" },
-        { "", "smp 4,sockets=0", ARGUMENT, "Invalid CPU topology: CPU topology parameters must be greater than zero" },
+        { "", "smp 4,sockets=0", ARGUMENT, "Invalid CPU topology: CPU topology parameters must be greater than "
+          "zero" },
         { "", "smp 129", LIMIT, "Invalid SMP CPUs 129. The max CPUs supported by this machine is 128" },
         { TWO, "cpu node-id=0,module-id=0", ARGUMENT, "module-id is not supported" },
         { TWO, "cpu node-id=0,cluster-id=0", ARGUMENT, "cluster-id is not supported" },
@@ -244,7 +245,8 @@ modules_are_a_level(void)
             "sockets (1) * dies (1) * modules (2) * cores (4) * threads (1) != maxcpus (9)");
 }
 
-/* The place that is spelled for a slot names that slot; only its own node is right for it, and only while it is free. */
+/* The place that is spelled for a slot names that slot; only its own node is right for it, and only while it is
+ * free. */
 static void
 every_slot_is_found_by_its_place(void)
 {
@@ -278,7 +280,7 @@ every_slot_is_found_by_its_place(void)
     }
 }
 
-/* --- check -------------------------------------------------------------------------------------------------------- */
+/* --- check ------------------------------------------------------------------------------------------------------ */
 
 static char *
 problems_of(const struct topology *t, uint64_t ram)
@@ -309,7 +311,8 @@ expect_problems(const char *lines, uint64_t ram, const char *wanted)
     "be provided. -> numa dist,src=" #a ",dst=" #b ",val=20\n"
 #define BOTH(a, b, val)                                                                                              \
     "The distance from node " #a " to " #b " is missing: At least one asymmetrical pair of distances is given, "     \
-    "please provide distances for both directions of all node pairs. -> numa dist,src=" #a ",dst=" #b ",val=" #val "\n"
+    "please provide distances for both directions of all node pairs. -> numa "                                       \
+    "dist,src=" #a ",dst=" #b ",val=" #val "\n"
 #define THREE "node mem=64M\nnode mem=64M\nnode mem=64M"
 
 static void
@@ -348,7 +351,7 @@ resizing_makes_equal_nodes_and_keeps_the_rest(void)
                     "numa dist,src=0,dst=1,val=15");
 }
 
-/* --- completing ------------------------------------------------------------------------------------------------------ */
+/* --- completing ------------------------------------------------------------------------------------------------- */
 
 static void
 distances_are_mirrored_only_where_one_is_missing(void)
@@ -418,15 +421,16 @@ cpus_go_where_qemu_puts_them(void)
                      DIVIDED("0,4", "1-2", 0, 1, 0) "\n" DIVIDED("0,4", "3", 0, 1, 2) "\n"
                      DIVIDED("1-2", "3", 0, 0, 2));
     expect_cpu_nodes("smp 6\nnode mem=1M,cpus=0\nnode cpus=1\nnode cpus=2\nnode cpus=3\nnode cpus=4\nnode cpus=5",
-                     "012345", "the CPUs in socket-0 have been associated with 6 nodes. It can cause OSes like Linux to "
-                     "misbehave");
+                     "012345", "the CPUs in socket-0 have been associated with 6 nodes. It can cause OSes like Linux "
+                     "to misbehave");
 }
 
 static void
 a_wildcard_takes_every_cpu(void)
 {
     struct topology t = topology_of("smp 8,sockets=1,dies=2,cores=4\nnode mem=1M\nnode mem=1M\n"
-                                    "cpu node-id=1,die-id=1,core-id=2\ncpu node-id=1,die-id=1\ncpu node-id=0,die-id=0");
+                                    "cpu node-id=1,die-id=1,core-id=2\ncpu node-id=1,die-id=1\ncpu "
+                                    "node-id=0,die-id=0");
 
     for (unsigned cpu = 0; cpu < 8; cpu++)
         g_assert_cmpint(t.cpu_node[cpu], ==, cpu / 4);
@@ -450,7 +454,7 @@ without_nodes_there_is_no_numa(void)
     g_assert_cmpint(topology_cpu_node(&t, 0), ==, -1);
 }
 
-/* --- taking back --------------------------------------------------------------------------------------------------------- */
+/* --- taking back ------------------------------------------------------------------------------------------------ */
 
 static void
 everything_can_be_taken_back(void)

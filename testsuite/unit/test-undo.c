@@ -34,7 +34,8 @@ delete_device(struct definition *d, const struct values *v, GError **error)
 static const struct property device_id[] = { { "id", PROPERTY_WORD, .required = true }, { 0 } };
 static const struct property node_id[] = { { "src", PROPERTY_UINT, .max = 127, .required = true }, { 0 } };
 
-static const struct line { const struct property *table; int implied; edit_function *edit; const char *text; } lines[] = {
+static const struct line { const struct property *table; int implied; edit_function *edit; const char *text; }
+lines[] = {
     { machine_properties, -1, definition_set_machine, "hmat=on" },
     { smp_properties, SMP_P_CPUS, definition_set_smp, "4,sockets=2" },
     { backend_ram_properties, -1, add_backend, "id=m0,size=64M" },
@@ -118,7 +119,8 @@ every_state_comes_back(void)
 static void
 a_change_ends_the_way_forth(void)
 {
-    g_autoptr(definition) empty = definition_new(), one = changed(empty, &lines[0]), other = changed(empty, &lines[1]);
+    g_autoptr(definition) empty = definition_new(), one = changed(empty, &lines[0]),
+        other = changed(empty, &lines[1]);
     struct undo *u = undo_new();
     g_autoptr(definition) back = NULL;
 

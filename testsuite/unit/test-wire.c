@@ -86,7 +86,8 @@ static void
 other_global_states_are_refused(void)
 {
     static const char *const words[] = {
-        "", "Running", "running ", "postmigrate", "inmigrate", "finish-migrate", "io-error", "guest-panicked", "watchdog",
+        "", "Running", "running ", "postmigrate", "inmigrate", "finish-migrate", "io-error", "guest-panicked",
+        "watchdog",
         "suspended", "save-vm", "\xff\xfe", "../../etc/passwd",
     };
 
@@ -206,7 +207,8 @@ parts_of_the_downtime_come_through(void)
 
     for (unsigned i = 0; i < 300; i++) {
         struct migrate_part p = { .us = i * UINT64_C(1000000007) };
-        g_snprintf(p.name, sizeof p.name, "load kvm-cpu %u%s", i, i == 7 ? " with the longest name that there can be, cut: 63" : "");
+        g_snprintf(p.name, sizeof p.name, "load kvm-cpu %u%s", i,
+                   i == 7 ? " with the longest name that there can be, cut: 63" : "");
         g_array_append_val(sent, p);
     }
     while (at < sent->len)

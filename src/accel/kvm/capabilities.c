@@ -47,7 +47,8 @@ capabilities_tree(const struct kvm *k)
     g_variant_builder_init(&list, G_VARIANT_TYPE("a(sis)"));
     for (unsigned i = 0; i < G_N_ELEMENTS(capabilities); i++)
         g_variant_builder_add(&list, "(sis)", capabilities[i].name,
-                              MAX(kvm_ioctl_number(k->vm_fd, KVM_CHECK_EXTENSION, (unsigned long)capabilities[i].number), 0),
+                              MAX(kvm_ioctl_number(k->vm_fd, KVM_CHECK_EXTENSION,
+                                                   (unsigned long)capabilities[i].number), 0),
                               capabilities[i].help);
     return g_variant_builder_end(&list);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* What a source tells of its virtual CPUs before the first page, and whether this host can take it.
  *
- * Features must be the same, as the guest has seen them.  Lists (parts of the state, MSRs, bits of XCR0) may be longer
- * here: nothing is lost then.  A counter's frequency is tried.  Each refusal names what is missing. */
+ * Features must be the same, as the guest has seen them.  Lists (parts of the state, MSRs, bits of XCR0) may be
+ * longer here: nothing is lost then.  A counter's frequency is tried.  Each refusal names what is missing. */
 #include "kvm-private.h"
 
 #include <inttypes.h>
@@ -103,7 +103,8 @@ explain(const char *format, char *missing)
     return text;
 }
 
-/* Fewer would break what the guest does, more would appear under it: they must be the same, however they came about. */
+/* Fewer would break what the guest does, more would appear under it: they must be the same, however they came
+ * about. */
 static char *
 features_differ(const char *source, const char *here)
 {
@@ -112,9 +113,9 @@ features_differ(const char *source, const char *here)
 
     if (!lacking && !more)
         return NULL;
-    return g_strdup_printf("%s%s%s%s%s (info cpu_features says why; the same `cpu` on both sides, with + and -, makes "
-                           "them equal)", lacking ? "not here: " : "", lacking ? lacking : "", lacking && more ? ", " : "",
-                           more ? "only here: " : "", more ? more : "");
+    return g_strdup_printf("%s%s%s%s%s (info cpu_features says why; the same `cpu` on both sides, with + and -, "
+                           "makes them equal)", lacking ? "not here: " : "", lacking ? lacking : "",
+                           lacking && more ? ", " : "", more ? "only here: " : "", more ? more : "");
 }
 
 static char *
@@ -124,8 +125,8 @@ tsc_differs(struct kvm *k, const char *source)
 
     if (k->tsc_setting != TSC_FIXED || !number_parse(source, &theirs, NULL) || theirs <= now)
         return NULL;
-    return g_strdup_printf("the guest's time stamp counter would go back from %" PRIu64 " to %" PRIu64 ", this host's "
-                           "own, which KVM here cannot set", theirs, now);
+    return g_strdup_printf("the guest's time stamp counter would go back from %" PRIu64 " to %" PRIu64 ", this "
+                           "host's own, which KVM here cannot set", theirs, now);
 }
 
 static char *

@@ -7,18 +7,18 @@
  * second, and a vCPU's own when KVM leaves the guest because it is full.
  *
  * Overflow.  KVM must stop a vCPU whose ring is nearly full, and does where each first write is an exit.  Where guest
- * code in kernel mode is emulated in batches it writes on, and entries that nobody has seen are written over.  Before a
- * VM is made, a guest of a few lines tries that without overflowing anything (dirty-trial.c).  Where it is so the
+ * code in kernel mode is emulated in batches it writes on, and entries that nobody has seen are written over.  Before
+ * a VM is made, a guest of a few lines tries that without overflowing anything (dirty-trial.c).  Where it is so the
  * reaper looks each REAP_LEAKY_US and empties rings that are a quarter full; and everywhere an overflow is noticed.
  * An entry is written over only when all entries of the ring are in use, those included that were harvested and not
  * reset.  So at that moment either all hold pages, and after the harvest, before the reset, a full ring is counted,
  * which one that KVM stops in time never is.  Or some were harvested, and the reset stops at the one written over: it
  * returns less than it should.  Or it happened to the very entry that the reset was at, whose page is then forgotten:
  * the next one leaves a hole before it, which is seen as soon as there is a next one; until then the look right after
- * the reset finds the ring written up to that place.  A vCPU that wrote very much meanwhile looks the same, so in this
- * case, on a KVM where it can be, all pages are protected anew and reported as written.
- * From then on nothing is known for certain: collecting fails, so that a migration fails with the reason and the
- * guest goes on here; nothing is lost.  Logging is refused until the machine is made anew. */
+ * the reset finds the ring written up to that place.  A vCPU that wrote very much meanwhile looks the same, so in
+ * this case, on a KVM where it can be, all pages are protected anew and reported as written.  From then on nothing is
+ * known for certain: collecting fails, so that a migration fails with the reason and the guest goes on here; nothing
+ * is lost.  Logging is refused until the machine is made anew. */
 #include "kvm-private.h"
 
 #include <errno.h>
@@ -223,9 +223,9 @@ rings_reap(struct kvm *k)
 }
 
 /* After an overflow KVM's place for resets and ours are no longer the same, and it may think a ring full that has
- * nothing for us.  Pages do not matter any more, but the guest must be able to run.  A full ring has more than a quarter
- * of its entries in use, so KVM may be made to pass over that many: all are offered as harvested but one in each
- * quarter, at which it stops; should it be at one of these, the next time it is not. */
+ * nothing for us.  Pages do not matter any more, but the guest must be able to run.  A full ring has more than a
+ * quarter of its entries in use, so KVM may be made to pass over that many: all are offered as harvested but one in
+ * each quarter, at which it stops; should it be at one of these, the next time it is not. */
 static void
 let_go_on(struct kvm *k, struct kvm_ring *r) REQUIRES(k->dirty.lock)
 {
@@ -426,8 +426,8 @@ rings_init(struct kvm *k, const struct accel_setup *setup, GError **error)
     if (!rings_enable(k->vm_fd, &k->dirty.size, error) || !ring_trial(k->system_fd, &k->dirty.leaky, error))
         return false;
     k->dirty.text = g_strdup_printf("ring (as asked for: %u entries a vCPU%s)", k->dirty.size,
-                                    !k->dirty.leaky ? "" : "; this KVM does not stop a guest's kernel for a full ring:"
-                                    " a migration fails if one overflows");
+                                    !k->dirty.leaky ? "" : "; this KVM does not stop a guest's kernel for a full "
+                                    "ring: a migration fails if one overflows");
     k->dirty.ring_count = setup->cpu_slots;
     k->dirty.rings = g_new0(struct kvm_ring, k->dirty.ring_count);
     for (unsigned i = 0; i < k->dirty.ring_count; i++)

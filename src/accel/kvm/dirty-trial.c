@@ -71,7 +71,8 @@ map_cpu(const struct trial *t, size_t size, off_t page)
 static bool
 make_cpu(struct trial *t, int system_fd)
 {
-    struct kvm_segment data = { .limit = UINT32_MAX, .selector = 16, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1 };
+    struct kvm_segment data = { .limit = UINT32_MAX, .selector = 16, .type = 3, .present = 1, .db = 1, .s = 1,
+                                .g = 1 };
     struct kvm_segment code = data;
     struct kvm_regs regs = { .rip = TRIAL_CODE, .rflags = 2 };
     struct kvm_sregs sregs;
@@ -121,7 +122,8 @@ release_trial(struct trial *t)
 bool
 ring_trial(int system_fd, bool *ret_leaky, GError **error)
 {
-    struct trial t = { .vm_fd = kvm_ioctl_number(system_fd, KVM_CREATE_VM, 0), .cpu_fd = -1, .entries = DIRTY_RING_MIN };
+    struct trial t = { .vm_fd = kvm_ioctl_number(system_fd, KVM_CREATE_VM, 0), .cpu_fd = -1,
+                       .entries = DIRTY_RING_MIN };
     bool ok = (t.vm_fd >= 0 || fail_host(error, errno, "cannot create a KVM virtual machine to try its dirty ring"))
         && rings_enable(t.vm_fd, &t.entries, error);
 

@@ -2,9 +2,9 @@
 /* The dirty log as a dirty_source, in one of three ways that KVM has.
  *
  * bitmap: KVM_GET_DIRTY_LOG write-protects each page as it reports it, so that collecting also clears.
- * manual: KVM_GET_DIRTY_LOG only reports; KVM_CLEAR_DIRTY_LOG protects the pages it is given and forgets that they were
- * written.  The hub calls it just before pages are read, for no page that somebody has not collected (hub.c).  Most
- * kernels begin with all pages reported and none protected.
+ * manual: KVM_GET_DIRTY_LOG only reports; KVM_CLEAR_DIRTY_LOG protects the pages it is given and forgets that they
+ * were written.  The hub calls it just before pages are read, for no page that somebody has not collected (hub.c).
+ * Most kernels begin with all pages reported and none protected.
  * ring: KVM puts each page that a vCPU writes into the vCPU's ring (dirty-ring.c).
  *
  * A slot begins at any page of its block, so its bitmap is shifted into the block's, and back to clear.  Writes of

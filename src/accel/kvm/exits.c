@@ -3,7 +3,8 @@
  * (Documentation/virt/kvm/api.rst, section 5).  A reason without a function ends the guest's run: it says what
  * happened and that numon does not handle it.
  *
- * Each vCPU counts its exits by reason, and the time from each to the end of what was done about it.  It alone adds. */
+ * Each vCPU counts its exits by reason, and the time from each to the end of what was done about it.  It alone
+ * adds. */
 #include "kvm-private.h"
 
 #include <inttypes.h>

@@ -147,8 +147,8 @@ static void
 append_segment(GString *text, const char *name, const struct kvm_segment *s)
 {
     g_string_append_printf(text, "\n%s =%04x %016" PRIx64 " %08x type %u dpl %u%s%s%s", name, s->selector,
-                           (uint64_t)s->base, s->limit, s->type, s->dpl, s->db ? " 32-bit" : "", s->l ? " 64-bit" : "",
-                           s->present && !s->unusable ? "" : " absent");
+                           (uint64_t)s->base, s->limit, s->type, s->dpl, s->db ? " 32-bit" : "",
+                           s->l ? " 64-bit" : "", s->present && !s->unusable ? "" : " absent");
 }
 
 /* In the order and with the names of QEMU's `info registers`. */

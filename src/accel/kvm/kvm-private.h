@@ -13,7 +13,8 @@
 
 enum {
     KVM_CPUS_MAX = 128,
-    PHYSICAL_BITS = 40,             /* of guest physical addresses, as every x86-64 processor with virtualisation has */
+    PHYSICAL_BITS = 40,             /* of guest physical addresses, as every x86-64 processor with virtualisation
+                                     * has */
     XSAVE_SIZE_MAX = 65536,         /* a page more than any processor has */
     MSRS_MAX = 1024,
     MSR_RECORD_SIZE = 12,           /* in a stream: be32 index, be64 value */
@@ -82,7 +83,8 @@ struct kvm_cpu {
     uint64_t fetched GUARDED, written GUARDED;      /* how often, for tests */
 
     /* Owned by the vCPU's thread, or whoever has parked it. */
-    struct page_watch watch;        /* its thread tells it and reads it; the signal handler on that thread writes it */
+    struct page_watch watch;        /* its thread tells it and reads it; the signal handler on that thread writes
+                                     * it */
     bool exit_left;                 /* KVM_RUN told something while settling; it lies in 'run' */
     struct cpu_state state;         /* of the last save or load */
     uint64_t told_khz;              /* the time stamp counter's frequency that its CPUID tells; 0: none */

@@ -170,7 +170,8 @@ prepare_vm(struct kvm *k, const struct accel_setup *setup, GError **error)
 {
     uint64_t identity = IDENTITY_MAP_GPA;
 
-    if (kvm_capability(k, KVM_CAP_SET_IDENTITY_MAP_ADDR) && kvm_ioctl(k->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
+    if (kvm_capability(k, KVM_CAP_SET_IDENTITY_MAP_ADDR)
+        && kvm_ioctl(k->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
         return fail_host(error, errno, "cannot place KVM's identity map at 0x%x", IDENTITY_MAP_GPA);
     if (kvm_capability(k, KVM_CAP_SET_TSS_ADDR) && kvm_ioctl_number(k->vm_fd, KVM_SET_TSS_ADDR, TSS_GPA) < 0)
         return fail_host(error, errno, "cannot place KVM's task state at 0x%x", TSS_GPA);
@@ -261,7 +262,8 @@ kvm_create(const struct accel_setup *setup, GError **error)
     if (kvm_open(k, error) && check_limits(k, setup, error) && prepare_vm(k, setup, error) &&
         dirty_init(k, setup, error) && slots_init(k, setup->map, error) && chips_create(k, error)) {
         learn(k, setup->map);
-        if (cpuid_init(k, setup->cpu, error) && create_cpus(k, setup, error) && msrs_list(k, error) && reset_capture(k, error)) {
+        if (cpuid_init(k, setup->cpu, error) && create_cpus(k, setup, error) && msrs_list(k, error)
+            && reset_capture(k, error)) {
             if (setup->ret_warning)
                 *setup->ret_warning = warnings(k, setup);
             return (struct accel *)k;
@@ -341,7 +343,8 @@ kvm_inform(struct accel *a, GVariantBuilder *dict)
     for (unsigned i = 0; i < k->cpu_slots; i++)
         count += kvm_has_cpu(k, i);
     g_variant_builder_add(dict, "{sv}", "vcpus", g_variant_new_uint32(count));
-    g_variant_builder_add(dict, "{sv}", "recommended-vcpus", g_variant_new_uint32(kvm_capability(k, KVM_CAP_NR_VCPUS)));
+    g_variant_builder_add(dict, "{sv}", "recommended-vcpus",
+                          g_variant_new_uint32(kvm_capability(k, KVM_CAP_NR_VCPUS)));
     g_variant_builder_add(dict, "{sv}", "max-vcpus", g_variant_new_uint32(kvm_capability(k, KVM_CAP_MAX_VCPUS)));
     g_variant_builder_add(dict, "{sv}", "slots", g_variant_new_uint32(slots_used(k)));
     g_variant_builder_add(dict, "{sv}", "max-slots", g_variant_new_uint32(k->slot_rules.limit));

@@ -3,7 +3,8 @@
  *
  * Each part is read from KVM when it is first asked for, and held until the vCPU runs again.  One that was changed is
  * given back once, before the vCPU runs or KVM is asked for something that depends on it, and at the level RUNTIME:
- * clocks and run state have gone on and are not touched.  Main and the migration's thread may look at the same time. */
+ * clocks and run state have gone on and are not touched.  Main and the migration's thread may look at the same
+ * time. */
 #include "kvm-private.h"
 
 #include <string.h>

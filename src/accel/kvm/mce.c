@@ -3,8 +3,9 @@
  *
  * The kernel sends SIGBUS (BUS_MCEERR_AR) to the vCPU's thread when its guest touches such a page.  A guest that has
  * switched machine checks on is given one, as the hardware would: a recoverable data error at this guest physical
- * address, in a bank of its own; the page is replaced by an empty one, so that nothing else meets it.  Any other guest
- * cannot be told, and stops.  (Intel SDM 3B, 15.3.2 and 15.9; Documentation/virt/kvm/api.rst, KVM_X86_SET_MCE.) */
+ * address, in a bank of its own; the page is replaced by an empty one, so that nothing else meets it.  Any other
+ * guest cannot be told, and stops.  (Intel SDM 3B, 15.3.2 and 15.9; Documentation/virt/kvm/api.rst,
+ * KVM_X86_SET_MCE.) */
 #include "kvm-private.h"
 
 #include <errno.h>
@@ -20,8 +21,9 @@ enum {
 };
 #define MCG_CTL_P       (UINT64_C(1) << 8)
 #define MCG_SER_P       (UINT64_C(1) << 24)
+/* VAL UC EN MISCV ADDRV S AR */
 #define MCI_STATUS      (UINT64_C(1) << 63 | UINT64_C(1) << 61 | UINT64_C(1) << 60 | UINT64_C(1) << 59 | \
-                         UINT64_C(1) << 58 | UINT64_C(1) << 56 | UINT64_C(1) << 55)     /* VAL UC EN MISCV ADDRV S AR */
+                         UINT64_C(1) << 58 | UINT64_C(1) << 56 | UINT64_C(1) << 55)
 
 unsigned
 mce_banks(const struct kvm *k)

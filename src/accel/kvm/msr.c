@@ -135,8 +135,8 @@ take_out(struct kvm_msr_entry *entries, unsigned *count, uint32_t index)
     return kept < before;
 }
 
-/* Those that can be read, and whose own value can be set.  The time stamp counter, whose value is its own for no time,
- * and the deadline, which counts on it, come last. */
+/* Those that can be read, and whose own value can be set.  The time stamp counter, whose value is its own for no
+ * time, and the deadline, which counts on it, come last. */
 bool
 msrs_list(struct kvm *k, GError **error)
 {

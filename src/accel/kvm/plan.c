@@ -4,9 +4,9 @@
  * The view is brought to runs: contiguous in guest memory and in one block, equally writable, whole pages only (of a
  * page that a device shares with RAM, no slot can hold a part: all its accesses go to the bus).  A slot stands as
  * long as all of it lies so in a run: no neighbour that comes or goes disturbs it.  What no standing slot holds gets
- * slots of its own, as large as they may be.  So memory that something is mapped into the middle of loses its slot and
- * gets two, before and behind; and when that goes again, the hole gets a third.  Only when KVM has not slots enough
- * for this are all neighbours joined, at the cost of replacing slots in use. */
+ * slots of its own, as large as they may be.  So memory that something is mapped into the middle of loses its slot
+ * and gets two, before and behind; and when that goes again, the hole gets a third.  Only when KVM has not slots
+ * enough for this are all neighbours joined, at the cost of replacing slots in use. */
 #include "kvm-private.h"
 
 #include <inttypes.h>
@@ -22,7 +22,8 @@ struct run_of_pages {
 static bool
 trimmed(const struct section *s, struct run_of_pages *ret)
 {
-    uint64_t first = (s->gpa + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE, end = (s->gpa + s->size) / PAGE_SIZE * PAGE_SIZE;
+    uint64_t first = (s->gpa + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE,
+        end = (s->gpa + s->size) / PAGE_SIZE * PAGE_SIZE;
 
     if (s->kind == SECTION_DEVICE || first >= end)
         return false;
@@ -163,8 +164,8 @@ slot_plan_make(struct slot_plan *plan, const struct kvm_slot *slots, unsigned co
     if (after <= rules->limit)
         return true;
     slot_plan_release(plan);
-    return fail(error, NUMON_ERROR_LIMIT, "hypervisor has no free memory slots left: the guest's memory needs %u, KVM "
-                "gives %u here (fewer memory devices or larger pieces need fewer)", after, rules->limit);
+    return fail(error, NUMON_ERROR_LIMIT, "hypervisor has no free memory slots left: the guest's memory needs %u, "
+                "KVM gives %u here (fewer memory devices or larger pieces need fewer)", after, rules->limit);
 }
 
 void

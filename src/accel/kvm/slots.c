@@ -41,11 +41,12 @@ kvm_memory_room(struct accel *a, GError **error)
 
     if (used < k->slot_rules.limit)
         return true;
-    return fail(error, NUMON_ERROR_LIMIT, "hypervisor has no free memory slots left: KVM gives %u here, %u are in use",
+    return fail(error, NUMON_ERROR_LIMIT, "hypervisor has no free memory slots left: KVM gives %u here, %u are in "
+                "use",
                 k->slot_rules.limit, used);
 }
 
-/* --- a change of the map ------------------------------------------------------------------------------------------ */
+/* --- a change of the map ---------------------------------------------------------------------------------------- */
 
 /* Slots of the plan that have gone and come so far, to be taken back if the host refuses the next. */
 struct change {
@@ -95,7 +96,8 @@ give_slot(struct kvm *k, unsigned i, const struct kvm_slot *s, GError **error)
     if (k->logging)
         k->slots[i].log = g_try_new0(uint64_t, WORDS_FOR(s->size / PAGE_SIZE));
     if ((!k->logging || k->slots[i].log) && slot_set(k, i, k->logging)) {
-        trace_line(k->trace, TRACE_MAP, "slot %u: 0x%" PRIx64 " to 0x%" PRIx64 " from block '%s', offset 0x%" PRIx64 "%s",
+        trace_line(k->trace, TRACE_MAP, "slot %u: 0x%" PRIx64 " to 0x%" PRIx64 " from block '%s', offset "
+                   "0x%" PRIx64 "%s",
                    i, s->gpa, s->gpa + s->size - 1, s->block->name, s->first_page * PAGE_SIZE,
                    s->readonly ? ", read-only" : "");
         return true;

@@ -80,7 +80,8 @@ value_moves_it(struct kvm_cpu *c)
 {
     uint64_t before, after;
 
-    return tsc_read(c, &before) && msr_write(c, MSR_TSC, before + (UINT64_C(1) << TRIAL_SHIFT)) && tsc_read(c, &after) &&
+    return tsc_read(c, &before) && msr_write(c, MSR_TSC, before + (UINT64_C(1) << TRIAL_SHIFT))
+        && tsc_read(c, &after) &&
            near(after, before + (UINT64_C(1) << TRIAL_SHIFT));
 }
 
@@ -222,7 +223,8 @@ set_values(struct kvm *k, uint64_t passed)
 
     for (unsigned i = 0; i < k->cpu_slots; i++)
         if (kvm_has_cpu(k, i))
-            ok = msr_record_get(&k->cpus[i].state, MSR_TSC, &saved) && msr_write(&k->cpus[i], MSR_TSC, saved + passed) && ok;
+            ok = msr_record_get(&k->cpus[i].state, MSR_TSC, &saved) && msr_write(&k->cpus[i], MSR_TSC, saved + passed)
+            && ok;
     return ok;
 }
 

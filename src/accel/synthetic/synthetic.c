@@ -137,7 +137,8 @@ synthetic_witness(struct accel *a, unsigned cpu, uint64_t *ret, GError **error)
     return true;
 }
 
-/* CPUs only come, so that as many are the same ones; then the list stays as it is: a migration may have it in hand. */
+/* CPUs only come, so that as many are the same ones; then the list stays as it is: a migration may have it in
+ * hand. */
 static const struct state_section *
 synthetic_sections(struct accel *a, unsigned *ret_count)
 {

@@ -226,7 +226,8 @@ synthetic_pay(struct cpu *c, uint64_t ns)
 {
     uint64_t until = ns ? synthetic_now_ns() + ns : 0;
 
-    for (uint64_t now = until ? synthetic_now_ns() : 0; now < until && !synthetic_kicked(c); now = synthetic_now_ns()) {
+    for (uint64_t now = until ? synthetic_now_ns() : 0; now < until && !synthetic_kicked(c);
+         now = synthetic_now_ns()) {
         if (until - now > SPIN_MOST_NS)
             rest(c, (until - now) / 1000);
     }

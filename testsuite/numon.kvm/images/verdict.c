@@ -9,7 +9,7 @@ enum { EXIT_PORT = 0xf4, UART = 0x3f8, CMOS = 0x70, PIC_1 = 0x20, PIC_2 = 0xa0, 
 enum { MULTIBOOT_MAGIC = 0x1badb002, BOOTED_MAGIC = 0x2badb002, INFO_MEMORY = 1, INFO_COMMAND = 4, INFO_MAP = 64 };
 enum { PAGE = 4096, SCRATCH = 0x800000, SCRATCH_SIZE = 0x10000 };
 
-/* --- entry ------------------------------------------------------------------------------------------------------- */
+/* --- entry ------------------------------------------------------------------------------------------------------ */
 
 __asm__(".section .multiboot, \"a\"\n .balign 4\n .long 0x1badb002, 0, -0x1badb002\n"
         ".text\n .globl _start\n"
@@ -18,7 +18,8 @@ __asm__(".section .multiboot, \"a\"\n .balign 4\n .long 0x1badb002, 0, -0x1badb0
         "1: hlt\n jmp 1b\n"
         ".bss\n .balign 16\n .skip 16384\n stack_end:\n .text\n");
 
-struct info { uint32_t flags, lower, upper, device, command, modules, module_list, symbols[4], map_length, map_address; };
+struct info { uint32_t flags, lower, upper, device, command, modules, module_list, symbols[4], map_length,
+              map_address; };
 
 static inline void out8(uint16_t port, uint8_t value) { __asm__ volatile("outb %0, %1" :: "a"(value), "Nd"(port)); }
 static inline uint8_t
@@ -60,11 +61,13 @@ cpuid(uint32_t leaf, uint32_t r[4])
     __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(0));
 }
 
-/* --- interrupts and exceptions ------------------------------------------------------------------------------------ */
+/* --- interrupts and exceptions ---------------------------------------------------------------------------------- */
 
 struct gate { uint16_t low, selector, type, high; };
 static struct gate idt[256];
-static const struct { uint16_t limit; uint32_t base; } __attribute__((packed)) idt_pointer = { sizeof idt - 1, (uint32_t)0 };
+static const struct { uint16_t limit; uint32_t base; } __attribute__((packed)) idt_pointer = {
+    sizeof idt - 1, (uint32_t)0
+};
 static volatile uint32_t caught, caught_error, ticks;
 
 /* A vector's entry: tells which came, with its error code, and goes on behind the instruction by the address in
@@ -104,7 +107,8 @@ load_gdt(void)
     static const uint64_t gdt[] = { 0, 0x00cf9b000000ffff, 0x00cf93000000ffff };
     struct { uint16_t limit; uint32_t base; } __attribute__((packed)) pointer = { sizeof gdt - 1, (uint32_t)gdt };
 
-    __asm__ volatile("lgdt %0\n ljmp $8, $1f\n 1: mov $16, %%eax\n mov %%eax, %%ds\n mov %%eax, %%es\n mov %%eax, %%ss\n"
+    __asm__ volatile("lgdt %0\n ljmp $8, $1f\n 1: mov $16, %%eax\n mov %%eax, %%ds\n mov %%eax, %%es\n mov %%eax, "
+                     "%%ss\n"
                      :: "m"(pointer) : "eax", "memory");
 }
 
@@ -114,7 +118,7 @@ load_gdt(void)
     __asm__ volatile("movl $1f, resume\n" __VA_ARGS__ "\n 1:" ::: "eax", "ecx", "edx", "memory");          \
     caught == (vector) && caught_error == (error); })
 
-/* --- the tests ------------------------------------------------------------------------------------------------------ */
+/* --- the tests -------------------------------------------------------------------------------------------------- */
 
 /* What Multiboot 1 promises (0.6.96, 3.2 and 3.3). */
 uint32_t
@@ -229,7 +233,8 @@ uint32_t
 test_timer(uint32_t magic, const struct info *info)
 {
     static const uint8_t words[][2] = { { PIC_1, 0x11 }, { PIC_2, 0x11 }, { PIC_1 + 1, 0x20 }, { PIC_2 + 1, 0x28 },
-        { PIC_1 + 1, 4 }, { PIC_2 + 1, 2 }, { PIC_1 + 1, 1 }, { PIC_2 + 1, 1 }, { PIC_1 + 1, 0xfe }, { PIC_2 + 1, 0xff },
+        { PIC_1 + 1, 4 }, { PIC_2 + 1, 2 }, { PIC_1 + 1, 1 }, { PIC_2 + 1, 1 }, { PIC_1 + 1, 0xfe },
+        { PIC_2 + 1, 0xff },
         { PIT + 3, 0x34 }, { PIT, 0xa9 }, { PIT, 0x04 } };      /* 1193 of 1193182 Hz: a millisecond */
 
     load_gdt();

@@ -3,14 +3,15 @@
  * stays in the class's buffer: the next prompt begins with it.
  *
  * A terminal is raw meanwhile, so that Ctrl-C and the like are bytes; it is as it was found whenever another
- * program may have it: at the end, however that comes, and while numon is stopped (SIGTSTP).  That signal can come
- * at any moment and to any thread, and what its handler does needs the modes: 'the_modes' is the only mutable
- * file-scope state. */
+ * program may have it: at the end, however that comes, and while numon is stopped.  SIGTSTP is therefore not taken
+ * when it comes but read from a descriptor, on the main loop. */
 #include "monitor-private.h"
 
 #include <errno.h>
 #include <glib-unix.h>
 #include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -22,42 +23,83 @@ struct grab {
     unsigned read_id;               /* source of stdin; 0: what was read was not all taken */
     bool ended;                     /* end of input seen */
     bool giving, again;             /* the taker has been given something; it asked for more meanwhile */
-    bool raw;                       /* the terminal was made raw */
-    struct sigaction before;        /* of SIGTSTP */
+    bool raw;                       /* the terminal was made raw; what follows is set then */
+    struct termios modes_found, modes_raw;
+    struct sigaction action_found;  /* of SIGTSTP */
+    sigset_t mask_found;
+    int stop_fd;                    /* signalfd; -1: the terminal stays raw while numon is stopped */
+    unsigned stop_id;               /* its source */
 };
 
-static struct { struct termios found, raw; } the_modes;
-
-/* Only while the terminal is raw.  Both functions called may be in a handler (POSIX 2.4.3); the process goes on
- * behind the raise() when somebody lets it. */
+/* The main thread has it blocked, but one that a library made may have been given it: where it can be read it goes. */
 static void
-on_stop(int signal_number)
+pass_on(int signal_number)
 {
     int saved = errno;
 
-    tcsetattr(STDIN_FILENO, TCSADRAIN, &the_modes.found);
-    raise(SIGSTOP);
-    while (tcsetattr(STDIN_FILENO, TCSADRAIN, &the_modes.raw) < 0 && errno == EINTR)
-        continue;
+    syscall(SYS_tgkill, getpid(), getpid(), signal_number);
     errno = saved;
+}
+
+/* The process goes on behind the raise() when somebody lets it. */
+static gboolean
+on_stop(int fd, GIOCondition condition, gpointer data)
+{
+    const struct grab *g = data;
+    struct signalfd_siginfo info;
+
+    on_main_thread();
+    if (read(fd, &info, sizeof info) != sizeof info)
+        return G_SOURCE_CONTINUE;
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &g->modes_found);
+    raise(SIGSTOP);
+    while (tcsetattr(STDIN_FILENO, TCSADRAIN, &g->modes_raw) < 0 && errno == EINTR)
+        continue;
+    return G_SOURCE_CONTINUE;
+}
+
+static void
+watch_stop(struct grab *g)
+{
+    struct sigaction action = { .sa_handler = pass_on, .sa_flags = SA_RESTART };
+    sigset_t stop;
+
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTSTP);
+    g->stop_fd = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (g->stop_fd < 0)
+        return;
+    pthread_sigmask(SIG_BLOCK, &stop, &g->mask_found);
+    sigfillset(&action.sa_mask);
+    sigaction(SIGTSTP, &action, &g->action_found);
+    g->stop_id = g_unix_fd_add(g->stop_fd, G_IO_IN, on_stop, g);
+}
+
+/* With the terminal as it was found: a stop that nobody read comes now. */
+static void
+unwatch_stop(struct grab *g)
+{
+    if (g->stop_fd < 0)
+        return;
+    g_source_remove(g->stop_id);
+    close_fd(&g->stop_fd);
+    sigaction(SIGTSTP, &g->action_found, NULL);
+    pthread_sigmask(SIG_SETMASK, &g->mask_found, NULL);
 }
 
 static void
 make_raw(struct grab *g)
 {
-    struct sigaction action = { .sa_handler = on_stop, .sa_flags = SA_RESTART };
-
-    if (tcgetattr(STDIN_FILENO, &the_modes.found) < 0)
+    if (tcgetattr(STDIN_FILENO, &g->modes_found) < 0)
         return;
-    the_modes.raw = the_modes.found;
-    the_modes.raw.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
-    the_modes.raw.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | IEXTEN | ISIG);
-    the_modes.raw.c_cc[VMIN] = 1;
-    the_modes.raw.c_cc[VTIME] = 0;
-    g->raw = tcsetattr(STDIN_FILENO, TCSADRAIN, &the_modes.raw) == 0;
-    sigfillset(&action.sa_mask);
+    g->modes_raw = g->modes_found;
+    g->modes_raw.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
+    g->modes_raw.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | IEXTEN | ISIG);
+    g->modes_raw.c_cc[VMIN] = 1;
+    g->modes_raw.c_cc[VTIME] = 0;
+    g->raw = tcsetattr(STDIN_FILENO, TCSADRAIN, &g->modes_raw) == 0;
     if (g->raw)
-        sigaction(SIGTSTP, &action, &g->before);
+        watch_stop(g);
 }
 
 static void
@@ -65,8 +107,8 @@ make_as_found(struct grab *g)
 {
     if (!g->raw)
         return;
-    sigaction(SIGTSTP, &g->before, NULL);
-    tcsetattr(STDIN_FILENO, TCSADRAIN, &the_modes.found);
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &g->modes_found);
+    unwatch_stop(g);
 }
 
 static gboolean grab_readable(int fd, GIOCondition condition, gpointer data);

@@ -32,7 +32,7 @@
         .asciz "Xen"
         .quad start_pvh
 
-/* --- 32-bit: no stack, no paging; EBX points at what the loader says ------------------------------------------------ */
+/* --- 32-bit: no stack, no paging; EBX points at what the loader says -------------------------------------------- */
 
         .section .text.entry, "ax"
         .code32
@@ -86,7 +86,7 @@ ap_start:                               /* RDI: CPU index */
         xorl    %r15d, %r15d
         call    other_cpu
 
-/* --- the other CPUs after INIT-SIPI: real mode, at TRAMPOLINE --------------------------------------------------------- */
+/* --- the other CPUs after INIT-SIPI: real mode, at TRAMPOLINE --------------------------------------------------- */
 
         .globl trampoline, trampoline_end
         .code16
@@ -131,7 +131,7 @@ ap64:
         movl    $ap_start, %ecx
         jmp     to_user
 
-/* --- exceptions: vector and error code on the stack, then panic.c ------------------------------------------------------- */
+/* --- exceptions: vector and error code on the stack, then panic.c ----------------------------------------------- */
 
         .globl exception_stubs
         .align 16
@@ -155,7 +155,7 @@ exception:
         andq    $-16, %rsp
         call    panic_exception
 
-/* --- tables ----------------------------------------------------------------------------------------------------------------- */
+/* --- tables ----------------------------------------------------------------------------------------------------- */
 
         .data
         .align 8

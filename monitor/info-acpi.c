@@ -18,6 +18,23 @@ static const struct property acpi_args[] = {
 
 /* --- info acpi -------------------------------------------------------------------------------------------------- */
 
+/* The signature, and a number from 1 on where several tables have it: as Linux names its files of them.  Caller frees. */
+static char *
+table_label(const GPtrArray *tables, unsigned at)
+{
+    const struct acpi_table *one = tables->pdata[at];
+    unsigned count = 0, number = 0;
+
+    for (unsigned i = 0; i < tables->len; i++) {
+        const struct acpi_table *t = tables->pdata[i];
+        bool same = strcmp(t->signature, one->signature) == 0;
+
+        count += same;
+        number += same && i <= at;
+    }
+    return count > 1 ? g_strdup_printf("%s%u", one->signature, number) : g_strdup(one->signature);
+}
+
 static const struct acpi_table *
 find_table(const GPtrArray *tables, const char *name, GError **error)
 {
@@ -28,11 +45,13 @@ find_table(const GPtrArray *tables, const char *name, GError **error)
         if (g_ascii_strcasecmp(name, other_names[i].also) == 0)
             signature = other_names[i].signature;
     for (unsigned i = 0; i < tables->len; i++) {
+        g_autofree char *label = table_label(tables, i);
         const struct acpi_table *t = tables->pdata[i];
 
-        if (g_ascii_strcasecmp(t->signature, signature) == 0)
+        /* The signature alone is the first of several. */
+        if (g_ascii_strcasecmp(t->signature, signature) == 0 || g_ascii_strcasecmp(label, signature) == 0)
             return t;
-        g_string_append_printf(there, "%s%s", i ? ", " : "", t->signature);
+        g_string_append_printf(there, "%s%s", i ? ", " : "", label);
     }
     fail(error, NUMON_ERROR_ARGUMENT, "there is no ACPI table '%s': the guest is given %s", name, there->str);
     return NULL;
@@ -120,7 +139,7 @@ write_tables(struct job *job, void *data)
 
     for (unsigned i = 0; i < d->tables->len; i++) {
         const struct acpi_table *t = d->tables->pdata[i];
-        g_autofree char *lower = g_ascii_strdown(t->signature, -1);
+        g_autofree char *label = table_label(d->tables, i), *lower = g_ascii_strdown(label, -1);
         g_autofree char *name = g_strconcat(lower, ".dat", NULL);
         g_autofree char *path = g_build_filename(d->folder, name, NULL);
 

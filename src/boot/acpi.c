@@ -2,7 +2,8 @@
 /* ACPI tables (ACPI specification 6.4): the root (RSDP, XSDT) here, one file for each of the others.
  *
  * The RSDP is the first thing in the area that guests search, and the other tables follow it as long as they fit
- * below 1 MiB; what does not fit lies in the area of a PC's option ROMs below, of which this machine has none. */
+ * below 1 MiB; what does not fit lies below it, downward: in the area of a PC's option ROMs and then of its video
+ * memory, of which this machine has neither.  Memory maps have all of that as reserved. */
 #include "boot-private.h"
 
 #include <string.h>
@@ -65,7 +66,8 @@ acpi_table_end(GByteArray *table)
 
 struct tables {
     GPtrArray *list;                    /* struct acpi_table *; the XSDT's in its order */
-    uint64_t high, low;                 /* the next free places in the two areas */
+    uint64_t high;                      /* the next free place behind the RSDP */
+    uint64_t low;                       /* the end of what is free before it */
     uint64_t missing;                   /* bytes for which there was none */
 };
 
@@ -82,15 +84,17 @@ static uint64_t
 take_place(struct tables *t, uint64_t size)
 {
     uint64_t aligned = (size + TABLE_ALIGN - 1) / TABLE_ALIGN * TABLE_ALIGN;
-    bool high = aligned <= BOOT_ACPI_END - t->high;
-    uint64_t *next = high ? &t->high : &t->low, gpa = *next;
 
-    if (!high && aligned > BOOT_RSDP_GPA - t->low) {
-        t->missing += aligned;
-        return 0;
+    if (aligned <= BOOT_ACPI_END - t->high) {
+        t->high += aligned;
+        return t->high - aligned;
     }
-    *next += aligned;
-    return gpa;
+    if (aligned <= t->low - BOOT_ACPI_LEAST) {
+        t->low -= aligned;
+        return t->low;
+    }
+    t->missing += aligned;
+    return 0;
 }
 
 /* Adds a table (taken) at the next free place and returns that. */
@@ -160,12 +164,25 @@ add_root(struct tables *t)
     g_ptr_array_insert(t->list, 0, rsdp);
 }
 
+/* The HMAT is what can be too large: its matrices, one for each kind of value that was given, at 128 nodes. */
+static void
+fail_room(const struct acpi_setup *s, const struct tables *t, GError **error)
+{
+    uint64_t room = MAX(BOOT_ACPI_END - t->high, t->low - BOOT_ACPI_LEAST);
+    unsigned kinds;
+    uint64_t matrix, most = hmat_kinds_that_fit(s->topology, s->hmat, room, &kinds, &matrix);
+
+    fail(error, NUMON_ERROR_LIMIT, "cannot describe the machine to its guest: %u kinds of latency and bandwidth between "
+         "%u nodes take %" PRIu64 " KiB each of its ACPI tables, which have room for %" PRIu64 " such", kinds,
+         s->topology->node_count, (matrix + KIB - 1) / KIB, most);
+}
+
 GPtrArray *
 acpi_build(const struct acpi_setup *s, GError **error)
 {
     const struct topology_final *topology = s->topology;
     g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(free_table);
-    struct tables t = { .list = list, .high = BOOT_RSDP_GPA + TABLE_ALIGN, .low = BOOT_ACPI_GPA };
+    struct tables t = { .list = list, .high = BOOT_RSDP_GPA + TABLE_ALIGN, .low = BOOT_RSDP_GPA };
 
     add_table(&t, "FACP", fadt_build(add_table(&t, "DSDT", dsdt_build())));
     add_table(&t, "APIC", madt_build(topology));
@@ -178,10 +195,7 @@ acpi_build(const struct acpi_setup *s, GError **error)
     add_root(&t);
     if (!t.missing)
         return g_steal_pointer(&list);
-    fail(error, NUMON_ERROR_LIMIT, "cannot describe the machine to its guest: ACPI tables of %" PRIu64 " KiB do not "
-         "fit into the two pieces of %d KiB that there are for them: the latencies and bandwidths of %u nodes must "
-         "be of fewer kinds", (t.high - BOOT_RSDP_GPA + t.low - BOOT_ACPI_GPA + t.missing + 1023) / 1024,
-         LAYOUT_ACPI_SIZE / 2 / 1024, topology->node_count);
+    fail_room(s, &t, error);
     return NULL;
 }
 

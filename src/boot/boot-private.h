@@ -21,7 +21,7 @@ enum {
     BOOT_TABLES_SIZE    = 0x6000,
     BOOT_FLAT_GPA       = 0x10000,      /* a flat binary: where lkvm has it too */
     BOOT_LOW_RAM_END    = 0x9fc00,      /* where a PC's extended BIOS data area begins (640 KiB - 1 KiB) */
-    BOOT_ACPI_GPA       = LAYOUT_ACPI_GPA,
+    BOOT_ACPI_LEAST     = 0xa0000,      /* a PC's video memory, which this machine has not: for tables that are large */
     BOOT_ACPI_END       = 0xffff0,
     BOOT_RSDP_GPA       = LAYOUT_RSDP_GPA,
     BOOT_RESET_GPA      = 0xffff0,      /* f000:fff0, where a PC's firmware begins: who jumps there wants a reset */
@@ -197,6 +197,10 @@ GByteArray *madt_build(const struct topology_final *topology);
 GByteArray *srat_build(const struct acpi_setup *s);
 GByteArray *slit_build(const struct topology_final *topology);
 GByteArray *hmat_build(const struct topology_final *topology, const struct hmat *h);
+/* How many kinds of latency and bandwidth an HMAT of so many bytes could have beside its other structures, how many
+ * kinds were given, and the bytes that one takes. */
+uint64_t hmat_kinds_that_fit(const struct topology_final *topology, const struct hmat *h, uint64_t room,
+                             unsigned *ret_kinds, uint64_t *ret_bytes);
 /* The DSDT, made by iasl. */
 extern const uint8_t acpi_dsdt[], acpi_dsdt_end[];
 /* Builds all tables and writes them. */

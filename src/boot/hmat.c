@@ -73,6 +73,13 @@ add_proximity(GByteArray *table, const struct topology_final *t)
     }
 }
 
+static uint32_t
+locality_length(const struct topology_final *t, unsigned initiators)
+{
+    return (uint32_t)(sizeof(struct hmat_locality) + (initiators + t->node_count) * sizeof(uint32_t) +
+                      initiators * t->node_count * sizeof(uint16_t));
+}
+
 static void
 add_locality(GByteArray *table, const struct topology_final *t, const struct hmat *h, unsigned hierarchy,
              unsigned type)
@@ -81,8 +88,7 @@ add_locality(GByteArray *table, const struct topology_final *t, const struct hma
     unsigned count = list_initiators(t, nodes);
     uint64_t base = hmat_base(h, hierarchy, type);
     uint64_t unit = hmat_is_latency(type) ? base * PICOSECONDS : base / MIB;
-    uint32_t length = (uint32_t)(sizeof(struct hmat_locality) + (count + t->node_count) * sizeof nodes[0] +
-                                 count * t->node_count * sizeof(uint16_t));
+    uint32_t length = locality_length(t, count);
 
     APPEND(table, (struct hmat_locality) {
         .type = GUINT16_TO_LE(LOCALITY), .length = GUINT32_TO_LE(length), .hierarchy = (uint8_t)hierarchy,
@@ -137,4 +143,21 @@ hmat_build(const struct topology_final *topology, const struct hmat *h)
             add_cache(table, h, hmat_cache_at(h, i));
     acpi_table_end(table);
     return table;
+}
+
+uint64_t
+hmat_kinds_that_fit(const struct topology_final *topology, const struct hmat *h, uint64_t room, unsigned *ret_kinds,
+                    uint64_t *ret_bytes)
+{
+    g_autoptr(GByteArray) table = hmat_build(topology, h);
+    uint32_t nodes[TOPOLOGY_NODES];
+    uint64_t rest;
+
+    *ret_bytes = locality_length(topology, list_initiators(topology, nodes));
+    *ret_kinds = 0;
+    for (unsigned hierarchy = 0; hierarchy < HMAT_HIERARCHIES; hierarchy++)
+        for (unsigned type = 0; type < HMAT_TYPES; type++)
+            *ret_kinds += hmat_base(h, hierarchy, type) != 0;
+    rest = table->len - *ret_kinds * *ret_bytes;
+    return room > rest ? (room - rest) / *ret_bytes : 0;
 }

@@ -5,7 +5,7 @@
  * The clock is the host's UTC plus an offset in seconds, 0 until the guest sets the time.  While register B's SET
  * bit holds the clock still, the time registers are plain bytes; clearing the bit turns them into a new offset.
  * Time registers and flags are made when they are looked at, from the time since the last look; an alarm clock
- * looks where an interrupt is due. */
+ * looks where an interrupt is due, and whenever the host's clock was set. */
 #include "device-private.h"
 
 #include <time.h>
@@ -39,6 +39,7 @@ struct rtc {
     struct irqs *irqs;              /* borrowed; NULL: nobody takes interrupts */
     int64_t (*now_us)(void);        /* since 1970, UTC */
     struct alarm *alarm;            /* owned; NULL: a test's clock */
+    struct clock_watch *watch;      /* owned; NULL: it cannot be watched */
 
     struct lock lock;               /* rank 15 */
     /* Under the lock; migrated. */
@@ -417,6 +418,8 @@ rtc_new(struct irqs *irqs, const struct rtc_memory *memory, int64_t (*now_us)(vo
     lock_init(&r->lock, 15, "rtc");
     if (!now_us)
         r->alarm = alarm_new(ring, r);
+    if (!now_us)
+        r->watch = clock_watch_new(ring, r);
     put_memory(r, memory);
     rtc_reset(r);
     return r;
@@ -428,6 +431,7 @@ rtc_free(struct rtc *r)
     if (!r)
         return;
     alarm_free(r->alarm);
+    clock_watch_free(r->watch);
     lock_release(&r->lock);
     g_free(r);
 }

@@ -222,8 +222,8 @@ make_vm(struct bench *b)
 {
     static const unsigned apic_ids[] = { 0, 1, 2, 3 };
     static const int nodes[] = { -1, -1, -1, -1 };
-    struct accel_setup setup = { .cpu_slots = b->cpu_count, .apic_ids = apic_ids, .map = b->map, .bus = b->bus,
-                                 .mailbox = b->mailbox, .cpu_nodes = nodes,
+    struct accel_setup setup = { .cpu_slots = b->cpu_count, .apic_ids = b->apic_ids ? b->apic_ids : apic_ids,
+                                 .map = b->map, .bus = b->bus, .mailbox = b->mailbox, .cpu_nodes = nodes,
                                  .clock_stops = b->clock_stops,
                                  .dirty_log = b->dirty_log, .dirty_ring_size = b->dirty_ring_size };
     GError *error = NULL;

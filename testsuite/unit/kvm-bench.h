@@ -54,6 +54,7 @@ struct bench {
     const uint8_t *code;
     unsigned cpu_count;
     bool clock_stops;                       /* of VMs made from now on */
+    const unsigned *apic_ids;               /* likewise; NULL: the CPU's numbers */
     enum dirty_log dirty_log;               /* likewise */
     unsigned dirty_ring_size;
     struct accel *accel;

@@ -23,17 +23,17 @@ GUEST(guest_count,
       "8: .ascii \"abcdefgh\"\n"
       "9: lea 8(%rsi), %edx\n out %eax, %dx\n jmp 9b");
 
-/* Ring 0: enables its local APIC in x2APIC form, tells 1, waits for [RBP], then sends INIT and SIPI to APIC id 1,
- * which starts in real mode at AP_CODE, tells 7 and halts. */
+/* Ring 0: enables its local APIC in x2APIC form, tells 1, waits for [RBP], then sends INIT and SIPI to the APIC
+ * id in the next word; the CPU starts in real mode at AP_CODE, makes its APIC's form the same, tells 7 and halts. */
 GUEST(guest_wakes,
       "mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n"
       "mov $0x80f, %ecx\n mov $0x1ff, %eax\n xor %edx, %edx\n wrmsr\n"
       "mov $1, %eax\n mov %esi, %edx\n out %eax, %dx\n"
       "1: pause\n cmpl $0, (%rbp)\n je 1b\n"
-      "mov $0x830, %ecx\n mov $1, %edx\n mov $0x4500, %eax\n wrmsr\n mov $0x4609, %eax\n wrmsr\n"
+      "mov $0x830, %ecx\n mov 8(%rbp), %edx\n mov $0x4500, %eax\n wrmsr\n mov $0x4609, %eax\n wrmsr\n"
       "2: pause\n jmp 2b");
 GUEST(guest_woken,
-      ".code16\n mov $0x610, %dx\n mov $7, %eax\n out %eax, %dx\n 1: hlt\n jmp 1b\n .code64");
+      ".code16\n mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n mov $0x610, %dx\n mov $7, %eax\n out %eax, %dx\n 1: hlt\n jmp 1b\n .code64");
 
 static void
 test_moves(gconstpointer data)
@@ -75,31 +75,50 @@ test_moves(gconstpointer data)
     bench_release(&b);
 }
 
-/* A CPU that waits for its start-up message, and one that has halted, can be held and moved. */
+/* Both begin, the first wakes the second, and both are held and moved on the way. */
 static void
-test_startup(void)
+wake(struct bench *b, uint64_t id)
 {
-    struct bench b;
     struct cpu_start start = start_in_ring_0(0), wait = { .kind = CPU_START_WAIT };
+    uint64_t told = b->station.written[1];
+
+    b->station.value[0] = b->station.value[1] = 0;
+    put_u64(b, start.rbp, 0);
+    put_u64(b, start.rbp + 8, id);
+    g_assert_true(accel_kvm.vcpu_reset(b->accel, 0, &start, NULL));
+    g_assert_true(accel_kvm.vcpu_reset(b->accel, 1, &wait, NULL));
+    go(b);
+    wait_value(&b->station, 0, 1);
+    run_hold(b->run, STOP_USER);
+    hop(b);
+    go(b);
+    g_assert_cmpuint(value_now(&b->station, 1), ==, 0);
+    put_u64(b, start.rbp, 1);
+    wait_value(&b->station, 1, 7);
+    run_hold(b->run, STOP_USER);
+    hop(b);
+    go(b);
+    run_hold(b->run, STOP_USER);
+    g_assert_cmpuint(b->station.written[1], ==, told + 1);
+}
+
+/* A CPU that waits for its start-up message, and one that has halted, can be held and moved; both begin again after a
+ * reset.  So it is where only the x2APIC form has room for the id (from 255 on), and where xAPIC's 8 bits are those of
+ * another CPU (256). */
+static void
+test_startup(gconstpointer data)
+{
+    unsigned apic_ids[] = { 0, GPOINTER_TO_UINT(data) };
+    struct bench b;
 
     if (!BENCH(&b, 2, guest_wakes))
         return;
+    drop_vm(&b);
+    b.apic_ids = apic_ids;
+    make_vm(&b);
     put(&b, AP_CODE, guest_woken, guest_woken_end - guest_woken);
-    g_assert_true(accel_kvm.vcpu_reset(b.accel, 0, &start, NULL));
-    g_assert_true(accel_kvm.vcpu_reset(b.accel, 1, &wait, NULL));
-    go(&b);
-    wait_value(&b.station, 0, 1);
-    run_hold(b.run, STOP_USER);
-    hop(&b);
-    go(&b);
-    g_assert_cmpuint(value_now(&b.station, 1), ==, 0);
-    put_u64(&b, start.rbp, 1);
-    wait_value(&b.station, 1, 7);
-    run_hold(b.run, STOP_USER);
-    hop(&b);
-    go(&b);
-    run_hold(b.run, STOP_USER);
-    g_assert_cmpuint(b.station.written[1], ==, 1);
+    wake(&b, apic_ids[1]);
+    wake(&b, apic_ids[1]);
     bench_release(&b);
 }
 
@@ -111,6 +130,10 @@ main(int argc, char **argv)
     g_test_add_data_func("/kvm/moves/1", GUINT_TO_POINTER(1), test_moves);
     g_test_add_data_func("/kvm/moves/2", GUINT_TO_POINTER(2), test_moves);
     g_test_add_data_func("/kvm/moves/4", GUINT_TO_POINTER(4), test_moves);
-    g_test_add_func("/kvm/startup", test_startup);
+    g_test_add_data_func("/kvm/startup", GUINT_TO_POINTER(1), test_startup);
+    g_test_add_data_func("/kvm/startup/id-254", GUINT_TO_POINTER(254), test_startup);
+    g_test_add_data_func("/kvm/startup/id-255", GUINT_TO_POINTER(255), test_startup);
+    g_test_add_data_func("/kvm/startup/id-256", GUINT_TO_POINTER(256), test_startup);
+    g_test_add_data_func("/kvm/startup/id-300", GUINT_TO_POINTER(300), test_startup);
     return g_test_run();
 }

@@ -9,7 +9,9 @@ enum {
     EFER_LME = 1 << 8, EFER_LMA = 1 << 10,
     RFLAGS_ALWAYS = 2,
     APIC_BASE_BSP = 1 << 8,
-    LAPIC_ID = 0x20,                /* register; xAPIC form: the id in the top byte */
+    LAPIC_ID = 0x20,                /* register; its form is that of the mode: xAPIC after a reset, which has the low 8
+                                     * bits of the id in the top byte.  KVM sends to ids above by the vCPU's own
+                                     * (api.rst, KVM_CAP_X2APIC_API) */
     LAPIC_LVT0 = 0x350,
     LVT_MASKED = 0x10000,           /* vCPU 0 alone has the 8259s on this pin */
     MSR_TSC = 0x10,
@@ -72,7 +74,7 @@ kvm_vcpu_reset(struct accel *a, unsigned cpu, const struct cpu_start *start, GEr
     struct kvm *k = (struct kvm *)a;
     struct kvm_cpu *c = &k->cpus[cpu];
     struct cpu_state s = k->reset_cpu;      /* borrows its buffers */
-    uint32_t id = c->apic_id << 24, masked = LVT_MASKED;
+    uint32_t id = (c->apic_id & 0xff) << 24, masked = LVT_MASKED;
 
     memcpy(s.lapic + LAPIC_ID, &id, sizeof(id));
     if (cpu != 0) {

@@ -200,7 +200,10 @@ bool machine_running(const struct machine *m);
 /* 'force': although it was migrated away, or nobody knows: the user does (the hand-off rules are in migrate.h). */
 bool machine_cont(struct machine *m, bool force, GError **error);
 bool machine_stop(struct machine *m, GError **error);
-bool machine_reset(struct machine *m, bool force, GError **error);
+/* Boots the guest anew.  A job empties its memory and loads it; 'done' (may be NULL) is called on main, never from
+ * within, when the guest may go on, or with what went wrong: then it stays stopped. */
+bool machine_reset(struct machine *m, bool force, void (*done)(void *self, const GError *error), void *self,
+                   GError **error);
 /* Presses the power button.  What the guest makes of it is its own; '*ret_listens': it has said that it looks at
  * events. */
 bool machine_powerdown(struct machine *m, bool *ret_listens, GError **error);

@@ -72,15 +72,51 @@ run_system_powerdown(struct call *call, GError **error)
     return COMMAND_DONE;
 }
 
+/* Outlives its call if that is detached, until the guest was reset. */
+struct resetting {
+    struct call *call;                  /* NULL once detached */
+    struct monitor *monitor;
+};
+
+static void
+reset_forget_call(void *data)
+{
+    ((struct resetting *)data)->call = NULL;
+}
+
+static void
+reset_done(void *self, const GError *error)
+{
+    struct resetting *r = self;
+
+    workload_sample_take(r->monitor);
+    if (r->call) {
+        r->call->data = NULL;
+        r->call->data_free = NULL;
+        call_finish(r->call, error);
+    }
+    g_free(r);
+}
+
 static enum outcome
 run_system_reset(struct call *call, GError **error)
 {
-    bool force = call->args->at[FORCE_FLAG].set;
+    struct resetting *r = g_new(struct resetting, 1);
 
-    if (!machine_reset(call->monitor->machine, force, error))
+    *r = (struct resetting) { call, call->monitor };
+    if (!machine_reset(call->monitor->machine, call->args->at[FORCE_FLAG].set, reset_done, r, error)) {
+        g_free(r);
         return COMMAND_FAILED;
-    workload_sample_take(call->monitor);
-    return COMMAND_DONE;
+    }
+    call->data = r;
+    call->data_free = reset_forget_call;
+    return COMMAND_PENDING;
+}
+
+static void
+reset_detach(struct call *call)
+{
+    call_print(call, "the guest is reset all the same\n");
 }
 
 /* Without argument it shows what is set. */
@@ -538,7 +574,7 @@ static const struct command run_commands[] = {
     { .name = "stop", .alias = "s", .summary = "pause the guest", .form = FORM_WORDS, .when = WHEN_BUILT,
       .may = may_stop, .run = run_stop },
     { .name = "system_reset", .summary = "reset the guest: it boots anew", .form = FORM_WORDS, .args = reset_args,
-      .when = WHEN_BUILT, .may = may_reset, .run = run_system_reset },
+      .when = WHEN_BUILT, .may = may_reset, .run = run_system_reset, .detach = reset_detach },
     { .name = "system_powerdown", .summary = "press the power button", .form = FORM_WORDS, .when = WHEN_BUILT,
       .may = may_powerdown, .run = run_system_powerdown,
       .details = "An ACPI event, which a guest may answer by ending itself; wait and set_action are for that." },

@@ -29,6 +29,8 @@ can_plug(struct machine *m, const char *attempt, GError **error)
         return fail(error, NUMON_ERROR_STATE, "cannot %s: the guest was migrated away", attempt);
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot %s: a verification runs", attempt);
+    if (m->resetting)
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: the guest is being reset", attempt);
     return true;
 }
 

@@ -37,6 +37,8 @@ machine_may_change_devices(struct machine *m, const char *attempt, bool comes, G
         return fail(error, NUMON_ERROR_STATE, "cannot %s: the machine is not built", attempt);
     if (m->populating)
         return fail(error, NUMON_ERROR_STATE, "cannot %s: memory is being preallocated", attempt);
+    if (m->resetting && !comes)
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: the guest is being reset", attempt);
     if (!can_change_moving(m, attempt, comes, error))
         return false;
     if (m->measurements || m->latency || m->dirtyings)
@@ -223,12 +225,14 @@ plug_free(struct plug *p)
     g_free(p);
 }
 
+/* Not before a guest that is being reset has its memory again. */
 static void
-plug_done(struct job *job, void *data)
+plug_settled(void *data, const GError *of_reset)
 {
     struct plug *p = data;
 
-    p->machine->populating = NULL;
+    if (machine_after_reset(p->machine, plug_settled, p))
+        return;
     plug_finish(p);
     if (p->arrival)
         migrate_arrival_done(p->arrival, p->error);
@@ -236,6 +240,15 @@ plug_done(struct job *job, void *data)
         p->done(p->self, p->error);
     machine_settle_arrivals(p->machine);
     plug_free(p);
+}
+
+static void
+plug_done(struct job *job, void *data)
+{
+    struct plug *p = data;
+
+    p->machine->populating = NULL;
+    plug_settled(p, NULL);
 }
 
 /* The last device of the definition, which is taken. */

@@ -64,6 +64,7 @@ struct machine {
     struct undo *undo;              /* of the definition */
     struct parts *parts;            /* NULL in preconfig */
     bool building;                  /* a job makes guest memory */
+    struct reset *resetting;        /* a job empties and fills it; NULL: none */
     struct job *verify_job;
     bool verify_busy;
     struct block_progress progress; /* of the preallocation under way, if 'building' or 'populating' */
@@ -105,9 +106,13 @@ struct machine {
     _Atomic bool ran;               /* the guest, here or where it came from */
     _Atomic bool shut_down;         /* the guest ended itself */
     _Atomic bool arrived;           /* the guest that the incoming session brings is here */
-    _Atomic int64_t exit_value;     /* that the guest wrote to the exit port; -1: it did not */
-    _Atomic uint8_t reset_wanted;   /* by the guest; travels in section "machine" */
-    uint8_t reset_state;            /* that section's field, only while it is saved or loaded */
+    _Atomic int64_t exit_value;     /* that the guest wrote to the exit port, which ended it; -1: it did not.  Travels
+                                     * in section "machine", as the next */
+    _Atomic uint8_t reset_wanted;   /* by the guest */
+    _Atomic bool paused_there;      /* a guest that cannot go on arrived paused by its user, beside that */
+
+    /* That section's fields, only while it is saved or loaded. */
+    struct { uint8_t reset_wanted, paused; uint64_t exit_value; } state;
 };
 
 /* --- machine.c -------------------------------------------------------------------------------------------------- */
@@ -121,10 +126,17 @@ void machine_adopt(struct machine *m, struct definition *d);
 /* Everything else; takes 'map' (also on error).  Main. */
 struct parts *parts_new(struct machine *m, const struct topology_final *t, struct guest_map *map, GError **error);
 void parts_free(struct parts *p);
-/* Guest memory and CPUs as they are before the first instruction.  vCPUs parked; any thread. */
+/* Guest memory all zeros, and nothing told to CPUs or devices yet; persistent devices keep what they hold unless
+ * 'persistent'.  Long where there is much of it.  vCPUs parked; any thread. */
+bool parts_clear(struct parts *p, bool persistent, GError **error);
+/* What the guest finds in its memory before the first instruction, and how its CPUs will begin: kernel and initrd are
+ * read, which takes long where they are large.  vCPUs parked; any thread. */
+bool parts_fill(struct parts *p, const struct definition *d, GError **error);
+/* CPUs as they were to begin, devices as after power-on.  vCPUs parked; any thread, main once there is a guest. */
+bool parts_reset(struct parts *p, GError **error);
+/* Fills, then resets. */
 bool parts_load(struct parts *p, const struct definition *d, GError **error);
-/* Guest memory all zeros and devices reset, nothing loaded: what a stream is loaded into.  Persistent devices
- * keep what they hold unless 'persistent'. */
+/* Clears, then resets: what a stream is loaded into. */
 bool parts_empty(struct parts *p, bool persistent, GError **error);
 /* Parameters of the workload guest at its start: the definition's, then those on the kernel's command line. */
 bool parts_workload(const struct definition *d, struct control_parameters *ret, GError **error);
@@ -233,7 +245,27 @@ void machine_settle_cpus(struct machine *m);
 /* Frees a session, NULL too; what it came to is kept (machine_migrations).  Main. */
 void machine_retire(struct machine *m, struct session **place);
 
+/* --- reset.c ---------------------------------------------------------------------------------------------------- */
+
+/* Does the reset that the guest wanted, unless its memory is frozen or being verified: then later. */
+void machine_reset_if_wanted(struct machine *m);
+/* What the guest that was here, or did not come, had asked for.  Any thread. */
+void machine_forget_wishes(struct machine *m);
+/* False: no reset is under way.  Else 'done' is called on main when it is over, whatever came of it. */
+bool machine_after_reset(struct machine *m, void (*done)(void *self, const GError *error), void *self);
+/* Ends a reset that is under way: waits for its job, which may be long. */
+void machine_abandon_reset(struct machine *m);
+
 /* --- run.c ------------------------------------------------------------------------------------------------------ */
+
+/* May this side run the guest, by the rules of the hand-off?  'command' is what would force it. */
+bool machine_may_claim(struct machine *m, const char *attempt, const char *command, bool force, GError **error);
+/* It is ours from here on. */
+void machine_claim_guest(struct machine *m);
+/* Error STATE: there is no machine yet. */
+bool machine_need_built(const struct machine *m, const char *attempt, GError **error);
+/* The guest reset itself with action reboot=shutdown. */
+void machine_end_at_reset(struct machine *m);
 
 /* What it is but for a migration.  Any thread. */
 enum migrate_run_state machine_run_state(struct machine *m);
@@ -244,8 +276,10 @@ void machine_power_event(void *self, enum power_event what, uint64_t value);
 void machine_changed(struct machine *m);
 /* A line for whoever shows the machine. */
 void machine_tell(struct machine *m, const char *text);
-/* Does the reset that the guest wanted, unless its memory is frozen: then later. */
-void machine_reset_if_wanted(struct machine *m);
+/* ": it wrote 3 to the exit port, which is exit status 7" of a guest that ended so, else "".  Caller frees. */
+char *machine_exit_text(const struct machine *m);
+/* Does what action shutdown=poweroff asks for if the guest has ended. */
+void machine_heed_end(struct machine *m);
 /* The guest's memory may be written beside its vCPUs until machine_writes_end; false (STATE) while frozen.  Holds no
  * lock between the two.  Main. */
 bool machine_writes_begin(struct machine *m, const char *attempt, GError **error);

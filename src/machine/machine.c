@@ -43,6 +43,7 @@ machine_free(struct machine *m)
 {
     if (!m)
         return;
+    machine_abandon_reset(m);
     machine_free_sessions(m);
     g_clear_pointer(&m->migrations, g_ptr_array_unref);
     g_clear_pointer(&m->arrivals, g_array_unref);
@@ -244,7 +245,7 @@ forget_guest(struct machine *m)
     m->launched = m->awaits = false;
     atomic_store(&m->ran, false);
     atomic_store(&m->shut_down, false);
-    atomic_store(&m->reset_wanted, 0);
+    machine_forget_wishes(m);
 }
 
 static bool
@@ -363,6 +364,9 @@ can_tear_down(struct machine *m, bool force, GError **error)
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: its memory is being measured");
     if (m->populating)
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: memory is being preallocated");
+    if (m->resetting && !force)
+        return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: the guest is being reset "
+                    "(`enter_preconfig -f`)");
     if (force)
         return true;
     if (machine_running(m))
@@ -381,6 +385,7 @@ machine_teardown(struct machine *m, bool force, GError **error)
         return true;
     if (!can_tear_down(m, force, error))
         return false;
+    machine_abandon_reset(m);
     machine_free_sessions(m);
     machine_settle_arrivals(m);
     machine_forget_dirty_rate(m);

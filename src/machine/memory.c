@@ -316,9 +316,10 @@ machine_change_backend(struct machine *m, const char *id, const char *property, 
     struct backend_options changed;
 
     *ret_pending = false;
-    if (m->building || m->populating)
+    if (m->building || m->populating || m->resetting)
         return fail(error, NUMON_ERROR_STATE, "cannot change property '%s' of '%s': %s", property, id,
-                    m->building ? "the machine is being built" : "memory is being preallocated");
+                    m->building ? "the machine is being built" : m->populating ? "memory is being preallocated"
+                                                                               : "the guest is being reset");
     if (!definition_backend_changed(m->definition, id, property, text, &changed, error))
         return false;
     if (block && !block_change(block, &changed, error))

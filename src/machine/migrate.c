@@ -93,7 +93,7 @@ in_make_room(void *self, GError **error)
     atomic_store(&m->ran, true);
     /* Of the guest that left. */
     atomic_store(&m->shut_down, false);
-    atomic_store(&m->reset_wanted, 0);
+    machine_forget_wishes(m);
     run_release(m->parts->run, STOP_ERROR | STOP_CHANGE, NULL);
     return true;
 }
@@ -148,23 +148,26 @@ in_time_jump(void *self, struct time_jump *ret)
     return machine_time_jump(self, ret);
 }
 
-/* One that cannot go on arrives so; its stop is the only one then, as where it came from.  Returns those that go. */
+/* One that cannot go on arrives so; its stop is the only one then, but for its user's there, as where it came from.
+ * Returns those that go. */
 static unsigned
 in_run_state(struct machine *m, enum migrate_run_state s)
 {
+    bool paused = s == RUN_STATE_PAUSED || s == RUN_STATE_PRELAUNCH || atomic_load(&m->arrive_paused);
     struct note *n;
 
     atomic_store(&m->ran, s != RUN_STATE_PRELAUNCH);
     atomic_store(&m->shut_down, s == RUN_STATE_SHUTDOWN);
     if (s == RUN_STATE_SHUTDOWN || s == RUN_STATE_INTERNAL_ERROR) {
+        g_autofree char *how = s == RUN_STATE_SHUTDOWN ? machine_exit_text(m) : g_strdup("");
+
         run_hold(m->parts->run, STOP_ERROR);
+        paused = paused || atomic_load(&m->paused_there);
         n = g_new(struct note, 1);
-        *n = (struct note) { m, g_strdup_printf("the guest arrived in state '%s'", migrate_run_state_name(s)) };
+        *n = (struct note) { m, g_strdup_printf("the guest arrived in state '%s'%s", migrate_run_state_name(s), how) };
         mailbox_post(m->mailbox, tell_note, n, free_note);
     }
-    if (s == RUN_STATE_PAUSED || s == RUN_STATE_PRELAUNCH || atomic_load(&m->arrive_paused))
-        return STOP_MIGRATE;
-    return STOP_MIGRATE | STOP_USER;
+    return paused ? STOP_MIGRATE : STOP_MIGRATE | STOP_USER;
 }
 
 static void
@@ -198,7 +201,7 @@ in_reset(void *self)
     /* It held nothing but what came in; should the host refuse, the next stream's load says so again. */
     parts_empty(m->parts, true, NULL);
     machine_reset_plugged(m->parts);
-    atomic_store(&m->reset_wanted, 0);
+    machine_forget_wishes(m);
 }
 
 bool
@@ -234,6 +237,7 @@ in_changed(void *self, enum migrate_state s)
             machine_retire(m, &m->outgoing);
         m->awaits = false;
         machine_reset_if_wanted(m);
+        machine_heed_end(m);
     }
     if (migrate_state_ended(s))
         machine_settle_arrivals(m);
@@ -454,6 +458,8 @@ machine_may_receive(struct machine *m, GError **error)
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: a verification runs");
     if (m->measurements || m->dirtyings)
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: the memory is being measured");
+    if (m->resetting)
+        return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: this machine's own is being reset");
     machine_settle_arrivals(m);
     if (m->arrivals)
         return fail(error, NUMON_ERROR_STATE, "cannot wait for a guest: memory that came with the last one is being "

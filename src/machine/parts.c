@@ -40,6 +40,29 @@ tell_line(void *self, unsigned gsi, bool level)
     p->class->irq_line(p->accel, gsi, level);
 }
 
+static uint64_t
+nap_read(void *device, uint64_t offset, unsigned size)
+{
+    return UINT64_MAX;
+}
+
+/* A nap is the vCPU's own, which the accelerator gives it before it looks at the bus: this is for all else there. */
+static void
+nap_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+}
+
+/* What belongs to the accelerator but for RAM, where guests find it. */
+static bool
+place_accel(struct parts *p, GError **error)
+{
+    static const struct bus_ops nap = { nap_read, nap_write };
+
+    guest_map_cover(p->map, "ioapic", LAYOUT_IO_APIC_GPA, LAYOUT_APIC_SIZE);
+    guest_map_cover(p->map, "apic", LAYOUT_LOCAL_APIC_GPA, LAYOUT_APIC_SIZE);
+    return bus_claim(p->bus, BUS_PORT, CONTROL_NAP_PORT, sizeof(uint32_t), "nap", &nap, NULL, error);
+}
+
 static bool
 make_accel(struct parts *p, struct machine *m, GError **error)
 {
@@ -56,10 +79,8 @@ make_accel(struct parts *p, struct machine *m, GError **error)
     p->class = parts_choose_accel(m->definition, &p->accel_reason, error);
     if (!p->class)
         return false;
-    if (!p->class->lays_out_workload) {
-        guest_map_cover(p->map, "ioapic", LAYOUT_IO_APIC_GPA, LAYOUT_APIC_SIZE);
-        guest_map_cover(p->map, "apic", LAYOUT_LOCAL_APIC_GPA, LAYOUT_APIC_SIZE);
-    }
+    if (!p->class->lays_out_workload && !place_accel(p, error))
+        return false;
     p->accel = p->class->create(&setup, error);
     if (!p->accel)
         return false;
@@ -130,7 +151,9 @@ save_machine(void *object, GError **error)
 {
     struct machine *m = object;
 
-    m->reset_state = atomic_load(&m->reset_wanted) || run_requests(m->parts->run) & 1u << VCPU_RESET;
+    m->state.reset_wanted = atomic_load(&m->reset_wanted) || run_requests(m->parts->run) & 1u << VCPU_RESET;
+    m->state.paused = (run_reasons(m->parts->run) & STOP_USER) != 0;
+    m->state.exit_value = (uint64_t)atomic_load(&m->exit_value);
     return true;
 }
 
@@ -138,13 +161,22 @@ static bool
 load_machine(void *object, GError **error)
 {
     struct machine *m = object;
+    int64_t value = (int64_t)m->state.exit_value;
 
-    atomic_store(&m->reset_wanted, m->reset_state);
+    if (value < -1 || value > UINT32_MAX)
+        return fail(error, NUMON_ERROR_PEER, "cannot load the machine: 0x%" G_GINT64_MODIFIER "x is no value of the exit "
+                    "port", m->state.exit_value);
+    atomic_store(&m->reset_wanted, m->state.reset_wanted);
+    atomic_store(&m->paused_there, m->state.paused);
+    atomic_store(&m->exit_value, value);
     return true;
 }
 
+/* Before version 2 a guest's exit value stayed where it ended, and so did its user's pause if it could not go on. */
 static const struct state_field machine_fields[] = {
-    { "reset_wanted", STATE_U8, offsetof(struct machine, reset_state) },
+    { "reset_wanted", STATE_U8, offsetof(struct machine, state.reset_wanted) },
+    { "paused", STATE_U8, offsetof(struct machine, state.paused), .since = 2 },
+    { "exit_value", STATE_U64, offsetof(struct machine, state.exit_value), .since = 2 },
     { 0 }
 };
 
@@ -157,7 +189,7 @@ parts_list_sections(struct parts *p, struct machine *m)
 
     p->own[0] = uart_state(p->uart);
     p->own[1] = rtc_state(p->rtc);
-    p->own[2] = (struct state_section) { "machine", 0, 1, machine_fields, m, save_machine, load_machine };
+    p->own[2] = (struct state_section) { "machine", 0, 2, machine_fields, m, save_machine, load_machine };
     p->own[3] = ged_state(p->ged);
     p->own[4] = bays_state(p->memory_slots);
     p->own[5] = bays_state(p->cpus_seen);
@@ -262,8 +294,8 @@ parts_workload(const struct definition *d, struct control_parameters *ret, GErro
     return true;
 }
 
-static bool
-reset_cpus(struct parts *p, GError **error)
+bool
+parts_reset(struct parts *p, GError **error)
 {
     for (unsigned slot = 0; slot < p->cpu_slots; slot++)
         if (topology_has_cpu(&p->topology, slot) && !p->class->vcpu_reset(p->accel, slot, &p->starts[slot], error))
@@ -297,7 +329,7 @@ clear_content(struct parts *p, GError **error)
 }
 
 bool
-parts_load(struct parts *p, const struct definition *d, GError **error)
+parts_fill(struct parts *p, const struct definition *d, GError **error)
 {
     struct control_parameters parameters;
     bool workload = parts_is_workload(d);
@@ -318,9 +350,13 @@ parts_load(struct parts *p, const struct definition *d, GError **error)
     setup.files = p->files;
     setup.loaded = p->files_loaded;
     p->files_loaded = false;
-    if (p->class->lays_out_workload ? !lay_out(p, &parameters, error) : !boot_load(&setup, p->starts, error))
-        return false;
-    return reset_cpus(p, error);
+    return p->class->lays_out_workload ? lay_out(p, &parameters, error) : boot_load(&setup, p->starts, error);
+}
+
+bool
+parts_load(struct parts *p, const struct definition *d, GError **error)
+{
+    return parts_fill(p, d, error) && parts_reset(p, error);
 }
 
 /* Memory that stays as it is must be whole: a guest would take what is lost for zeros. */
@@ -340,7 +376,7 @@ kept_is_whole(const struct parts *p, GError **error)
 }
 
 bool
-parts_empty(struct parts *p, bool persistent, GError **error)
+parts_clear(struct parts *p, bool persistent, GError **error)
 {
     if (!persistent && !kept_is_whole(p, error))
         return false;
@@ -352,5 +388,11 @@ parts_empty(struct parts *p, bool persistent, GError **error)
     }
     for (unsigned slot = 0; slot < p->cpu_slots; slot++)
         p->starts[slot] = (struct cpu_start) { .kind = CPU_START_WAIT };
-    return reset_cpus(p, error);
+    return true;
+}
+
+bool
+parts_empty(struct parts *p, bool persistent, GError **error)
+{
+    return parts_clear(p, persistent, error) && parts_reset(p, error);
 }

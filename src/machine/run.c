@@ -85,6 +85,8 @@ machine_writes_begin(struct machine *m, const char *attempt, GError **error)
 {
     bool frozen;
 
+    if (m->resetting)
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: the guest is being reset", attempt);
     lock_take(&m->writes);
     frozen = m->frozen;
     m->writing = !frozen;
@@ -117,8 +119,8 @@ machine_freeze(struct machine *m, bool frozen)
         parts_freeze_devices(m->parts, frozen);
 }
 
-static bool
-need_built(const struct machine *m, const char *attempt, GError **error)
+bool
+machine_need_built(const struct machine *m, const char *attempt, GError **error)
 {
     if (m->parts)
         return true;
@@ -128,9 +130,8 @@ need_built(const struct machine *m, const char *attempt, GError **error)
 
 /* --- cont and stop ---------------------------------------------------------------------------------------------- */
 
-/* The hand-off rules: may this side run the guest? */
-static bool
-may_claim(struct machine *m, const char *attempt, const char *command, bool force, GError **error)
+bool
+machine_may_claim(struct machine *m, const char *attempt, const char *command, bool force, GError **error)
 {
     enum migrate_owner owner = m->outgoing ? session_owner(m->outgoing) : OWNER_HERE;
 
@@ -147,9 +148,8 @@ may_claim(struct machine *m, const char *attempt, const char *command, bool forc
     return true;
 }
 
-/* It is ours from here on. */
-static void
-claim_guest(struct machine *m)
+void
+machine_claim_guest(struct machine *m)
 {
     enum migrate_owner owner = m->outgoing ? session_owner(m->outgoing) : OWNER_HERE;
 
@@ -163,7 +163,7 @@ static bool
 may_go_on(struct machine *m, unsigned reasons, bool force, GError **error)
 {
     /* Whose it is comes first: one that has left is not to be started anew here. */
-    if (reasons & STOP_MIGRATE && !may_claim(m, "go on", "cont", force, error))
+    if (reasons & STOP_MIGRATE && !machine_may_claim(m, "go on", "cont", force, error))
         return false;
     return !(reasons & STOP_ERROR)
         || fail(error, NUMON_ERROR_STATE, "cannot go on: the guest %s (`system_reset%s` starts it anew)",
@@ -173,7 +173,7 @@ may_go_on(struct machine *m, unsigned reasons, bool force, GError **error)
 bool
 machine_may_cont(struct machine *m, bool force, GError **error)
 {
-    return need_built(m, "go on", error)
+    return machine_need_built(m, "go on", error)
         && (machine_awaits_incoming(m) || may_go_on(m, run_reasons(m->parts->run), force, error));
 }
 
@@ -182,7 +182,7 @@ machine_cont(struct machine *m, bool force, GError **error)
 {
     unsigned reasons;
 
-    if (!need_built(m, "go on", error))
+    if (!machine_need_built(m, "go on", error))
         return false;
     atomic_store(&m->arrive_paused, false);
     if (machine_awaits_incoming(m))
@@ -191,7 +191,7 @@ machine_cont(struct machine *m, bool force, GError **error)
     if (!may_go_on(m, reasons, force, error))
         return false;
     if (reasons & STOP_MIGRATE)
-        claim_guest(m);
+        machine_claim_guest(m);
     m->launched = true;
     atomic_store(&m->ran, true);
     /* Only a migration's stop that was claimed: one may begin just now. */
@@ -205,7 +205,7 @@ machine_cont(struct machine *m, bool force, GError **error)
 bool
 machine_stop(struct machine *m, GError **error)
 {
-    if (!need_built(m, "stop", error))
+    if (!machine_need_built(m, "stop", error))
         return false;
     atomic_store(&m->arrive_paused, true);
     if (machine_awaits_incoming(m))
@@ -249,84 +249,12 @@ machine_shutdown_action(const struct machine *m)
     return m->shutdown;
 }
 
-/* --- reset ------------------------------------------------------------------------------------------------------ */
-
-static void
-mark_all(struct parts *p)
-{
-    for (unsigned i = 0; i < p->map->blocks->len; i++) {
-        struct block *b = g_ptr_array_index(p->map->blocks, i);
-
-        hub_mark(p->hub, b, 0, b->page_count);
-    }
-}
-
-/* With writes begun and the vCPUs parked. */
-static bool
-reset_now(struct machine *m, GError **error)
-{
-    struct parts *p = m->parts;
-    bool ok = parts_empty(p, false, error) && parts_load(p, m->definition, error);
-
-    mark_all(p);
-    atomic_store(&m->reset_wanted, 0);
-    atomic_store(&m->exit_value, -1);
-    atomic_store(&m->shut_down, false);
-    return ok;
-}
-
-static bool
-hold_and_reset(struct machine *m, GError **error)
-{
-    struct run *run = m->parts->run;
-    bool ok;
-
-    run_hold(run, STOP_CHANGE);
-    if (!machine_writes_begin(m, "reset the guest", error)) {
-        if (!atomic_load(&m->reset_wanted))
-            run_release(run, STOP_CHANGE, NULL);
-        return false;
-    }
-    ok = reset_now(m, error);
-    machine_writes_end(m);
-    if (!ok)
-        run_hold(run, STOP_ERROR);
-    return run_release(run, ok ? STOP_CHANGE | STOP_ERROR : STOP_CHANGE, ok ? error : NULL) && ok;
-}
-
-bool
-machine_may_reset(struct machine *m, bool force, GError **error)
-{
-    if (!need_built(m, "reset", error))
-        return false;
-    if (machine_awaits_incoming(m))
-        return fail(error, NUMON_ERROR_STATE, "cannot reset: the guest has not arrived yet");
-    if (m->verify_busy)
-        return fail(error, NUMON_ERROR_STATE, "cannot reset: a verification runs");
-    return !(run_reasons(m->parts->run) & STOP_MIGRATE) || may_claim(m, "reset", "system_reset", force, error);
-}
-
-bool
-machine_reset(struct machine *m, bool force, GError **error)
-{
-    bool ok;
-
-    if (!machine_may_reset(m, force, error))
-        return false;
-    if (run_reasons(m->parts->run) & STOP_MIGRATE) {
-        claim_guest(m);
-        run_hold(m->parts->run, STOP_USER);
-        run_release(m->parts->run, STOP_MIGRATE, NULL);
-    }
-    ok = hold_and_reset(m, error);
-    machine_changed(m);
-    return ok;
-}
+/* --- its end ----------------------------------------------------------------------------------------------------- */
 
 bool
 machine_may_powerdown(struct machine *m, GError **error)
 {
-    if (!need_built(m, "press the power button", error))
+    if (!machine_need_built(m, "press the power button", error))
         return false;
     if (machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot press the power button: the guest has not arrived yet");
@@ -347,63 +275,62 @@ machine_powerdown(struct machine *m, bool *ret_listens, GError **error)
     return true;
 }
 
+/* As with QEMU's isa-debug-exit; 0 of a guest that ended otherwise. */
+static int
+exit_status(const struct machine *m)
+{
+    int64_t value = atomic_load(&m->exit_value);
+
+    return value < 0 ? 0 : (int)((uint64_t)value << 1 & 0xff) | 1;
+}
+
+char *
+machine_exit_text(const struct machine *m)
+{
+    int64_t value = atomic_load(&m->exit_value);
+
+    if (value < 0)
+        return g_strdup("");
+    return g_strdup_printf(": it wrote %" G_GINT64_FORMAT " to the exit port, which is exit status %d", value,
+                           exit_status(m));
+}
+
+void
+machine_heed_end(struct machine *m)
+{
+    if (atomic_load(&m->shut_down) && m->shutdown == SHUTDOWN_POWEROFF && m->events.power_off)
+        m->events.power_off(m->events.self, exit_status(m));
+}
+
 /* The guest ended itself, or is taken to have.  Both stops, so that it is never without one. */
 static void
-guest_ended(struct machine *m, const char *text, int status)
+guest_ended(struct machine *m, const char *text)
 {
     atomic_store(&m->shut_down, true);
     run_hold(m->parts->run, STOP_ERROR);
     run_release(m->parts->run, STOP_CHANGE, NULL);
     machine_tell(m, text);
     machine_changed(m);
-    if (m->shutdown == SHUTDOWN_POWEROFF && m->events.power_off)
-        m->events.power_off(m->events.self, status);
+    machine_heed_end(m);
 }
 
-/* Through the exit port with a value, which makes a status as with QEMU's isa-debug-exit, or otherwise. */
 static void
 guest_left(struct machine *m)
 {
-    int64_t value = atomic_exchange(&m->exit_value, -1);
-    int status = (int)((uint64_t)value << 1 & 0xff) | 1;
-    g_autofree char *text = NULL;
+    g_autofree char *how = machine_exit_text(m), *text = g_strconcat("the guest ended itself", how, NULL);
 
-    if (value < 0) {
-        guest_ended(m, "the guest ended itself", 0);
-        return;
-    }
-    text = g_strdup_printf("the guest ended itself: it wrote %" G_GINT64_FORMAT " to the exit port, which is exit status "
-                           "%d", value, status);
-    guest_ended(m, text, status);
+    guest_ended(m, text);
 }
 
-/* A guest that is being handed over takes its wish along. */
-static void
-end_at_reset(struct machine *m)
+/* One that is being handed over takes its wish along. */
+void
+machine_end_at_reset(struct machine *m)
 {
     if (!machine_writes_begin(m, "end the guest", NULL))
         return;
     machine_writes_end(m);
-    atomic_store(&m->reset_wanted, 0);
-    guest_ended(m, "the guest reset itself, which ends it (action reboot=shutdown)", 0);
-}
-
-void
-machine_reset_if_wanted(struct machine *m)
-{
-    g_autoptr(GError) error = NULL;
-
-    if (!m->parts || machine_awaits_incoming(m) || !atomic_load(&m->reset_wanted))
-        return;
-    if (m->reboot == REBOOT_SHUTDOWN) {
-        end_at_reset(m);
-        return;
-    }
-    if (hold_and_reset(m, &error))
-        machine_tell(m, "the guest reset itself");
-    else if (!atomic_load(&m->reset_wanted))
-        machine_tell(m, error->message);
-    machine_changed(m);
+    machine_forget_wishes(m);
+    guest_ended(m, "the guest reset itself, which ends it (action reboot=shutdown)");
 }
 
 /* --- what vCPUs and devices tell -------------------------------------------------------------------------------- */
@@ -423,7 +350,7 @@ machine_vcpu_event(void *self, const struct run_event *e)
     struct machine *m = self;
     g_autofree char *text = NULL;
 
-    if (is_stale(m, e))
+    if (is_stale(m, e) || (m->resetting && (e->what == VCPU_RESET || e->what == VCPU_SHUTDOWN)))
         return;
     if (e->what == VCPU_RESET) {
         atomic_store(&m->reset_wanted, 1);
@@ -536,6 +463,7 @@ verify_done(struct job *job, void *data)
     if (!v->error && job_cancelled(job))
         fail(&v->error, NUMON_ERROR_STATE, "cannot verify: it was cancelled");
     run_release(m->parts->run, STOP_VERIFY, v->error ? NULL : &v->error);
+    machine_reset_if_wanted(m);
     machine_changed(m);
     v->done(v->self, &v->verdict, v->error);
     workload_verdict_release(&v->verdict);
@@ -560,12 +488,14 @@ machine_verify(struct machine *m, void (*done)(void *self, const struct workload
 {
     struct verification *v;
 
-    if (!need_built(m, "verify", error))
+    if (!machine_need_built(m, "verify", error))
         return false;
     if (machine_awaits_incoming(m))
         return fail(error, NUMON_ERROR_STATE, "cannot verify: the guest has not arrived yet");
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot verify: a verification runs already");
+    if (m->resetting)
+        return fail(error, NUMON_ERROR_STATE, "cannot verify: the guest is being reset");
     v = g_new0(struct verification, 1);
     *v = (struct verification) { .machine = m, .done = done, .self = self };
     run_hold(m->parts->run, STOP_VERIFY);

@@ -58,3 +58,14 @@ world_build(struct world *w, struct machine *m)
     loop_until(w, done);
     g_assert_true(machine_built(m));
 }
+
+void
+world_reset(struct world *w, struct machine *m, bool force)
+{
+    g_autoptr(GError) error = NULL;
+    bool done = false, begun = machine_reset(m, force, built, &done, &error);
+
+    g_assert_no_error(error);
+    g_assert_true(begun && !done);
+    loop_until(w, done);
+}

@@ -26,6 +26,8 @@ void world_set(struct definition *d, const struct property *table, int implied,
                bool (*change)(struct definition *, const struct values *, GError **), const char *text);
 /* Builds a machine that has been defined, which must succeed. */
 void world_build(struct world *w, struct machine *m);
+/* Resets a machine, which must succeed. */
+void world_reset(struct world *w, struct machine *m, bool force);
 
 /* Runs the main loop until the condition holds; fails the test after the deadline. */
 #define loop_until(w, condition)                                                                     \

@@ -130,7 +130,7 @@ it_ends_whatever_becomes_of_the_guest(void)
     g_assert_true(machine_measure_latency(w.a, MIB, take_answer, &a, NULL));
     asked = requests(&w);
     loop_until(&w, requests(&w) > asked);
-    g_assert_true(machine_reset(w.a, true, NULL));
+    world_reset(&w, w.a, true);
     expect_error(&w, &a, "began anew");
     machine_cont(w.a, false, NULL);
     loop_until(&w, guest_began(&w));

@@ -222,8 +222,7 @@ guest_runs_stops_and_resets(gconstpointer accel)
     n = ticks(w.a);
     g_usleep(60000);
     g_assert_cmpuint(ticks(w.a), ==, n);
-    machine_reset(w.a, false, &error);
-    g_assert_no_error(error);
+    world_reset(&w, w.a, false);
     g_assert_cmpuint(ticks(w.a), ==, 0);
     machine_cont(w.a, false, &error);
     loop_until(&w, ticks(w.a) >= 3);
@@ -395,7 +394,7 @@ guest_arrives_as_it_was(gconstpointer accel)
         g_assert_false(machine_cont(w.b, false, &error));
         g_assert_nonnull(strstr(error->message, cases[i].says));
         assert_nothing_lost(&w, w.b);
-        g_assert_true(machine_reset(w.b, false, NULL));
+        world_reset(&w, w.b, false);
         assert_runs(&w, w.b);
         hand_over(&w, w.b, w.a);
         assert_runs(&w, w.a);
@@ -439,7 +438,7 @@ a_reset_wanted_at_the_last_moment_goes_along(void)
     run_request(machine_run(w.a), VCPU_RESET);
     g_assert_true(machine_migrate_continue(w.a, MIGRATE_PRE_SWITCHOVER, NULL));
     loop_until(&w, migrate_state_ended(state_of(w.a)) && !machine_awaits_incoming(w.b));
-    g_assert_cmpuint(w.b->reset_state, ==, 1);
+    g_assert_cmpuint(w.b->state.reset_wanted, ==, 1);
     assert_runs(&w, w.b);
     g_assert_cmpuint(atomic_load(&w.b->reset_wanted), ==, 0);
     hand_over(&w, w.b, w.a);
@@ -518,14 +517,13 @@ a_request_that_was_served_is_not_served_again(void)
     g_assert_true(machine_cont(m, false, NULL));
     for (unsigned i = 0; i < G_N_ELEMENTS(requests); i++) {
         machine_power_event(m, requests[i], 3);
-        g_assert_true(machine_reset(m, false, NULL));
+        world_reset(&w, m, false);
         mailbox_drain(w.mailbox);
         g_assert_cmpuint(told, ==, 0);
         g_assert_cmpstr(machine_status(m), ==, "running");
     }
     machine_power_event(m, POWER_RESET, 0);
-    mailbox_drain(w.mailbox);
-    g_assert_cmpuint(told, ==, 1);              /* one that was not served is */
+    loop_until(&w, told == 1);                  /* one that was not served is */
     machine_free(m);
     world_close(&w);
 }

@@ -29,9 +29,9 @@ extern const char *const migrate_switchover_words[];
     X(throttle_trigger_threshold, "throttle-trigger-threshold", PROPERTY_UINT, 1, 1, 100, "50", "%", NULL,         \
       "auto-converge: dirtied bytes that count as a strike, in percent of the bytes sent in the same time")        \
     X(cpu_throttle_initial, "cpu-throttle-initial", PROPERTY_UINT, 1, 1, 99, "20", "%", NULL,                      \
-      "auto-converge: time that is taken from vCPUs at first")                                                     \
+      "auto-converge: time that is taken from vCPUs at first, at least")                                           \
     X(cpu_throttle_increment, "cpu-throttle-increment", PROPERTY_UINT, 1, 1, 99, "10", "%", NULL,                  \
-      "auto-converge: how much more is taken each further time")                                                   \
+      "auto-converge: how much more is taken each further time, at least")                                         \
     X(cpu_throttle_tailslow, "cpu-throttle-tailslow", PROPERTY_BOOL, 0, 0, 0, "off", NULL, NULL,                   \
       "auto-converge: take no more than seems to be needed")                                                       \
     X(max_cpu_throttle, "max-cpu-throttle", PROPERTY_UINT, 1, 1, 99, "99", "%", NULL,                              \
@@ -48,6 +48,8 @@ extern const char *const migrate_switchover_words[];
       "dirty-limit: time between two looks at the vCPUs' rates")                                                   \
     X(vcpu_dirty_limit, "vcpu-dirty-limit", PROPERTY_UINT, 1, 1, 1048576, "1", "MB/s", NULL,                       \
       "dirty-limit: what each vCPU may dirty in a second, in MiB")                                                 \
+    X(downtime_effort, "downtime-effort", PROPERTY_UINT, 1, 0, 100, "10", "%", NULL,                               \
+      "once the rest fits: more time, in percent, that shrinking rounds may take to shorten the stop; 0 is none")  \
     X(switchover, "switchover", PROPERTY_CHOICE, 0, 0, 0, "patient", NULL, migrate_switchover_words,               \
       "patient finishes the first pass before it may stop the guest, eager may stop it at any time")               \
     X(switchover_timeout, "switchover-timeout", PROPERTY_UINT, 1, 100, 600000, "5000", "ms", NULL,                 \
@@ -320,6 +322,7 @@ struct migrate_info {
     /* Source, before the guest stopped: what may remain for a switchover, and the bytes/s that is reckoned with. */
     uint64_t fits_bytes, switchover_bandwidth;
     uint64_t silent_ms;                     /* since a slice began: of a line that takes nothing, long */
+    bool shortening;                        /* the rest would fit; the round under way is to make the stop shorter */
     bool held;                              /* between two rounds, until session_continue */
     bool first_pass;                        /* not every page was sent once */
 };
@@ -334,6 +337,7 @@ enum migrate_verdict {
     VERDICT_CONVERGING,                     /* less remains, or little enough for the switchover */
     VERDICT_STALLED,                        /* as much remains, within 5 % */
     VERDICT_DIVERGING,                      /* more */
+    VERDICT_SHORTENING,                     /* little enough; another round is to make the stop shorter */
     VERDICT_LAST,                           /* the guest is stopped: nothing is written any more */
     MIGRATE_VERDICTS
 };
@@ -482,6 +486,7 @@ struct predict_input {
     double busy_share;                          /* of 'write_rate', while pages are being sent; 0: all of it */
     uint64_t switchover_bandwidth;              /* avail-switchover-bandwidth; 0: 'bandwidth' */
     uint64_t downtime_limit_ms, fixed_us;       /* fixed: of the switchover, whatever remains to be sent */
+    unsigned downtime_effort;                   /* percent */
     bool eager;
     uint64_t cache_pages;                       /* of xbzrle; 0: off */
     double delta_bytes;                         /* of a page that is in it */

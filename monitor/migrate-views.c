@@ -46,6 +46,16 @@ pending_bytes(const struct migrate_record *r)
     return round && !r->info.first_pass ? round->dirty_end : r->info.remaining_bytes;
 }
 
+static unsigned
+rounds_shortened(const struct migrate_record *r)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < r->rounds->len; i++)
+        count += g_array_index(r->rounds, struct migrate_round, i).verdict == VERDICT_SHORTENING;
+    return count;
+}
+
 void
 why_of(struct machine *m, const struct migrate_record *r, struct why *ret)
 {
@@ -62,7 +72,8 @@ why_of(struct machine *m, const struct migrate_record *r, struct why *ret)
         .total = i->total_bytes, .came = i->bytes, .fits = i->fits_bytes, .bandwidth = i->switchover_bandwidth,
         .max_bandwidth = counter_read(&p->max_bandwidth),
         .avail_switchover_bandwidth = counter_read(&p->avail_switchover_bandwidth),
-        .downtime_limit_ms = counter_read(&p->downtime_limit),
+        .downtime_limit_ms = counter_read(&p->downtime_limit), .shortening = i->shortening,
+        .downtime_effort = (unsigned)counter_read(&p->downtime_effort), .shortened = rounds_shortened(r),
         .dirtied = i->dirty_pages_rate * i->page_size, .verdict = round ? round->verdict : VERDICT_OPEN,
         .throttle_percent = i->throttle_percent, .stopped_us = i->downtime_known ? i->downtime_us : r->stopped_us,
         .runs = machine_running(m),

@@ -153,6 +153,7 @@ predict_set_input(struct predicting *p, const struct values *v)
                                                         : read_parameter(&now->downtime_limit);
     in->switchover_bandwidth = read_parameter(&now->avail_switchover_bandwidth);
     in->eager = read_parameter(&now->switchover) == SWITCHOVER_EAGER;
+    in->downtime_effort = (unsigned)read_parameter(&now->downtime_effort);
     in->log = log_of(machine);
     in->throttle_percent = v->at[SETTING_THROTTLE].set ? (unsigned)v->at[SETTING_THROTTLE].number : 0;
     if (v->at[SETTING_CACHE].set)

@@ -111,6 +111,7 @@ append_cause(const struct why *w, GString *out)
         g_string_append(out, "/s");
         break;
     case VERDICT_OPEN:
+    case VERDICT_SHORTENING:
     case VERDICT_LAST:
     case MIGRATE_VERDICTS:
         break;
@@ -156,6 +157,17 @@ append_silence(const struct why *w, GString *out)
         g_string_append_printf(out, "; the line has taken nothing for %.1f s", (double)w->silent_ms / 1000);
 }
 
+/* It fits. */
+static void
+append_end(const struct why *w, GString *out)
+{
+    if (w->shortening)
+        g_string_append_printf(out, "; as rounds still shrink, another one makes the stop shorter (downtime-effort "
+                               "%u %%)", w->downtime_effort);
+    else
+        g_string_append(out, "; the guest is stopped at the next look at its dirty pages");
+}
+
 static void
 append_active(const struct why *w, GString *out)
 {
@@ -171,7 +183,7 @@ append_active(const struct why *w, GString *out)
         g_string_append_printf(out, "round %" G_GUINT64_FORMAT ": ", w->round);
     append_pending(w, out);
     if (w->pending <= w->fits) {
-        g_string_append(out, "; the guest is stopped at the next look at its dirty pages");
+        append_end(w, out);
         return;
     }
     if (w->silent_ms >= SILENT_MS) {
@@ -245,8 +257,11 @@ append_owner(const struct why *w, GString *out)
 static void
 append_completed(const struct why *w, GString *out)
 {
-    g_string_append_printf(out, "finished in %" G_GUINT64_FORMAT " rounds: what was left fitted, and the guest stood "
-                           "still for %.1f ms", w->rounds, (double)w->stopped_us / 1000);
+    g_string_append_printf(out, "finished in %" G_GUINT64_FORMAT " rounds: what was left fitted, ", w->rounds);
+    if (w->shortened)
+        g_string_append_printf(out, "%u more round%s made it less (downtime-effort), ", w->shortened,
+                               w->shortened == 1 ? "" : "s");
+    g_string_append_printf(out, "and the guest stood still for %.1f ms", (double)w->stopped_us / 1000);
     append_owner(w, out);
 }
 

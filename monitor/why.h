@@ -24,6 +24,9 @@ struct why {
     uint64_t max_bandwidth;                 /* 0: unlimited */
     uint64_t avail_switchover_bandwidth;    /* 0: measured */
     uint64_t downtime_limit_ms;
+    bool shortening;                        /* it fits, and a round goes on to make the stop shorter */
+    unsigned downtime_effort;               /* percent */
+    unsigned shortened;                     /* rounds that did so */
     uint64_t dirtied;                       /* bytes/s */
     enum migrate_verdict verdict;           /* of the last whole round; VERDICT_OPEN: none */
     unsigned throttle_percent;

@@ -65,6 +65,7 @@ read_counters(struct session *s, struct migrate_info *ret)
     ret->expected_downtime_ms = counter_read(&s->expected_downtime_ms);
     ret->fits_bytes = counter_read(&s->fits_bytes);
     ret->switchover_bandwidth = counter_read(&s->switchover_bandwidth);
+    ret->shortening = atomic_load(&s->shortening);
     ret->first_pass = s->direction == MIGRATE_OUT && !atomic_load(&s->swept);
     ret->pages_per_second = counter_read(&s->pages_per_second);
     ret->mbps = (double)counter_read(&s->bytes_per_second) * 8 / 1e6;

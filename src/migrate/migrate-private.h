@@ -258,7 +258,7 @@ struct session {
     _Atomic uint64_t limit_nap_us, limit_full_us;
     _Atomic uint64_t remaining_bytes, dirty_rate, expected_downtime_ms, pages_per_second, bytes_per_second;
     _Atomic uint64_t fits_bytes, switchover_bandwidth;
-    _Atomic bool swept;
+    _Atomic bool swept, shortening; /* shortening: the rest would fit */
     _Atomic int64_t slice_us;       /* beginning of the last slice of pages; 0: none */
     _Atomic double xbzrle_miss_rate, xbzrle_encoding_rate, compress_busy_rate, compress_rate;
 };
@@ -409,7 +409,7 @@ bool ram_out_drain(struct ram_out *r, GError **error);
 /* A period is over: rates of the period.  At the end only if it is the first. */
 void ram_out_reckon(struct ram_out *r, bool end);
 
-/* --- out.c, switchover.c: a source ------------------------------------------------------------------------------ */
+/* --- out.c, throttle.c, switchover.c: a source ------------------------------------------------------------------ */
 
 enum { RAM_ID = 1 };                /* section id */
 
@@ -432,6 +432,10 @@ struct out {
     uint64_t rate_pages;            /* dirtied since rate_us */
     int64_t rate_us;
     int64_t sync_us;                /* of the last sync */
+    int64_t look_us;                /* what it took */
+    struct settle settle;
+    enum settle_step step;          /* what it came to */
+    struct flow flow;
     struct converge converge;
 };
 
@@ -454,6 +458,11 @@ bool out_send_run(struct out *o, struct block *b, uint64_t first, uint64_t count
 bool out_sync(struct out *o, uint64_t *ret_bytes, GError **error);
 /* hold.c: after a round, until a person lets it go on.  Error STATE: nobody wants it any more; HOST. */
 bool out_hold(struct out *o, GError **error);
+/* throttle.c: may it be slowed down at all?  Auto-converge: a guest that dirties too much gets less time; dirty-limit: it
+ * dirties less.  'fresh' pages were dirtied since the last look. */
+bool out_slows_down(const struct out *o);
+bool out_slow_down(struct out *o, uint64_t fresh, GError **error);
+void out_end_throttle(struct out *o);
 /* What remains is little enough: the rest of the migration.  'text_size': of the machine's description. */
 bool out_switch_over(struct out *o, size_t text_size, GError **error);
 

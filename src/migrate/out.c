@@ -173,103 +173,6 @@ parameter_on(const _Atomic bool *p)
     return atomic_load_explicit(p, memory_order_relaxed);
 }
 
-static bool
-converges(const struct out *o)
-{
-    const struct session *s = o->session;
-
-    return s->capabilities && atomic_load(&s->capabilities->auto_converge) && s->guest.throttle;
-}
-
-static bool
-limits(const struct out *o)
-{
-    const struct session *s = o->session;
-
-    return s->capabilities && atomic_load(&s->capabilities->dirty_limit) && s->guest.limit;
-}
-
-/* Dirty-limit, after every second strike: each vCPU may dirty so much and no more. */
-static bool
-hold_limit(struct out *o, GError **error)
-{
-    struct session *s = o->session;
-    struct migrate_parameters *p = s->parameters;
-
-    o->converge.percent = 0;
-    if (o->converge.count == 0) {
-        if (!s->guest.limit(s->guest.self, parameter(&p->vcpu_dirty_limit) * MIB,
-                            (unsigned)parameter(&p->dirty_limit_period), error))
-            return false;
-        atomic_store(&s->dirty_limit, true);
-    }
-    return true;
-}
-
-static void
-show_limit(struct session *s)
-{
-    uint64_t nap_us = 0, full_us = 0;
-
-    if (!atomic_load(&s->dirty_limit))
-        return;
-    s->guest.limit_times(s->guest.self, &nap_us, &full_us);
-    atomic_store(&s->limit_nap_us, nap_us);
-    atomic_store(&s->limit_full_us, full_us);
-}
-
-/* Auto-converge: a guest that dirties too much gets less time; dirty-limit: it dirties less. */
-static bool
-slow_down(struct out *o, uint64_t fresh, GError **error)
-{
-    struct session *s = o->session;
-    struct migrate_parameters *p = s->parameters;
-    struct converge_rules rules = {
-        .threshold = (unsigned)parameter(&p->throttle_trigger_threshold),
-        .initial = (unsigned)parameter(&p->cpu_throttle_initial),
-        .increment = (unsigned)parameter(&p->cpu_throttle_increment),
-        .most = (unsigned)parameter(&p->max_cpu_throttle), .tailslow = parameter(&p->cpu_throttle_tailslow),
-    };
-
-    if ((!converges(o) && !limits(o)) || o->stopped)
-        return true;
-    show_limit(s);
-    /* What the guest wrote while the line was not used says nothing of the two. */
-    if (o->was_held)
-        fresh = 0;
-    o->was_held = false;
-    switch (converge_sync(&o->converge, &rules, fresh * PAGE_SIZE, counter_read(&s->counters.bytes),
-                          g_get_monotonic_time())) {
-    case CONVERGE_NOTHING:
-        return true;
-    case CONVERGE_THROTTLE:
-        if (!limits(o) && !s->guest.throttle(s->guest.self, o->converge.percent, error))
-            return false;
-        break;
-    case CONVERGE_STRIKE:
-        break;
-    }
-    if (limits(o) && !hold_limit(o, error))
-        return false;
-    counter_add(&s->counters.throttle_strikes, 1);
-    session_throttle(s, o->converge.percent);
-    return true;
-}
-
-static void
-end_throttle(struct out *o)
-{
-    struct session *s = o->session;
-
-    if (atomic_exchange(&s->dirty_limit, false))
-        s->guest.limit(s->guest.self, 0, 0, NULL);
-    if (o->converge.percent == 0)
-        return;
-    o->converge.percent = 0;
-    s->guest.throttle(s->guest.self, 0, NULL);
-    session_throttle(s, 0);
-}
-
 /* The round that ends, as it is recorded. */
 static void
 record_round(struct out *o, uint64_t bytes, uint64_t fresh)
@@ -281,8 +184,30 @@ record_round(struct out *o, uint64_t bytes, uint64_t fresh)
         .fits_bytes = threshold(o),
     };
 
+    facts.shortening = o->step == SETTLE_SHORTEN;
     record_sync(o->session, &facts, o->stopped);
     record_shares(o->session, &o->pieces);
+}
+
+/* Little enough is left for the switchover, and it may come now: or does another round pay?  Who looks at rounds one
+ * by one, or wants the guest to stop soon, is not kept waiting. */
+static enum settle_step
+judge(struct out *o, uint64_t bytes, uint64_t fresh, int64_t fresh_us)
+{
+    struct migrate_parameters *p = o->session->parameters;
+    bool swept = ram_out_swept(&o->ram), eager = parameter(&p->switchover) == SWITCHOVER_EAGER;
+    uint64_t most = parameter(&p->max_bandwidth);
+    struct settle_facts facts = {
+        .rest = bytes, .fits = threshold(o), .fresh = fresh * PAGE_SIZE, .fresh_us = fresh_us, .flow = &o->flow,
+        .budget = pace_budget(&o->pace, most), .window_budget = pace_window_budget(most),
+        .window_end_us = pace_window_end(&o->pace), .begin_us = o->pace.begin_us, .now_us = g_get_monotonic_time(),
+        .look_us = o->look_us,
+        .effort = eager || parameter_on(&p->step) ? 0 : (unsigned)parameter(&p->downtime_effort),
+    };
+
+    if (o->stopped)
+        return SETTLE_STOP;
+    return (swept || eager) && !session_joins(o->session) ? settle_look(&o->settle, &facts) : SETTLE_TOO_MUCH;
 }
 
 /* Collects what the guest wrote; '*ret_bytes' remain to be sent. */
@@ -290,6 +215,7 @@ bool
 out_sync(struct out *o, uint64_t *ret_bytes, GError **error)
 {
     struct session *s = o->session;
+    int64_t begin_us = g_get_monotonic_time(), before_us = o->sync_us;
     uint64_t pages;
 
     if (!hub_sync(s->guest.hub, error))
@@ -297,28 +223,24 @@ out_sync(struct out *o, uint64_t *ret_bytes, GError **error)
     uint64_t fresh = pieces_sync(&o->pieces, o->subscriber, &pages);
     counter_add(&s->counters.dirty_syncs, 1);
     o->sync_us = g_get_monotonic_time();
+    o->look_us = o->sync_us - begin_us;
     reckon_dirty_rate(o, fresh);
-    if (!slow_down(o, fresh, error))
+    if (!out_slow_down(o, fresh, error))
         return false;
     *ret_bytes = pages * PAGE_SIZE;
     atomic_store(&s->remaining_bytes, *ret_bytes);
     double rate = bandwidth(o);
     if (counter_read(&s->dirty_rate) && counter_read(&s->counters.bytes) > EXPECTED_DOWNTIME_BYTES && rate > 0)
         atomic_store(&s->expected_downtime_ms, (uint64_t)((double)*ret_bytes / rate));
+    o->step = judge(o, *ret_bytes, fresh, o->sync_us - before_us);
+    atomic_store(&s->shortening, o->step == SETTLE_SHORTEN);
     record_round(o, *ret_bytes, fresh);
     return true;
 }
 
-/* Little enough is left for the switchover, and it may come now. */
-static bool
-rest_fits(struct out *o, bool may_stop, uint64_t bytes)
-{
-    return may_stop && bytes <= threshold(o) && !session_joins(o->session);
-}
-
 /* A round is over.  Where it was held and the rest did fit, the guest went on meanwhile: is that still so? */
 static bool
-end_round(struct out *o, bool may_stop, bool *fits, GError **error)
+end_round(struct out *o, bool *fits, GError **error)
 {
     struct session *s = o->session;
     uint64_t bytes;
@@ -333,35 +255,46 @@ end_round(struct out *o, bool may_stop, bool *fits, GError **error)
     if (!out_sync(o, &bytes, error))
         return false;
     session_pass(s, counter_read(&s->counters.dirty_syncs));
-    *fits = rest_fits(o, may_stop, bytes);
+    *fits = o->step == SETTLE_STOP;
     return true;
 }
 
-/* After a slice: does the rest fit the switchover?  At the end of a pass the log is read in any case, else only when
- * what is known to remain is little enough. */
+/* Is the log to be read after this slice?  At the end of a pass in any case; else when what is known to remain is
+ * little enough, though not amid a round that shall make it less, unless that takes too long. */
+static bool
+look_due(struct out *o, bool end, uint64_t bytes)
+{
+    struct session *s = o->session;
+    int64_t now_us = g_get_monotonic_time();
+    bool swept = ram_out_swept(&o->ram);
+    bool may_stop = swept || parameter(&s->parameters->switchover) == SWITCHOVER_EAGER;
+    bool late = swept && out_slows_down(o) && now_us - o->sync_us >= CONVERGE_SYNC_US;
+    bool shortens = o->step == SETTLE_SHORTEN && (double)now_us < o->settle.until_us;
+
+    atomic_store(&s->swept, swept);
+    return end || late || (may_stop && !shortens && bytes <= threshold(o));
+}
+
+/* After a slice: may the guest be stopped? */
 static bool
 look_ahead(struct out *o, bool end, bool *ret_fits, GError **error)
 {
     struct session *s = o->session;
     uint64_t bytes = pieces_remaining(&o->pieces, o->subscriber) * PAGE_SIZE;
-    bool swept = ram_out_swept(&o->ram);
 
     *ret_fits = false;
-    atomic_store(&s->swept, swept);
-    bool may_stop = swept || parameter(&s->parameters->switchover) == SWITCHOVER_EAGER;
-    bool late = swept && (converges(o) || limits(o)) && g_get_monotonic_time() - o->sync_us >= CONVERGE_SYNC_US;
     atomic_store(&s->remaining_bytes, bytes);
     record_shares(s, &o->pieces);
-    if (!end && !late && (!may_stop || bytes > threshold(o)))
+    if (!look_due(o, end, bytes))
         return true;
     if (!out_sync(o, &bytes, error))
         return false;
-    *ret_fits = rest_fits(o, may_stop, bytes);
+    *ret_fits = o->step == SETTLE_STOP;
     if (*ret_fits && !parameter_on(&s->parameters->step))
         return true;
-    if (end)
+    if (end || o->step == SETTLE_SHORTEN)
         sweep_begin(&o->sweep, &o->ram.list);
-    return end_round(o, may_stop, ret_fits, error);
+    return end_round(o, ret_fits, error);
 }
 
 /* The budget of this window is spent: the rest of it passes; cancel and the return path wake. */
@@ -376,12 +309,29 @@ await_window(struct out *o, GError **error)
     return true;
 }
 
+/* One part of the section, as much as a slice takes. */
+static bool
+send_slice(struct out *o, bool *ret_end, GError **error)
+{
+    struct session *s = o->session;
+    int64_t begin_us = g_get_monotonic_time();
+    uint64_t before = o->output.queued, zero = counter_read(&s->counters.pages_zero), handled = o->ram.handled;
+
+    if (!session_alive(s, error) || !out_begin_part(o, RECORD_PART, error) || !send_slice_pages(o, ret_end, error)
+        || !out_end_part(o, error))
+        return false;
+    handled = o->ram.handled - handled;
+    zero = counter_read(&s->counters.pages_zero) - zero;
+    flow_add(&o->flow, (double)((handled - MIN(zero, handled)) * PAGE_SIZE), (double)(o->output.queued - before),
+             (double)(g_get_monotonic_time() - begin_us));
+    return true;
+}
+
 static bool
 send_passes(struct out *o, GError **error)
 {
     for (bool fits = false, end; !fits;) {
-        if (!session_alive(o->session, error) || !out_begin_part(o, RECORD_PART, error)
-            || !send_slice_pages(o, &end, error) || !out_end_part(o, error))
+        if (!send_slice(o, &end, error))
             return false;
         show_pace(o);
         if (!look_ahead(o, end, &fits, error) || (!fits && !await_window(o, error)))
@@ -535,7 +485,7 @@ out_main(void *session)
     o->joined = g_array_new(FALSE, FALSE, sizeof(uint32_t));
     bool done = run_out(o, &error);
     enum migrate_owner owner = o->owner;
-    end_throttle(o);
+    out_end_throttle(o);
     if (!done && o->stopped)
         record_part(s, MIGRATE_PART_FAILED);
     if (o->stopped && owner == OWNER_HERE) {

@@ -7,10 +7,10 @@
 /* A limit that was just lowered must not have to pay for what was sent under the old one. */
 enum { DEBT_MOST = 2 * PAGE_SIZE };
 
-static uint64_t
-window_budget(uint64_t max_bandwidth)
+uint64_t
+pace_window_budget(uint64_t max_bandwidth)
 {
-    return MAX(max_bandwidth / (1000000 / PACE_WINDOW_US), 1);
+    return max_bandwidth == 0 ? UINT64_MAX : MAX(max_bandwidth / (1000000 / PACE_WINDOW_US), 1);
 }
 
 void
@@ -31,7 +31,7 @@ pace_advance(struct pace *p, uint64_t max_bandwidth, int64_t now_us)
     if (max_bandwidth == 0) {
         p->debt = 0;
     } else {
-        uint64_t budget = window_budget(max_bandwidth) * (uint64_t)(passed / PACE_WINDOW_US);
+        uint64_t budget = pace_window_budget(max_bandwidth) * (uint64_t)(passed / PACE_WINDOW_US);
         uint64_t spent = p->debt + p->bytes;
         p->debt = spent > budget ? MIN(spent - budget, DEBT_MOST) : 0;
     }
@@ -53,7 +53,7 @@ pace_budget(const struct pace *p, uint64_t max_bandwidth)
 {
     if (max_bandwidth == 0)
         return UINT64_MAX;
-    uint64_t budget = window_budget(max_bandwidth), spent = p->debt + p->bytes;
+    uint64_t budget = pace_window_budget(max_bandwidth), spent = p->debt + p->bytes;
     return spent < budget ? budget - spent : 0;
 }
 

@@ -38,6 +38,7 @@ struct model {
     double step_s;
     double now_s, round_s, looked_s;    /* time; where the round began; last look at the log */
     double sent, round_sent;            /* bytes */
+    double raw;                         /* bytes of pages that were not zero */
     double window_s, window_sent;       /* where the pace's window began, and with how many bytes sent */
     double begin_s;                     /* first page */
     double rate;                        /* bytes/s of the last whole window; 0: there was none yet */
@@ -46,6 +47,9 @@ struct model {
     double cached;
     bool swept, switching;
     struct converge converge;
+    struct flow flow;
+    struct settle settle;
+    enum settle_step step;
     unsigned passes;                    /* of these */
     double least, least_before;         /* the least that one left, and of as many before */
     double last_remaining;
@@ -220,8 +224,11 @@ send_piece(struct model *m, struct piece_state *p, struct budget *b)
     double before = p->dirty, ahead = MAX(before - m->behind, 0), left = ahead;
 
     send_kind(m, &p->zero, ZERO_BYTES, host->absent_us, b);
+    m->raw += p->fixed * PAGE_SIZE;
     send_kind(m, &p->fixed, PAGE_SIZE + RECORD_BYTES, host->fresh_us, b);
+    m->raw -= p->fixed * PAGE_SIZE;
     send_kind(m, &left, page_bytes(m, p), m->swept ? again_us(m, p, ahead) : host->fresh_us, b);
+    m->raw += (ahead - left) * PAGE_SIZE;
     p->dirty -= ahead - left;
     m->passed = left > 0 ? 1 - (1 - m->passed) * left / ahead : 1;
     p->clean += before - p->dirty;
@@ -247,6 +254,7 @@ static bool
 send_slice(struct model *m)
 {
     double left_s = SLICE_S, spent_s = 0, bytes = m->in->bandwidth * WINDOW_S - (m->sent - m->window_sent);
+    double raw = m->raw, sent = m->sent, began_s = m->now_s;
     bool end = false;
 
     bytes = m->in->paced ? MAX(bytes, ZERO_BYTES) : INFINITY;
@@ -259,6 +267,7 @@ send_slice(struct model *m)
         left_s -= spent_s;
         bytes = b.bytes;
     } while (!end && left_s > 1e-6 && spent_s > 1e-6);
+    flow_add(&m->flow, m->raw - raw, m->sent - sent, (m->now_s - began_s) * 1e6);
     return end;
 }
 
@@ -305,6 +314,40 @@ record(struct model *m, double remaining, double fresh)
     m->round_sent = m->sent;
 }
 
+/* Bytes/s as the engine sees it. */
+static double
+bandwidth_seen(const struct model *m)
+{
+    double rate = m->rate > 0 ? m->rate : m->now_s > m->begin_s ? m->sent / (m->now_s - m->begin_s) : 0;
+
+    return MIN(rate, m->in->bandwidth);
+}
+
+static double
+fits_bytes(const struct model *m)
+{
+    double rate = m->in->switchover_bandwidth ? (double)m->in->switchover_bandwidth : bandwidth_seen(m);
+
+    return rate * (double)m->in->downtime_limit_ms / 1000;
+}
+
+/* By the engine's own rule.  The guest has whole pages: what is expected to be less than half of one is none. */
+static enum settle_step
+judge(struct model *m, double remaining, double fresh)
+{
+    double window = m->in->bandwidth * WINDOW_S, left = window - (m->sent - m->window_sent);
+    struct settle_facts k = {
+        .rest = remaining < PAGE_SIZE / 2 ? 0 : (uint64_t)remaining, .fits = (uint64_t)fits_bytes(m),
+        .fresh = (uint64_t)fresh, .fresh_us = (int64_t)((m->now_s - m->looked_s) * 1e6), .flow = &m->flow,
+        .budget = m->in->paced ? (uint64_t)MAX(left, 0) : UINT64_MAX,
+        .window_budget = m->in->paced ? (uint64_t)window : UINT64_MAX,
+        .window_end_us = (int64_t)((m->window_s + WINDOW_S) * 1e6), .begin_us = (int64_t)(m->begin_s * 1e6),
+        .now_us = (int64_t)(m->now_s * 1e6), .effort = m->in->eager ? 0 : m->in->downtime_effort,
+    };
+
+    return m->swept || m->in->eager ? settle_look(&m->settle, &k) : SETTLE_TOO_MUCH;
+}
+
 /* What remains to be sent. */
 static double
 read_log(struct model *m)
@@ -316,6 +359,7 @@ read_log(struct model *m)
         dirty += m->at[i].dirty;
     }
     double fresh = MAX(dirty + m->taken - m->known_before, 0), remaining = remaining_bytes(m);
+    m->step = judge(m, remaining, fresh * PAGE_SIZE);
     m->known_before = dirty;
     m->taken = 0;
     m->looked_s = m->now_s;
@@ -345,23 +389,6 @@ is_steady(struct model *m, double remaining)
     return steady;
 }
 
-/* Bytes/s as the engine sees it. */
-static double
-bandwidth_seen(const struct model *m)
-{
-    double rate = m->rate > 0 ? m->rate : m->now_s > m->begin_s ? m->sent / (m->now_s - m->begin_s) : 0;
-
-    return MIN(rate, m->in->bandwidth);
-}
-
-static double
-fits_bytes(const struct model *m)
-{
-    double rate = m->in->switchover_bandwidth ? (double)m->in->switchover_bandwidth : bandwidth_seen(m);
-
-    return rate * (double)m->in->downtime_limit_ms / 1000;
-}
-
 /* --- the whole -------------------------------------------------------------------------------------------------- */
 
 static void
@@ -385,8 +412,9 @@ static bool
 look_due(const struct model *m, bool end, bool may_stop)
 {
     bool late = m->swept && m->in->converges && m->now_s - m->looked_s >= 5;
+    bool shortens = m->step == SETTLE_SHORTEN && m->now_s * 1e6 < m->settle.until_us;
 
-    return end || late || (may_stop && remaining_bytes(m) <= fits_bytes(m));
+    return end || late || (may_stop && !shortens && remaining_bytes(m) <= fits_bytes(m));
 }
 
 static void
@@ -401,15 +429,16 @@ run_model(struct model *m)
         if (look_due(m, end, may_stop)) {
             remaining = read_log(m);
             m->out->fits_bytes = (uint64_t)fits_bytes(m);
-            /* The guest has whole pages: what is expected to be less than half of one is none. */
-            if (may_stop && (remaining < PAGE_SIZE / 2 || remaining <= fits_bytes(m))) {
+            if (m->step == SETTLE_STOP) {
                 switch_over(m);
                 return;
             }
             if (end && is_steady(m, remaining))
                 return;
-            if (end)
+            if (end || m->step == SETTLE_SHORTEN)
                 m->sweep = 0;
+            if (m->step == SETTLE_SHORTEN)
+                m->passed = m->behind = 0;
         }
         end_window(m);
     }

@@ -294,10 +294,43 @@ void pace_advance(struct pace *p, uint64_t max_bandwidth, int64_t now_us);
 uint64_t pace_budget(const struct pace *p, uint64_t max_bandwidth);
 void pace_spend(struct pace *p, uint64_t bytes, uint64_t pages);
 int64_t pace_window_end(const struct pace *p);
+/* Of a whole window; UINT64_MAX without limit. */
+uint64_t pace_window_budget(uint64_t max_bandwidth);
 /* Bytes per millisecond: the last window's, else of the time so far. */
 double pace_bandwidth(const struct pace *p, uint64_t max_bandwidth, int64_t now_us);
 /* Most bytes that may remain at the switchover. */
 uint64_t pace_threshold(double bytes_per_ms, uint64_t avail_switchover_bandwidth, uint64_t downtime_limit_ms);
+
+/* --- settle.c: when the guest is stopped ------------------------------------------------------------------------ */
+
+/* What was sent lately, and in which time, that of waiting for a window not counted: bytes of pages that are not zero,
+ * and of the stream. */
+struct flow { double raw, wire, us; };
+void flow_add(struct flow *f, double raw, double wire, double us);
+
+/* Pure: the caller passes the time. */
+struct settle {
+    double until_us;                /* by when all must be over; 0: nothing ever fitted */
+    uint64_t rest;                  /* bytes, at the look before; 0: there was none */
+};
+/* At the end of a round, or when little is known to remain. */
+struct settle_facts {
+    uint64_t rest, fits;            /* bytes that remain, that may remain */
+    uint64_t fresh;                 /* bytes dirtied in the last 'fresh_us' */
+    int64_t fresh_us;
+    const struct flow *flow;
+    uint64_t budget, window_budget; /* bytes of this window and of each; UINT64_MAX: unlimited */
+    int64_t window_end_us;
+    int64_t begin_us, now_us;       /* of the first page; */
+    int64_t look_us;                /* what a look at the log takes */
+    unsigned effort;                /* downtime-effort, percent; 0: the first rest that fits is the last */
+};
+enum settle_step {
+    SETTLE_TOO_MUCH,                /* the rest does not fit */
+    SETTLE_SHORTEN,                 /* it does; one more round makes the stop much shorter */
+    SETTLE_STOP,
+};
+enum settle_step settle_look(struct settle *s, const struct settle_facts *k);
 
 /* --- converge.c: auto-converge --------------------------------------------------------------- */
 

@@ -14,7 +14,8 @@ migrate_verdict_name(enum migrate_verdict v)
 {
     static const char *const names[MIGRATE_VERDICTS] = {
         [VERDICT_OPEN] = "open", [VERDICT_CONVERGING] = "converging", [VERDICT_STALLED] = "stalled",
-        [VERDICT_DIVERGING] = "diverging", [VERDICT_LAST] = "last",
+        [VERDICT_DIVERGING] = "diverging", [VERDICT_SHORTENING] = "shortening",
+        [VERDICT_LAST] = "last",
     };
 
     return names[v];
@@ -240,7 +241,8 @@ record_sync(struct session *s, const struct round_facts *f, bool last)
     round->bandwidth = f->bandwidth;
     round->bandwidth_window_us = f->bandwidth_window_us;
     round->fits_bytes = f->fits_bytes;
-    round->verdict = round_verdict(round->dirty_start, f->dirty_bytes, f->fits_bytes);
+    round->verdict = f->shortening ? VERDICT_SHORTENING
+                   : round_verdict(round->dirty_start, f->dirty_bytes, f->fits_bytes);
     round->open = false;
     uint64_t number = round->last + 1;
     r->base = now;

@@ -107,8 +107,11 @@ assert_rounds(const struct migrate_record *r)
 
         g_assert_cmpuint(a->number, ==, n + 1);
         g_assert_false(a->open);
-        g_assert_cmpint(a->verdict, ==, last ? VERDICT_LAST : round_verdict(a->dirty_start, a->dirty_end,
-                                                                             a->fits_bytes));
+        if (a->verdict == VERDICT_SHORTENING)
+            g_assert_cmpuint(a->dirty_end, <=, a->fits_bytes);
+        else
+            g_assert_cmpint(a->verdict, ==, last ? VERDICT_LAST : round_verdict(a->dirty_start, a->dirty_end,
+                                                                                 a->fits_bytes));
         if (last)
             break;
         g_assert_cmpuint(a[1].dirty_start, ==, a->dirty_end);

@@ -25,6 +25,10 @@ static const struct scenario scenarios[] = {
     { "fits", { LATER, .pending = 10 * MIB, .fits = 12 * MIB, .bandwidth = 40 * MIB },
       "round 5: 10.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); the guest is stopped at the next "
       "look at its dirty pages" },
+    { "fits and shortens", { LATER, .pending = 10 * MIB, .fits = 12 * MIB, .bandwidth = 40 * MIB, .shortening = true,
+                             .downtime_effort = 10 },
+      "round 5: 10.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); as rounds still shrink, another one "
+      "makes the stop shorter (downtime-effort 10 %)" },
     { "converging", { LATER, .pending = 40 * MIB, .fits = 12 * MIB, .bandwidth = 40 * MIB,
                       .verdict = VERDICT_CONVERGING, .dirtied = 10 * MIB },
       "round 5: 40.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); each round leaves less, so it should "
@@ -72,6 +76,9 @@ static const struct scenario scenarios[] = {
     { "completed", { OUT(COMPLETED), .owner = OWNER_THERE, .rounds = 7, .stopped_us = 12345 },
       "finished in 7 rounds: what was left fitted, and the guest stood still for 12.3 ms; the guest is at the "
       "destination, and what is here is a stopped copy" },
+    { "completed, shortened", { OUT(COMPLETED), .owner = OWNER_THERE, .rounds = 7, .shortened = 2, .stopped_us = 2345 },
+      "finished in 7 rounds: what was left fitted, 2 more rounds made it less (downtime-effort), and the guest stood "
+      "still for 2.3 ms; the guest is at the destination, and what is here is a stopped copy" },
     { "saved", { OUT(COMPLETED), .owner = OWNER_COPY, .rounds = 2, .stopped_us = 1000 },
       "finished in 2 rounds: what was left fitted, and the guest stood still for 1.0 ms; the stream holds a whole copy, "
       "and the guest is stopped here until `cont`" },

@@ -16,12 +16,30 @@ second_strike_throttles(void)
     for (unsigned second = 1; second <= 20; second++) {
         sent += 1000;
         enum converge_step step = converge_sync(&c, &plain, 501, sent, second * SECOND_US);
-        unsigned actions = second / 2, percent = actions ? MIN(20 + (actions - 1) * 10, 99) : 0;
+        unsigned percent = second < 2 ? 0 : MIN(20 + (second - 2) * 10, 99);
         g_assert_cmpuint(c.percent, ==, percent);
-        g_assert_cmpint(step, ==, second % 2 == 0 && (percent < 99 || second == 18) ? CONVERGE_THROTTLE
-                        : CONVERGE_STRIKE);
+        g_assert_cmpint(step, ==, second >= 2 && second <= 10 ? CONVERGE_THROTTLE : CONVERGE_STRIKE);
     }
     g_assert_cmpuint(c.percent, ==, 99);
+}
+
+/* As much is dirtied as the line takes, whatever is done: half of what the guest still had, each time; and where ten
+ * times as much is, all that was too much at once. */
+static void
+great_excess_is_taken_at_once(void)
+{
+    static const unsigned percents[] = { 0, 50, 75, 87, 97, 99 };
+    struct converge c;
+
+    converge_init(&c, 0);
+    for (unsigned second = 1; second <= G_N_ELEMENTS(percents); second++) {
+        converge_sync(&c, &plain, 1000, second * 1000, second * SECOND_US);
+        g_assert_cmpuint(c.percent, ==, percents[second - 1]);
+    }
+    converge_init(&c, 0);
+    converge_sync(&c, &plain, 10000, 1000, SECOND_US);
+    converge_sync(&c, &plain, 10000, 2000, 2 * SECOND_US);
+    g_assert_cmpuint(c.percent, ==, 95);
 }
 
 /* Not more than the threshold is no strike, and does not take one away either. */
@@ -63,8 +81,9 @@ tail_is_slow(void)
     /* Allowed 500, found 550: 40 % of the time should be 36 %. */
     g_assert_cmpint(converge_sync(&c, &rules, 550, 1000, SECOND_US), ==, CONVERGE_THROTTLE);
     g_assert_cmpuint(c.percent, ==, 63);
+    g_assert_cmpint(converge_sync(&c, &rules, 5000, 2000, 2 * SECOND_US), ==, CONVERGE_STRIKE);
     c.count = 1;
-    g_assert_cmpint(converge_sync(&c, &rules, 5000, 2000, 2 * SECOND_US), ==, CONVERGE_THROTTLE);
+    g_assert_cmpint(converge_sync(&c, &rules, 5000, 3000, 3 * SECOND_US), ==, CONVERGE_THROTTLE);
     g_assert_cmpuint(c.percent, ==, 73);
 }
 
@@ -93,6 +112,7 @@ main(int argc, char **argv)
     main_thread_claim();
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/converge/second strike throttles", second_strike_throttles);
+    g_test_add_func("/converge/great excess is taken at once", great_excess_is_taken_at_once);
     g_test_add_func("/converge/good period neither adds nor clears", good_period_neither_adds_nor_clears);
     g_test_add_func("/converge/short rounds add up", short_rounds_add_up);
     g_test_add_func("/converge/tail is slow", tail_is_slow);

@@ -190,13 +190,13 @@ throttle_ends_with_the_migration(void)
     atomic_store(&p.parameters.downtime_limit, 0);
     g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
     pair_start(&p, uri, uri);
-    PAIR_WAIT(&p, p.from.fake.throttle == 20);
-    PAIR_WAIT(&p, (session_info(p.from.session, &info), migrate_info_release(&info), info.throttle_percent == 20));
+    PAIR_WAIT(&p, p.from.fake.throttle >= 20);
+    PAIR_WAIT(&p, (session_info(p.from.session, &info), migrate_info_release(&info), info.throttle_percent >= 20));
     g_assert_cmpuint(info.throttle_strikes, >=, 2);
     g_assert_true(session_cancel(p.from.session, NULL));
     PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
     g_assert_cmpuint(p.from.fake.throttle, ==, 0);
-    g_assert_cmpuint(p.from.fake.throttles, ==, 2);
+    g_assert_cmpuint(p.from.fake.throttles, >=, 2);
     session_info(p.from.session, &info);
     g_assert_cmpuint(info.throttle_percent, ==, 0);
     migrate_info_release(&info);

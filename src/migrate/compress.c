@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Pages as zlib streams, made and read by worker threads.
  *
- * A pool has N workers, each with a zlib state, a faster one where there is (deflate.c), and one job.  The job passes
- * between two owners: the migration thread has it while it is IDLE or DONE, its worker while it is READY; the pool's
- * lock (rank 40) guards only that word, so nothing is copied or coded under it.  A page to be compressed is copied
+ * A pool has a ring of jobs, some for each worker.  The migration thread fills and gives them in turn, workers take the
+ * next few that were given, and results are taken back in the order in which they were given.  A job belongs to the
+ * migration thread while it is IDLE or DONE, to the pool while it is READY; the pool's lock (rank 40) guards that word
+ * and the counts, so nothing is copied or coded under it.  To wake a thread costs about as much as to inflate a page:
+ * so who sleeps is woken when some jobs have come together, or when somebody waits.  A page to be compressed is copied
  * into the job first: its guest goes on writing it, and what deflate reads must not change under it. */
 #include "migrate-private.h"
 
@@ -11,46 +13,61 @@
 #include <zlib.h>
 
 enum job_state { JOB_IDLE, JOB_READY, JOB_DONE };
+/* Jobs for each worker, and in all unless there are more workers; what a worker takes at once; how many wake one. */
+enum { JOBS_EACH = 16, JOBS_MOST = 512, TAKEN_MOST = 4, WAKE_FROM = 4 };
 
 struct worker {
     /* Fixed before the thread starts. */
     struct pool *pool;
     struct thread thread;
-    struct condition ready;
-    enum job_state state GUARDED;   /* under the pool's lock; says whose the rest is */
-    struct squeeze_job job;
+    /* Its own. */
     struct deflater *fast;          /* owned; NULL: there is zlib alone */
     z_stream stream;
     int level;                      /* of 'stream' */
     bool made;                      /* 'stream' is */
 };
 
+struct slot {
+    enum job_state state GUARDED;   /* under the pool's lock; says whose the rest is */
+    struct squeeze_job job;
+};
+
 struct pool {
+    /* Fixed before threads start. */
     bool inflates;
-    unsigned count;
-    struct worker *workers;         /* owned */
+    unsigned count, size;
+    struct worker *workers;         /* 'count'; owned */
+    struct slot *ring;              /* 'size'; owned */
+
     struct lock lock;               /* rank 40 */
-    struct condition done;          /* some job is */
+    struct condition ready;         /* jobs are */
+    struct condition done;          /* 'under_way' has come down to 'awaited' */
     bool end GUARDED;
-    unsigned next;                  /* migration thread: where to look first for an idle worker */
-    unsigned busy;                  /* migration thread: jobs not yet taken back */
+    unsigned first GUARDED, waiting GUARDED;        /* jobs that were given and no worker has yet */
+    unsigned asleep GUARDED;        /* workers */
+    unsigned under_way GUARDED;     /* jobs given and not done */
+    unsigned awaited GUARDED;       /* the migration thread sleeps until it is no more; UINT_MAX: it does not */
+
+    /* Migration thread. */
+    unsigned next;                  /* the job to be given next */
+    unsigned busy;                  /* jobs before it that were not yet taken back */
+    const uint8_t **targets;        /* of the jobs in the ring; owned */
 };
 
 /* --- a worker --------------------------------------------------------------------------------------------------- */
 
 static int
-set_level(struct worker *w)
+set_level(struct worker *w, int level)
 {
-    if (w->level == w->job.level)
+    if (w->level == level)
         return Z_OK;
-    w->level = w->job.level;
+    w->level = level;
     return deflateParams(&w->stream, w->level, Z_DEFAULT_STRATEGY);
 }
 
 static void
-deflate_job(struct worker *w)
+deflate_job(struct worker *w, struct squeeze_job *j)
 {
-    struct squeeze_job *j = &w->job;
     z_stream *z = &w->stream;
     int status;
 
@@ -60,7 +77,7 @@ deflate_job(struct worker *w)
         return;
     status = deflateReset(z);
     if (status == Z_OK)
-        status = set_level(w);
+        status = set_level(w, j->level);
     z->next_in = j->page;
     z->avail_in = PAGE_SIZE;
     z->next_out = j->coded;
@@ -74,9 +91,8 @@ deflate_job(struct worker *w)
 
 /* Exactly one page, and nothing behind the end of its stream. */
 static void
-inflate_job(struct worker *w)
+inflate_job(struct worker *w, struct squeeze_job *j)
 {
-    struct squeeze_job *j = &w->job;
     z_stream *z = &w->stream;
     uint8_t beyond;
     int status;
@@ -101,26 +117,60 @@ inflate_job(struct worker *w)
     j->why = z->msg ? z->msg : status == Z_STREAM_END ? "its length is wrong" : "it does not end";
 }
 
+/* Sleeps until there is something to do; false if there will not be any more. */
+static bool
+await_jobs(struct pool *p) REQUIRES(p->lock)
+{
+    while (p->waiting == 0 && !p->end) {
+        p->asleep++;
+        condition_wait(&p->ready, &p->lock);
+        p->asleep--;
+    }
+    return p->waiting > 0;
+}
+
+/* The next few, so many that the others have some too; '*ret_first' is where they begin in the ring. */
+static unsigned
+take_jobs(struct pool *p, unsigned *ret_first) REQUIRES(p->lock)
+{
+    unsigned count = CLAMP(p->waiting / p->count, 1, TAKEN_MOST);
+
+    *ret_first = p->first;
+    p->first = (p->first + count) % p->size;
+    p->waiting -= count;
+    return count;
+}
+
+static void
+finish_jobs(struct pool *p, unsigned first, unsigned count) REQUIRES(p->lock)
+{
+    for (unsigned i = 0; i < count; i++)
+        p->ring[(first + i) % p->size].state = JOB_DONE;
+    p->under_way -= count;
+    if (p->awaited != UINT_MAX && p->under_way <= p->awaited)
+        condition_signal(&p->done);
+}
+
 static void *
 worker_main(void *data)
 {
     struct worker *w = data;
     struct pool *p = w->pool;
+    unsigned first;
 
     lock_take(&p->lock);
-    for (;;) {
-        while (w->state != JOB_READY && !p->end)
-            condition_wait(&w->ready, &p->lock);
-        if (w->state != JOB_READY)
-            break;
+    while (await_jobs(p)) {
+        unsigned count = take_jobs(p, &first);
         lock_drop(&p->lock);
-        if (p->inflates)
-            inflate_job(w);
-        else
-            deflate_job(w);
+        for (unsigned i = 0; i < count; i++) {
+            struct squeeze_job *job = &p->ring[(first + i) % p->size].job;
+            if (p->inflates)
+                inflate_job(w, job);
+            else
+                deflate_job(w, job);
+        }
         lock_take(&p->lock);
-        w->state = JOB_DONE;
-        condition_signal(&p->done);
+        finish_jobs(p, first, count);
     }
     lock_drop(&p->lock);
     return NULL;
@@ -147,13 +197,16 @@ pool_new(bool inflates, unsigned count, GError **error)
 
     p->inflates = inflates;
     p->count = count;
+    p->size = MAX(MIN(count * JOBS_EACH, JOBS_MOST), count);
+    p->awaited = UINT_MAX;
     lock_init(&p->lock, 40, "compression");
+    condition_init(&p->ready);
     condition_init(&p->done);
+    p->ring = g_new0(struct slot, p->size);
+    p->targets = g_new0(const uint8_t *, p->size);
     p->workers = g_new0(struct worker, count);
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count; i++)
         p->workers[i].pool = p;
-        condition_init(&p->workers[i].ready);
-    }
     for (unsigned i = 0; i < count; i++)
         if (!worker_start(p, &p->workers[i], error)) {
             pool_free(p);
@@ -171,7 +224,6 @@ worker_release(struct pool *p, struct worker *w)
     else if (w->made)
         deflateEnd(&w->stream);
     deflater_free(w->fast);
-    condition_release(&w->ready);
 }
 
 void
@@ -181,94 +233,93 @@ pool_free(struct pool *p)
         return;
     lock_take(&p->lock);
     p->end = true;
-    for (unsigned i = 0; i < p->count; i++)
-        condition_signal(&p->workers[i].ready);
+    condition_broadcast(&p->ready);
     lock_drop(&p->lock);
     for (unsigned i = 0; i < p->count; i++)
         worker_release(p, &p->workers[i]);
     g_free(p->workers);
+    g_free(p->ring);
+    g_free(p->targets);
+    condition_release(&p->ready);
     condition_release(&p->done);
     lock_release(&p->lock);
     g_free(p);
 }
 
-/* The next worker that does nothing, or, failing that, one that is done. */
-static struct worker *
-find_free(struct pool *p) REQUIRES(p->lock)
+/* Sleeps until no more than so many are under way. */
+static void
+await_done(struct pool *p, unsigned most) REQUIRES(p->lock)
 {
-    for (unsigned i = 0; i < p->count; i++) {
-        struct worker *w = &p->workers[(p->next + i) % p->count];
-        if (w->state != JOB_READY) {
-            p->next = (p->next + i + 1) % p->count;
-            return w;
-        }
-    }
-    return NULL;
+    if (p->waiting > 0 && p->asleep > 0)
+        condition_broadcast(&p->ready);
+    p->awaited = most;
+    condition_wait(&p->done, &p->lock);
+    p->awaited = UINT_MAX;
 }
 
+/* A full ring is half emptied before the migration thread goes on: it is not to be woken for each page. */
 struct squeeze_job *
 pool_take(struct pool *p, bool wait, bool *ret_done)
 {
+    struct slot *slot = &p->ring[p->next];
+
     lock_take(&p->lock);
-    struct worker *w = find_free(p);
-    while (!w && wait) {
-        condition_wait(&p->done, &p->lock);
-        w = find_free(p);
-    }
-    *ret_done = w && w->state == JOB_DONE;
-    if (w)
-        w->state = JOB_IDLE;
+    bool full = slot->state == JOB_READY, usable = !full || wait;
+    while (full && wait && (slot->state == JOB_READY || p->under_way > p->size / 2))
+        await_done(p, p->size / 2);
+    *ret_done = usable && slot->state == JOB_DONE;
+    if (usable)
+        slot->state = JOB_IDLE;
     lock_drop(&p->lock);
     p->busy -= *ret_done;
-    return w ? &w->job : NULL;
+    return usable ? &slot->job : NULL;
 }
 
 void
 pool_give(struct pool *p, struct squeeze_job *job)
 {
-    struct worker *w = (struct worker *)((char *)job - offsetof(struct worker, job));
+    struct slot *slot = &p->ring[p->next];
 
+    g_assert(job == &slot->job);
+    p->targets[p->next] = job->target;
     p->busy++;
+    p->next = (p->next + 1) % p->size;
     lock_take(&p->lock);
-    w->state = JOB_READY;
-    condition_signal(&w->ready);
+    slot->state = JOB_READY;
+    p->waiting++;
+    p->under_way++;
+    if (p->asleep > 0 && p->waiting % WAKE_FROM == 0)
+        condition_signal(&p->ready);
     lock_drop(&p->lock);
-}
-
-/* Waits until the worker is not at work; true if it had something done. */
-static bool
-take_back(struct pool *p, struct worker *w)
-{
-    lock_take(&p->lock);
-    while (w->state == JOB_READY)
-        condition_wait(&p->done, &p->lock);
-    bool done = w->state == JOB_DONE;
-    w->state = JOB_IDLE;
-    lock_drop(&p->lock);
-    p->busy -= done;
-    return done;
 }
 
 bool
 pool_drain(struct pool *p, bool (*done)(void *self, struct squeeze_job *job, GError **error), void *self,
            GError **error)
 {
-    for (unsigned i = 0; p->busy > 0 && i < p->count; i++)
-        if (take_back(p, &p->workers[i]) && !done(self, &p->workers[i].job, error))
+    lock_take(&p->lock);
+    while (p->under_way > 0)
+        await_done(p, 0);
+    lock_drop(&p->lock);
+    while (p->busy > 0) {
+        struct slot *slot = &p->ring[(p->next + p->size - p->busy) % p->size];
+
+        lock_take(&p->lock);
+        slot->state = JOB_IDLE;
+        lock_drop(&p->lock);
+        p->busy--;
+        if (!done(self, &slot->job, error))
             return false;
+    }
     return true;
 }
 
+/* What was given keeps its target until it is taken back. */
 bool
 pool_works_on(struct pool *p, const uint8_t *target)
 {
-    bool found = false;
-
-    if (p->busy == 0)
-        return false;
-    lock_take(&p->lock);
-    for (unsigned i = 0; i < p->count; i++)
-        found = found || (p->workers[i].state != JOB_IDLE && p->workers[i].job.target == target);
-    lock_drop(&p->lock);
-    return found;
+    for (unsigned i = 1; i <= p->busy; i++)
+        if (p->targets[(p->next + p->size - i) % p->size] == target)
+            return true;
+    return false;
 }

@@ -89,32 +89,111 @@ pages_come_out_as_they_went_in(void)
     }
 }
 
+static const uint8_t sample[PAGE_SIZE] = { 1, 2, 3 };
+
+static void
+give_sample(struct pool *p, struct squeeze_job *job, uint8_t *target)
+{
+    uLongf size = sizeof job->coded;
+
+    g_assert_cmpint(compress2(job->coded, &size, sample, PAGE_SIZE, 6), ==, Z_OK);
+    job->coded_size = (uint32_t)size;
+    job->target = target;
+    pool_give(p, job);
+}
+
+static bool
+count_good(void *self, struct squeeze_job *job, GError **error)
+{
+    *(unsigned *)self += job->good;
+    return true;
+}
+
 /* What is in the pool counts as at work until it was taken back. */
 static void
-busy_pool_gives_nothing_unless_waited_for(void)
+what_was_given_is_at_work_until_taken_back(void)
 {
     struct pool *p = pool_new(true, 1, NULL);
     uint8_t target[PAGE_SIZE];
+    unsigned good = 0;
     bool done;
 
     struct squeeze_job *job = pool_take(p, false, &done);
     g_assert_nonnull(job);
     g_assert_false(done);
-    uLongf size = sizeof job->coded;
-    static const uint8_t page[PAGE_SIZE] = { 1, 2, 3 };
-    g_assert_cmpint(compress2(job->coded, &size, page, PAGE_SIZE, 6), ==, Z_OK);
-    job->coded_size = (uint32_t)size;
-    job->target = target;
+    g_assert_true(pool_take(p, false, &done) == job);           /* it was not given */
     g_assert_false(pool_works_on(p, target));
-    pool_give(p, job);
+    give_sample(p, job, target);
     g_assert_true(pool_works_on(p, target));
     g_assert_false(pool_works_on(p, target + 1));
-    g_assert_true(pool_take(p, true, &done) == job);
-    g_assert_true(done && job->good);
+    g_assert_true(pool_drain(p, count_good, &good, NULL));
+    g_assert_cmpuint(good, ==, 1);
     g_assert_false(pool_works_on(p, target));
-    g_assert_cmpmem(target, PAGE_SIZE, page, PAGE_SIZE);
+    g_assert_cmpmem(target, PAGE_SIZE, sample, PAGE_SIZE);
     pool_free(p);
     pool_free(NULL);
+}
+
+/* Every job of the ring goes round some times, and none is given twice before its result was taken back. */
+static void
+full_ring_is_waited_for(void)
+{
+    enum { GIVEN = 1000 };
+    uint8_t (*targets)[PAGE_SIZE] = g_malloc0((size_t)GIVEN * PAGE_SIZE);
+    struct pool *p = pool_new(true, 2, NULL);
+    unsigned good = 0, refused = 0;
+    bool done;
+
+    for (unsigned i = 0; i < GIVEN; i++) {
+        struct squeeze_job *job = pool_take(p, false, &done);
+
+        refused += job == NULL;
+        if (!job)
+            job = pool_take(p, true, &done);
+        if (done)
+            count_good(&good, job, NULL);
+        give_sample(p, job, targets[i]);
+    }
+    g_test_message("%u times the ring was full", refused);
+    g_assert_true(pool_drain(p, count_good, &good, NULL));
+    g_assert_cmpuint(good, ==, GIVEN);
+    for (unsigned i = 0; i < GIVEN; i++)
+        g_assert_cmpmem(targets[i], PAGE_SIZE, sample, PAGE_SIZE);
+    pool_free(p);
+    g_free(targets);
+}
+
+/* Results come in the order in which jobs were given. */
+static bool
+note_order(void *self, struct squeeze_job *job, GError **error)
+{
+    uint64_t *next = self;
+
+    g_assert_cmpuint(job->offset, ==, *next);
+    *next += PAGE_SIZE;
+    return true;
+}
+
+static void
+results_come_in_order(void)
+{
+    struct pool *p = pool_new(false, 3, NULL);
+    uint64_t next = 0;
+    bool done;
+
+    for (unsigned i = 0; i < PAGES; i++) {
+        struct squeeze_job *job = pool_take(p, true, &done);
+
+        if (done)
+            note_order(&next, job, NULL);
+        job->offset = i * PAGE_SIZE;
+        job->level = 1;
+        memset(job->page, (int)i, PAGE_SIZE);
+        pool_give(p, job);
+    }
+    g_assert_true(pool_drain(p, note_order, &next, NULL));
+    g_assert_cmpuint(next, ==, PAGES * PAGE_SIZE);
+    pool_free(p);
 }
 
 static bool
@@ -178,7 +257,9 @@ main(int argc, char **argv)
     main_thread_claim();
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/compress/pages come out as they went in", pages_come_out_as_they_went_in);
-    g_test_add_func("/compress/busy pool gives nothing unless waited for", busy_pool_gives_nothing_unless_waited_for);
+    g_test_add_func("/compress/what was given is at work until taken back", what_was_given_is_at_work_until_taken_back);
+    g_test_add_func("/compress/full ring is waited for", full_ring_is_waited_for);
+    g_test_add_func("/compress/results come in order", results_come_in_order);
     g_test_add_func("/compress/what is no page is refused", what_is_no_page_is_refused);
     return g_test_run();
 }

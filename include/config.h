@@ -7,6 +7,7 @@
 
 #include "base.h"
 #include "cpu.h"
+#include "device.h"
 #include "memory.h"
 #include "topology.h"
 #include "workload.h"
@@ -51,8 +52,8 @@ typedef struct definition {
     char *kernel;                   /* never NULL: "builtin:workload" */
     char *initrd;                   /* NULL if unset */
     char *append;                   /* NULL if unset */
-    char *serial;                   /* never NULL: "null" */
-    char *debugcon;                 /* where the debug console's output goes; NULL: to the serial line */
+    char *serials[SERIAL_PORTS];    /* the first never NULL: "null"; others NULL: there is no such port */
+    char *debugcon;                 /* where the debug console's output goes; NULL: to the first serial port */
     char *mem_path;                 /* file or folder of RAM without backend; NULL: ordinary memory */
     bool mem_prealloc;              /* preallocate all RAM */
     struct control_parameters workload;
@@ -105,7 +106,8 @@ void definition_set_name(struct definition *d, const char *name);
 /* -mem-path and -mem-prealloc; "" or NULL unsets the path. */
 bool definition_set_mem_path(struct definition *d, const char *path, GError **error);
 void definition_set_mem_prealloc(struct definition *d, bool on);
-bool definition_set_serial(struct definition *d, const char *target, GError **error);
+/* Of one of the SERIAL_PORTS; "none" takes a port away, but not the first. */
+bool definition_set_serial(struct definition *d, unsigned port, const char *target, GError **error);
 /* NULL: to the serial line. */
 bool definition_set_debugcon(struct definition *d, const char *target, GError **error);
 

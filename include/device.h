@@ -40,6 +40,8 @@ void irqs_connect(struct irqs *i, void (*tell)(void *self, unsigned gsi, bool le
 /* The line's level from now on; nothing is told if it is so already.  A line belongs to one device.  Any thread,
  * under the device's lock. */
 void irqs_set(struct irqs *i, unsigned gsi, bool level);
+/* The same of a line that up to eight devices share, numbered from 0: it is high while one holds it so. */
+void irqs_share(struct irqs *i, unsigned gsi, unsigned who, bool high);
 /* Tells every level anew: the controllers were reset, or arrived.  vCPUs parked. */
 void irqs_tell(struct irqs *i);
 uint32_t irqs_levels(struct irqs *i);   /* a bit a line.  Any thread */
@@ -111,18 +113,24 @@ char *serial_target_path(const char *target);
 
 /* 16550A UART (PC16550D data sheet) at the guest's end of a serial line. */
 enum { UART_PORT = 0x3f8, UART_GSI = 4 };       /* the PC's first serial port */
+enum { SERIAL_PORTS = 4 };                      /* that a PC has places for: every second one shares its interrupt */
+struct uart_place { uint64_t port; unsigned gsi, sharer; const char *name; };
+extern const struct uart_place uart_places[SERIAL_PORTS];
 struct uart;
 /* 'irqs' may be NULL; 'now_us' NULL: the monotonic clock, else a test's, which calls uart_tick itself. */
 struct uart *uart_new(struct serial *serial, struct irqs *irqs, unsigned gsi, int64_t (*now_us)(void));
+/* At one of the places; 'number' is its index. */
+struct uart *uart_new_at(struct serial *serial, struct irqs *irqs, unsigned number);
 void uart_free(struct uart *u);
 bool uart_attach(struct uart *u, struct bus *bus, uint64_t port, GError **error);
+bool uart_attach_at(struct uart *u, struct bus *bus, unsigned number, GError **error);
 void uart_reset(struct uart *u);
 /* Looks at the time: is the FIFO's timeout due?  Main. */
 void uart_tick(struct uart *u);
 /* Frozen, nothing from outside changes a register: from a guest's stop for a migration to its going on here, and
  * while a guest is awaited.  Any thread, vCPUs parked. */
 void uart_freeze(struct uart *u, bool frozen);
-struct state_section uart_state(struct uart *u);
+struct state_section uart_state(struct uart *u, unsigned number);
 
 /* The Generic Event Device: events for guests that interpret ACPI tables (platform.h, PLATFORM_EVENT_*). */
 struct ged;

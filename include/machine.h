@@ -281,7 +281,8 @@ bool machine_cpu_features(struct machine *m, struct cpu_resolved *ret, bool *ret
                           GError **error);
 /* What the accelerator tells of itself: a{sv}, floating; NULL in preconfig. */
 GVariant *machine_accel_facts(struct machine *m);
-struct serial *machine_serial(struct machine *m);                           /* NULL in preconfig */
+/* NULL in preconfig, or if it has no such port, of SERIAL_PORTS. */
+struct serial *machine_serial(struct machine *m, unsigned port);
 /* Parameters: of the running guest, or the initial ones. */
 bool machine_workload_set(struct machine *m, const struct values *v, GError **error);
 void machine_workload_get(struct machine *m, struct control_parameters *ret);

@@ -10,6 +10,12 @@
 
 #define PLATFORM_UART_PORT      0x3f8   /* 8 ports */
 #define PLATFORM_UART_IRQ       4
+/* The other three, which a machine may lack: reads are all ones then. */
+#define PLATFORM_UART_2_PORT    0x2f8
+#define PLATFORM_UART_2_IRQ     3       /* of the fourth too, as the third has the first's */
+#define PLATFORM_UART_3_PORT    0x3e8
+#define PLATFORM_UART_4_PORT    0x2e8
+#define PLATFORM_UART_MODEM     4       /* offset of the modem control register, which never has its highest bit */
 #define PLATFORM_RTC_PORT       0x70    /* 2 ports */
 #define PLATFORM_RTC_IRQ        8
 #define PLATFORM_RTC_CENTURY    0x32    /* byte of the CMOS */

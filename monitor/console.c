@@ -14,6 +14,7 @@ enum {
 
 struct console {
     struct call *call;
+    unsigned port;
     struct serial *serial;          /* of the machine that was there at the beginning */
     struct watcher *watcher;
     GString *waiting;               /* for the guest */
@@ -28,7 +29,7 @@ struct console {
 static bool
 is_gone(const struct console *c)
 {
-    return machine_serial(c->call->monitor->machine) != c->serial;
+    return machine_serial(c->call->monitor->machine, c->port) != c->serial;
 }
 
 static void
@@ -41,14 +42,14 @@ static void
 show_output(void *self)
 {
     struct console *c = self;
-    struct monitor *m = c->call->monitor;
+    uint64_t *position = &c->call->monitor->console_position[c->port];
     g_autofree char *text = NULL;
     size_t size;
 
-    text = serial_read(c->serial, &m->console_position, &size);
+    text = serial_read(c->serial, position, &size);
     if (size)
         c->call->input->class->write(c->call->input, text, size);
-    serial_shown(c->serial, m->console_position);
+    serial_shown(c->serial, *position);
 }
 
 /* Lets go of terminal and serial line; more than once is fine. */
@@ -223,13 +224,24 @@ console_detach(struct call *call)
     let_go(call->data);
 }
 
+enum { CONSOLE_PORT };
+static const struct property console_args[] = {
+    [CONSOLE_PORT] = { "port", PROPERTY_UINT, .max = SERIAL_PORTS - 1, .value_default = "0",
+                       .help = "the serial port" },
+    { 0 }
+};
+
 static enum outcome
 run_console(struct call *call, GError **error)
 {
-    struct console *c = g_new0(struct console, 1);
+    unsigned port = (unsigned)call->args->at[CONSOLE_PORT].number;
+    struct serial *serial = serial_of_port(call->monitor, port, error);
+    struct console *c;
 
-    *c = (struct console) { .call = call, .serial = machine_serial(call->monitor->machine),
-                            .waiting = g_string_new(NULL) };
+    if (!serial)
+        return COMMAND_FAILED;
+    c = g_new0(struct console, 1);
+    *c = (struct console) { .call = call, .port = port, .serial = serial, .waiting = g_string_new(NULL) };
     if (!grab_begin(call->input, typed, c, error)) {
         console_free(c);
         return COMMAND_FAILED;
@@ -240,7 +252,7 @@ run_console(struct call *call, GError **error)
         say(c, "[Ctrl-a c is back to the prompt, Ctrl-a h help]\n");
     c->watcher = monitor_watch(call->monitor, 0, look, c);
     show_output(c);
-    serial_on_output(c->serial, call->monitor->console_position, show_output, c);
+    serial_on_output(c->serial, call->monitor->console_position[port], show_output, c);
     serial_on_hungry(c->serial, pass_on, c);
     grab_resume(call->input);
     look(c);
@@ -248,8 +260,8 @@ run_console(struct call *call, GError **error)
 }
 
 static const struct command console_commands[] = {
-    { .name = "console", .summary = "give terminal and keyboard to the guest", .form = FORM_WORDS, .when = WHEN_BUILT,
-      .run = run_console, .detach = console_detach,
+    { .name = "console", .summary = "give terminal and keyboard to the guest", .form = FORM_WORDS,
+      .args = console_args, .when = WHEN_BUILT, .run = run_console, .detach = console_detach,
       .details = "Shows what the guest sent since the last time (at first, what is kept) and sends what is typed, "
                  "Ctrl-C as well, until Ctrl-a c.  Ctrl-a h lists what else Ctrl-a begins.  In a pipe or script the "
                  "bytes that follow are the guest's, until Ctrl-a c or the end of input." },

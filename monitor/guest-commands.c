@@ -125,10 +125,20 @@ append_for_terminal(GString *out, const char *text, size_t size)
     g_string_append(out, printable);
 }
 
-static void
-append_serial(struct call *call, uint64_t *position)
+struct serial *
+serial_of_port(struct monitor *m, unsigned port, GError **error)
 {
-    struct serial *serial = machine_serial(call->monitor->machine);
+    struct serial *serial = machine_serial(m->machine, port);
+
+    if (!serial)
+        fail(error, NUMON_ERROR_ARGUMENT, "the machine has no serial port %u (`serial_target TARGET %u` gives it one "
+             "before it is built)", port, port);
+    return serial;
+}
+
+static void
+append_serial(struct call *call, struct serial *serial, uint64_t *position)
+{
     g_autofree char *text = NULL;
     size_t size;
 
@@ -142,21 +152,22 @@ append_serial(struct call *call, uint64_t *position)
 struct follow {
     struct call *call;
     struct watcher *watcher;
+    unsigned port;
     uint64_t position;
 };
 
-/* Ends with the machine, else only by Ctrl-C. */
+/* Ends with the machine, or when another has no such port, else only by Ctrl-C. */
 static bool
 follow_check(void *data)
 {
     struct follow *f = data;
 
-    if (!machine_built(f->call->monitor->machine)) {
+    if (!machine_serial(f->call->monitor->machine, f->port)) {
         f->watcher = NULL;
         call_finish(f->call, NULL);
         return true;
     }
-    append_serial(f->call, &f->position);
+    append_serial(f->call, machine_serial(f->call->monitor->machine, f->port), &f->position);
     if (f->call->output->len)
         call_flush(f->call);
     return false;
@@ -172,18 +183,24 @@ serial_detach(struct call *call)
     f->watcher = NULL;
 }
 
-enum { SERIAL_FOLLOW };
+enum { SERIAL_FOLLOW, SERIAL_PORT };
 static const struct property serial_args[] = {
     [SERIAL_FOLLOW] = { "-f", PROPERTY_FLAG, .help = "go on showing what comes, until Ctrl-C" },
+    [SERIAL_PORT] = { "port", PROPERTY_UINT, .max = SERIAL_PORTS - 1, .value_default = "0",
+                      .help = "the serial port" },
     { 0 }
 };
 
 static enum outcome
 run_serial(struct call *call, GError **error)
 {
+    unsigned port = (unsigned)call->args->at[SERIAL_PORT].number;
+    struct serial *serial = serial_of_port(call->monitor, port, error);
     uint64_t position = 0;
 
-    append_serial(call, &position);
+    if (!serial)
+        return COMMAND_FAILED;
+    append_serial(call, serial, &position);
     if (!call->args->at[SERIAL_FOLLOW].set) {
         /* The prompt begins a line of its own. */
         if (call->output->len && call->output->str[call->output->len - 1] != '\n')
@@ -192,7 +209,7 @@ run_serial(struct call *call, GError **error)
     }
     struct follow *f = g_new(struct follow, 1);
 
-    *f = (struct follow) { .call = call, .position = position };
+    *f = (struct follow) { .call = call, .port = port, .position = position };
     call->data = f;
     call->data_free = g_free;
     call_flush(call);

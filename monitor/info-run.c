@@ -238,28 +238,46 @@ ramblock_print(GVariant *tree, GString *out)
 
 /* --- serial ----------------------------------------------------------------------------------------------------- */
 
-static GVariant *
-serial_get(struct monitor *m, const struct values *args, GError **error)
+static void
+add_port(GVariantBuilder *tree, struct monitor *m, unsigned port)
 {
-    struct serial *serial = machine_serial(m->machine);
+    struct serial *serial = machine_serial(m->machine, port);
     struct serial_counts c = { 0 };
-    const char *target = serial ? serial_target(serial) : machine_definition(m->machine)->serial;
-    GVariantBuilder tree;
+    const char *target = serial ? serial_target(serial) : machine_definition(m->machine)->serials[port];
 
     if (serial)
         serial_counts(serial, &c);
+    g_variant_builder_add(tree, "{sv}", "target", text_variant(target));
+    g_variant_builder_add(tree, "{sv}", "bytes", g_variant_new_uint64(c.total));
+    g_variant_builder_add(tree, "{sv}", "kept", g_variant_new_uint64(MIN(c.total, SERIAL_RING_SIZE)));
+    g_variant_builder_add(tree, "{sv}", "lost", g_variant_new_uint64(c.lost));
+    g_variant_builder_add(tree, "{sv}", "reader", g_variant_new_boolean(c.reader));
+    g_variant_builder_add(tree, "{sv}", "input", g_variant_new_uint64(c.waiting));
+}
+
+/* The first port, and those that there are besides. */
+static GVariant *
+serial_get(struct monitor *m, const struct values *args, GError **error)
+{
+    GVariantBuilder tree, more;
+
     g_variant_builder_init(&tree, G_VARIANT_TYPE_VARDICT);
-    g_variant_builder_add(&tree, "{sv}", "target", text_variant(target));
-    g_variant_builder_add(&tree, "{sv}", "bytes", g_variant_new_uint64(c.total));
-    g_variant_builder_add(&tree, "{sv}", "kept", g_variant_new_uint64(MIN(c.total, SERIAL_RING_SIZE)));
-    g_variant_builder_add(&tree, "{sv}", "lost", g_variant_new_uint64(c.lost));
-    g_variant_builder_add(&tree, "{sv}", "reader", g_variant_new_boolean(c.reader));
-    g_variant_builder_add(&tree, "{sv}", "input", g_variant_new_uint64(c.waiting));
+    g_variant_builder_init(&more, G_VARIANT_TYPE("aa{sv}"));
+    add_port(&tree, m, 0);
+    for (unsigned i = 1; i < SERIAL_PORTS; i++) {
+        if (!machine_definition(m->machine)->serials[i])
+            continue;
+        g_variant_builder_open(&more, G_VARIANT_TYPE_VARDICT);
+        g_variant_builder_add(&more, "{sv}", "port", g_variant_new_uint64(i));
+        add_port(&more, m, i);
+        g_variant_builder_close(&more);
+    }
+    g_variant_builder_add(&tree, "{sv}", "more", g_variant_builder_end(&more));
     return g_variant_builder_end(&tree);
 }
 
 static void
-serial_print(GVariant *tree, GString *out)
+print_port(GVariant *tree, GString *out)
 {
     const char *target = "";
     guint64 bytes = 0, kept = 0, lost = 0, input = 0;
@@ -274,6 +292,20 @@ serial_print(GVariant *tree, GString *out)
     g_string_append_printf(out, "target: %s\nbytes: %" G_GUINT64_FORMAT "\nkept: %" G_GUINT64_FORMAT " of %d\nlost: %"
                            G_GUINT64_FORMAT "\nreader: %s\ninput that waits: %" G_GUINT64_FORMAT "\n", target, bytes,
                            kept, SERIAL_RING_SIZE, lost, reader ? "yes" : "no", input);
+}
+
+static void
+serial_print(GVariant *tree, GString *out)
+{
+    g_autoptr(GVariant) more = g_variant_lookup_value(tree, "more", G_VARIANT_TYPE("aa{sv}"));
+
+    print_port(tree, out);
+    for (gsize i = 0; i < g_variant_n_children(more); i++) {
+        g_autoptr(GVariant) port = g_variant_get_child_value(more, i);
+
+        g_string_append_printf(out, "port %" G_GUINT64_FORMAT ":\n", tree_number(port, "port"));
+        print_port(port, out);
+    }
 }
 
 const struct info_item info_run_items[] = {

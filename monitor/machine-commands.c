@@ -31,7 +31,7 @@ run_accel(struct call *call, GError **error)
 
 /* --- one word of text: kernel, initrd, append, name, serial_target ---------------------------------------------- */
 
-enum { TEXT_VALUE };
+enum { TEXT_VALUE, SERIAL_PORT };
 
 static const struct property kernel_args[] = {
     [TEXT_VALUE] = { "file", PROPERTY_WORD, .required = true, .value_default = BUILTIN_WORKLOAD,
@@ -54,7 +54,9 @@ static const struct property name_args[] = {
 };
 static const struct property serial_target_args[] = {
     [TEXT_VALUE] = { "target", PROPERTY_WORD, .required = true, .value_default = "null",
-                     .help = "null, stdio (with --batch only), pty, file:PATH or unix:PATH" },
+                     .help = "null, stdio (with --batch only), pty, file:PATH or unix:PATH; none: without it" },
+    [SERIAL_PORT] = { "port", PROPERTY_UINT, .max = SERIAL_PORTS - 1, .value_default = "0",
+                      .help = "of the serial ports, the first of which is always there" },
     { 0 }
 };
 
@@ -101,7 +103,7 @@ edit_name(struct definition *d, const struct values *v, GError **error)
 static bool
 edit_serial_target(struct definition *d, const struct values *v, GError **error)
 {
-    return definition_set_serial(d, v->at[TEXT_VALUE].word, error);
+    return definition_set_serial(d, (unsigned)v->at[SERIAL_PORT].number, v->at[TEXT_VALUE].word, error);
 }
 
 static enum outcome
@@ -383,11 +385,13 @@ static const struct command machine_commands[] = {
     { .name = "name", .summary = "name the machine", .form = FORM_WORDS, .args = name_args, .option = "-name",
       .when = WHEN_PRECONFIG, .run = run_name },
     { .name = "serial_target", .summary = "choose where serial output goes besides the ring", .form = FORM_WORDS,
-      .args = serial_target_args, .option = "-serial", .when = WHEN_PRECONFIG, .run = run_serial_target,
+      .args = serial_target_args, .option = "-serial", .numbered = true, .when = WHEN_PRECONFIG,
+      .run = run_serial_target,
       .details = "The command serial always shows the last 64 KiB.  A pty and a socket (which listens, 0600) also "
                  "take input; who connects gets what was sent before.  A guest that sends faster than its reader "
                  "reads is made to wait, nobody is waited for who is not there; info serial counts what a reader "
-                 "lost." },
+                 "lost.  Ports 1 to 3 are a PC's COM2 to COM4, every second one on the same interrupt; each further "
+                 "option -serial is of the next port." },
     { .name = "debugcon", .summary = "choose where the debug console's output goes", .form = FORM_WORDS,
       .args = debugcon_args, .option = "-debugcon", .when = WHEN_PRECONFIG, .run = run_debugcon,
       .details = "What the guest writes to port 0xe9; reading that gives 0xe9." },

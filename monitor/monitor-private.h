@@ -43,6 +43,7 @@ struct command {
     const struct property *names;           /* NULL, or what its argument can name: listed by help and the manual */
     const struct command_variant *variants; /* FORM_VARIANTS; ends with a NULL name */
     const char *option;                     /* the command-line option that is the same declaration, "-m"; or NULL */
+    bool numbered;                          /* the option's second use is of 1, the next of 2: one more word */
     unsigned when;                          /* enum command_when */
     /* NULL, or the rule of the moment that run() goes by too: false with what it would say.  For `info migrate
      * states`, without arguments. */
@@ -249,7 +250,7 @@ struct monitor {
     bool looking;                           /* a watcher's check runs */
     unsigned warned;                        /* bits of enum monitor_warning: said before in this session */
     GHashTable *looks;                      /* what look_rate saw last, by name */
-    uint64_t console_position;              /* up to which `console` has shown this machine's serial output */
+    uint64_t console_position[SERIAL_PORTS];        /* up to which `console` has shown this machine's serial output */
     unsigned cpu;                           /* that `cpu` chose; monitor_cpu() says which that means now */
     struct workload_sample sample;          /* what `info workload` reckons rates from (info-workload.c) */
     struct samples *samples;                /* of the current or last migration */
@@ -466,6 +467,11 @@ enum outcome redo_run(struct call *call, GError **error);
 #define CPU_TYPE_HOST "host-x86_64-cpu"
 /* Appends a picture of the tree of `info topology` (topology-svg.c). */
 void topology_draw_svg(GVariant *tree, GString *out);
+
+/* --- serial ports (guest-commands.c) ---------------------------------------------------------------------------- */
+
+/* NULL with an error: the machine that is built has no such port. */
+struct serial *serial_of_port(struct monitor *m, unsigned port, GError **error);
 
 /* --- cpu (cpu-commands.c), which machine-commands.c lists ------------------------------------------------------- */
 

@@ -24,7 +24,7 @@ event_run_state(void *self)
     struct monitor *m = self;
 
     if (!monitor_built(m))
-        m->console_position = 0;
+        memset(m->console_position, 0, sizeof m->console_position);
     monitor_changed(m);
 }
 

@@ -59,11 +59,25 @@ command_text(const struct command *c, const char *value)
     return g_strdup_printf("%s %s", c->name, word);
 }
 
+/* How often the option was given so far. */
+static unsigned
+times_given(const struct options *o, const char *option)
+{
+    g_autofree char *start = g_strconcat(option, " ", NULL);
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < o->lines->len; i++)
+        count += g_str_has_prefix(((const struct input_line *)o->lines->pdata[i])->origin, start);
+    return count;
+}
+
 static void
 add_command(struct options *o, const struct command *c, const char *value)
 {
     g_autofree char *text = command_text(c, value), *origin = g_strdup_printf("%s %s", c->option, value);
-    struct input_line *line = input_line_new(text, origin, 0);
+    unsigned before = c->numbered ? times_given(o, c->option) : 0;
+    g_autofree char *numbered = before ? g_strdup_printf("%s %u", text, before) : g_strdup(text);
+    struct input_line *line = input_line_new(numbered, origin, 0);
 
     line->option = true;
     g_ptr_array_add(o->lines, line);

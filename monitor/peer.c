@@ -300,13 +300,22 @@ ended(GObject *source, GAsyncResult *result, gpointer data)
 
 /* --- starting --------------------------------------------------------------------------------------------------- */
 
-/* A descriptor with the definition as a script.  Where serial and debug output go is the parent's alone. */
+/* Where serial and debug output go is the parent's alone. */
+static bool
+make_quiet(struct definition *d)
+{
+    for (unsigned i = 0; i < SERIAL_PORTS; i++)
+        if (d->serials[i] && !definition_set_serial(d, i, "null", NULL))
+            return false;
+    return definition_set_debugcon(d, NULL, NULL);
+}
+
+/* A descriptor with the definition as a script. */
 static int
 make_script(struct monitor *m, GError **error)
 {
     g_autoptr(definition) d = definition_copy(machine_definition(m->machine));
-    bool quiet = definition_set_serial(d, "null", NULL) && definition_set_debugcon(d, NULL, NULL);
-    g_autofree char *text = quiet ? definition_save(d) : NULL;
+    g_autofree char *text = make_quiet(d) ? definition_save(d) : NULL;
     CLEANUP_FD int fd = memfd_create("definition", MFD_CLOEXEC);
 
     if (fd < 0 || !write_all(fd, text, strlen(text)) || lseek(fd, 0, SEEK_SET) < 0) {

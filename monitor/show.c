@@ -152,6 +152,18 @@ add_target(GString *out, const char *option, const char *target)
     add_option(out, option, g_str_has_prefix(target, "unix:") ? listening : target);
 }
 
+/* Ports go by the order of the options there: one that is missing below another is put in, its output dropped. */
+static void
+add_serials(GString *out, const struct definition *d)
+{
+    unsigned last = SERIAL_PORTS - 1;
+
+    while (!d->serials[last])
+        last--;
+    for (unsigned i = 0; i <= last; i++)
+        add_target(out, "-serial", d->serials[i] ? d->serials[i] : "null");
+}
+
 /* QEMU's driver for a device of ours on its q35: virtio devices are on PCI there, CPUs of the type that it has for
  * the model. */
 static char *
@@ -207,7 +219,7 @@ show_qemu(struct call *call, const struct definition *d, char **lines)
     add_cpu(out, d);
     add_lines(out, d, lines);
     add_kernel(out, d);
-    add_target(out, "-serial", d->serial);
+    add_serials(out, d);
     if (d->debugcon)
         add_target(out, "-debugcon", d->debugcon);
     call_print(call, "%s\n", out->str);

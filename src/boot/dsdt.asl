@@ -108,6 +108,26 @@
     }
 #define TELL_CPU(n) If (Arg0 == 0x##n) { Notify (C0##n, Arg1) Return }
 
+/* One of the ports that a machine may lack: there is nothing then that answers. */
+#define MORE_SERIAL(name, uid, port, irq)                                                   \
+    Device (name)                                                                           \
+    {                                                                                       \
+        Name (_HID, EisaId ("PNP0501"))                                                     \
+        Name (_UID, uid)                                                                    \
+        OperationRegion (UREG, SystemIO, port, 8)                                           \
+        Field (UREG, ByteAcc, NoLock, Preserve) { Offset (PLATFORM_UART_MODEM), UMCR, 8 }   \
+        Method (_STA)                                                                       \
+        {                                                                                   \
+            If (UMCR == 0xFF) { Return (0) }                                                \
+            Return (0x0F)                                                                   \
+        }                                                                                   \
+        Name (_CRS, ResourceTemplate ()                                                     \
+        {                                                                                   \
+            IO (Decode16, port, port, 0, 8)                                                 \
+            IRQ (Edge, ActiveHigh, Shared) { irq }                                          \
+        })                                                                                  \
+    }
+
 DefinitionBlock ("", "DSDT", 2, "NUMON ", "NUMON   ", 1)
 {
     /* SLP_TYP of the sleep control register. */
@@ -138,6 +158,10 @@ DefinitionBlock ("", "DSDT", 2, "NUMON ", "NUMON   ", 1)
                 IRQNoFlags () { PLATFORM_UART_IRQ }
             })
         }
+
+        MORE_SERIAL (COM2, 2, PLATFORM_UART_2_PORT, PLATFORM_UART_2_IRQ)
+        MORE_SERIAL (COM3, 3, PLATFORM_UART_3_PORT, PLATFORM_UART_IRQ)
+        MORE_SERIAL (COM4, 4, PLATFORM_UART_4_PORT, PLATFORM_UART_2_IRQ)
 
         Device (RTC)
         {

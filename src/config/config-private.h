@@ -7,6 +7,7 @@
 
 #define KERNEL_DEFAULT BUILTIN_WORKLOAD
 #define SERIAL_DEFAULT "null"
+#define SERIAL_NONE "none"
 
 /* Appends "memory SIZE[,slots=N][,maxmem=SIZE]", without a line end. */
 void memory_save(const struct memory_options *m, GString *out);

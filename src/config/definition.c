@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The definition as a value: made, copied, compared, edited.  A plain struct but for six strings and the list of
+/* The definition as a value: made, copied, compared, edited.  A plain struct but for some strings and the lists of
  * backends, so that a copy for each command costs little. */
 #include "config.h"
 
@@ -44,7 +44,7 @@ definition_new(void)
     d->devices = g_array_new(FALSE, TRUE, sizeof(struct memory_device));
     d->cpus = g_array_new(FALSE, TRUE, sizeof(struct cpu_device));
     d->kernel = g_strdup(KERNEL_DEFAULT);
-    d->serial = g_strdup(SERIAL_DEFAULT);
+    d->serials[0] = g_strdup(SERIAL_DEFAULT);
     return d;
 }
 
@@ -63,7 +63,8 @@ definition_copy(const struct definition *d)
     copy->initrd = g_strdup(d->initrd);
     copy->mem_path = g_strdup(d->mem_path);
     copy->append = g_strdup(d->append);
-    copy->serial = g_strdup(d->serial);
+    for (unsigned i = 0; i < SERIAL_PORTS; i++)
+        copy->serials[i] = g_strdup(d->serials[i]);
     copy->debugcon = g_strdup(d->debugcon);
     return copy;
 }
@@ -82,7 +83,8 @@ definition_free(struct definition *d)
     g_free(d->initrd);
     g_free(d->mem_path);
     g_free(d->append);
-    g_free(d->serial);
+    for (unsigned i = 0; i < SERIAL_PORTS; i++)
+        g_free(d->serials[i]);
     g_free(d->debugcon);
     g_free(d);
 }
@@ -110,6 +112,15 @@ definition_lists_equal(const struct definition *a, const struct definition *b)
         && cpus_equal(a->cpus, b->cpus);
 }
 
+static bool
+serials_equal(const struct definition *a, const struct definition *b)
+{
+    for (unsigned i = 0; i < SERIAL_PORTS; i++)
+        if (g_strcmp0(a->serials[i], b->serials[i]) != 0)
+            return false;
+    return true;
+}
+
 bool
 definition_rest_equal(const struct definition *a, const struct definition *b)
 {
@@ -121,7 +132,7 @@ definition_rest_equal(const struct definition *a, const struct definition *b)
         && g_strcmp0(a->name, b->name) == 0 && strcmp(a->kernel, b->kernel) == 0
         && g_strcmp0(a->initrd, b->initrd) == 0
         && g_strcmp0(a->mem_path, b->mem_path) == 0 && a->mem_prealloc == b->mem_prealloc
-        && g_strcmp0(a->append, b->append) == 0 && strcmp(a->serial, b->serial) == 0
+        && g_strcmp0(a->append, b->append) == 0 && serials_equal(a, b)
         && g_strcmp0(a->debugcon, b->debugcon) == 0
         && memcmp(&a->workload, &b->workload, sizeof a->workload) == 0;
 }
@@ -330,11 +341,18 @@ definition_set_initrd(struct definition *d, const char *initrd, GError **error)
 }
 
 bool
-definition_set_serial(struct definition *d, const char *target, GError **error)
+definition_set_serial(struct definition *d, unsigned port, const char *target, GError **error)
 {
+    if (port > 0 && strcmp(target, SERIAL_NONE) == 0) {
+        g_clear_pointer(&d->serials[port], g_free);
+        return true;
+    }
+    if (strcmp(target, SERIAL_NONE) == 0)
+        return fail(error, NUMON_ERROR_ARGUMENT, "cannot take serial port 0 away: every machine has it (null drops "
+                    "its output)");
     if (!fits_a_line("serial target", target, error) || !serial_target_check(target, error))
         return false;
-    replace_text(&d->serial, target);
+    replace_text(&d->serials[port], target);
     return true;
 }
 

@@ -85,6 +85,19 @@ save_cpu(const struct definition *d, GString *out)
         g_string_append_printf(out, "cpu %s\n", text);
 }
 
+static void
+save_serials(const struct definition *d, GString *out)
+{
+    save_word(out, "serial_target", d->serials[0], SERIAL_DEFAULT);
+    for (unsigned i = 1; i < SERIAL_PORTS; i++) {
+        if (!d->serials[i])
+            continue;
+        g_string_append(out, "serial_target ");
+        append_quoted(out, d->serials[i]);
+        g_string_append_printf(out, " %u\n", i);
+    }
+}
+
 char *
 definition_save(const struct definition *d)
 {
@@ -103,7 +116,7 @@ definition_save(const struct definition *d)
         save_word(out, "initrd", d->initrd, "");
     if (d->append)
         g_string_append_printf(out, "append %s\n", d->append);
-    save_word(out, "serial_target", d->serial, SERIAL_DEFAULT);
+    save_serials(d, out);
     if (d->debugcon)
         save_word(out, "debugcon", d->debugcon, "");
     if (d->mem_path)

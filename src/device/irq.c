@@ -9,6 +9,7 @@
 struct irqs {
     struct lock lock;               /* rank 16 */
     uint32_t levels GUARDED;        /* a bit a line */
+    uint8_t holders[IRQ_LINES] GUARDED;         /* a bit a device that holds it high */
     void (*tell)(void *self, unsigned gsi, bool level) GUARDED;
     void *self GUARDED;
 };
@@ -41,18 +42,27 @@ irqs_connect(struct irqs *i, void (*tell)(void *self, unsigned gsi, bool level),
 }
 
 void
-irqs_set(struct irqs *i, unsigned gsi, bool level)
+irqs_share(struct irqs *i, unsigned gsi, unsigned who, bool high)
 {
     uint32_t bit = UINT32_C(1) << gsi;
+    bool level;
 
-    g_assert(gsi < IRQ_LINES);
+    g_assert(gsi < IRQ_LINES && who < 8);
     lock_take(&i->lock);
+    i->holders[gsi] = (uint8_t)(high ? i->holders[gsi] | 1u << who : i->holders[gsi] & ~(1u << who));
+    level = i->holders[gsi];
     if (level != ((i->levels & bit) != 0)) {
         i->levels ^= bit;
         if (i->tell)
             i->tell(i->self, gsi, level);
     }
     lock_drop(&i->lock);
+}
+
+void
+irqs_set(struct irqs *i, unsigned gsi, bool level)
+{
+    irqs_share(i, gsi, 0, level);
 }
 
 void

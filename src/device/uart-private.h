@@ -28,7 +28,7 @@ struct uart {
     /* Fixed. */
     struct serial *serial;          /* borrowed, as irqs */
     struct irqs *irqs;              /* NULL: nobody takes interrupts */
-    unsigned gsi;
+    unsigned gsi, sharer;           /* its line, and which of those who share it this is */
     int64_t (*now_us)(void);        /* monotonic */
     struct alarm *alarm;            /* owned; NULL: a test's clock */
 

@@ -50,9 +50,10 @@ static const struct state_field uart_fields[] = {
 };
 
 struct state_section
-uart_state(struct uart *u)
+uart_state(struct uart *u, unsigned number)
 {
     return (struct state_section) {
-        .name = "uart", .version = 2, .fields = uart_fields, .object = u, .after_load = uart_after_load,
+        .name = "uart", .instance = number, .version = 2, .fields = uart_fields, .object = u,
+        .after_load = uart_after_load,
     };
 }

@@ -11,6 +11,16 @@
  * Each thread that changes a register brings the interrupt line up to date before it drops the lock. */
 #include "uart-private.h"
 
+#include "platform.h"
+
+/* Where a PC has them: addresses and interrupts of COM1 to COM4. */
+const struct uart_place uart_places[SERIAL_PORTS] = {
+    { UART_PORT, UART_GSI, 0, "uart" },
+    { PLATFORM_UART_2_PORT, PLATFORM_UART_2_IRQ, 0, "uart1" },
+    { PLATFORM_UART_3_PORT, UART_GSI, 1, "uart2" },
+    { PLATFORM_UART_4_PORT, PLATFORM_UART_2_IRQ, 1, "uart3" },
+};
+
 /* --- receiver and transmitter ----------------------------------------------------------------------------------- */
 
 static unsigned
@@ -193,7 +203,7 @@ static void
 update_line(struct uart *u)
 {
     if (u->irqs)
-        irqs_set(u->irqs, u->gsi, !(identify(u) & IIR_NONE));
+        irqs_share(u->irqs, u->gsi, u->sharer, !(identify(u) & IIR_NONE));
 }
 
 /* --- registers -------------------------------------------------------------------------------------------------- */
@@ -323,12 +333,24 @@ uart_write(void *device, uint64_t offset, unsigned size, uint64_t value)
     lock_drop(&u->lock);
 }
 
-bool
-uart_attach(struct uart *u, struct bus *bus, uint64_t port, GError **error)
+static bool
+attach(struct uart *u, struct bus *bus, uint64_t port, const char *name, GError **error)
 {
     static const struct bus_ops ops = { uart_read, uart_write };
 
-    return bus_claim(bus, BUS_PORT, port, UART_PORTS, "uart", &ops, u, error);
+    return bus_claim(bus, BUS_PORT, port, UART_PORTS, name, &ops, u, error);
+}
+
+bool
+uart_attach(struct uart *u, struct bus *bus, uint64_t port, GError **error)
+{
+    return attach(u, bus, port, "uart", error);
+}
+
+bool
+uart_attach_at(struct uart *u, struct bus *bus, unsigned number, GError **error)
+{
+    return attach(u, bus, uart_places[number].port, uart_places[number].name, error);
 }
 
 /* --- the outside, on main --------------------------------------------------------------------------------------- */
@@ -427,8 +449,8 @@ uart_reset(struct uart *u)
     serial_wake(u->serial);
 }
 
-struct uart *
-uart_new(struct serial *serial, struct irqs *irqs, unsigned gsi, int64_t (*now_us)(void))
+static struct uart *
+make(struct serial *serial, struct irqs *irqs, unsigned gsi, unsigned sharer, int64_t (*now_us)(void))
 {
     static const struct serial_guest ends = { take_input, take_break, take_room };
     struct uart *u = g_new0(struct uart, 1);
@@ -436,6 +458,7 @@ uart_new(struct serial *serial, struct irqs *irqs, unsigned gsi, int64_t (*now_u
     u->serial = serial;
     u->irqs = irqs;
     u->gsi = gsi;
+    u->sharer = sharer;
     u->now_us = now_us ? now_us : g_get_monotonic_time;
     u->armed_at = -1;
     lock_init(&u->lock, 15, "uart");
@@ -444,6 +467,18 @@ uart_new(struct serial *serial, struct irqs *irqs, unsigned gsi, int64_t (*now_u
     uart_reset(u);
     serial_attach(serial, &ends, u);
     return u;
+}
+
+struct uart *
+uart_new(struct serial *serial, struct irqs *irqs, unsigned gsi, int64_t (*now_us)(void))
+{
+    return make(serial, irqs, gsi, 0, now_us);
+}
+
+struct uart *
+uart_new_at(struct serial *serial, struct irqs *irqs, unsigned number)
+{
+    return make(serial, irqs, uart_places[number].gsi, uart_places[number].sharer, NULL);
 }
 
 void

@@ -96,6 +96,22 @@ describe_hmat(const struct definition *d, GString *out)
             g_string_append_printf(out, "initiator of node %u: %u\n", n, t->nodes[n].initiator);
 }
 
+/* Nothing where there is but the first, as before there could be others. */
+static void
+describe_serials(const struct parts *p, GString *out)
+{
+    const char *comma = "more serial ports: ";
+
+    for (unsigned i = 1; i < SERIAL_PORTS; i++) {
+        if (!p->uarts[i])
+            continue;
+        g_string_append_printf(out, "%s%u", comma, i);
+        comma = ",";
+    }
+    if (*comma == ',')
+        g_string_append_c(out, '\n');
+}
+
 char *
 machine_describe(void *self)
 {
@@ -119,6 +135,7 @@ machine_describe(void *self)
     if (m->definition->topology.options.hmat)
         describe_hmat(m->definition, out);
     g_string_append(out, "devices: uart rtc power\n");
+    describe_serials(p, out);
     if (p->class->describe)
         p->class->describe(p->accel, out);
     return g_string_free(out, FALSE);

@@ -14,9 +14,9 @@ struct parts {
     struct hub *hub;
     struct bus *bus;
     struct irqs *irqs;
-    struct serial *serial;
-    struct serial *debugcon;        /* NULL: the debug console's output goes to the serial line */
-    struct uart *uart;
+    struct serial *serials[SERIAL_PORTS];           /* NULL: there is no such port; the first is always there */
+    struct serial *debugcon;        /* NULL: the debug console's output goes to the first serial port */
+    struct uart *uarts[SERIAL_PORTS];
     struct rtc *rtc;
     struct power *power;
     struct ged *ged;
@@ -34,7 +34,8 @@ struct parts {
     struct cpu_start *starts;       /* filled by parts_load */
     struct run *run;
     struct dirty_limit *limit;
-    struct state_section own[6];    /* uart, rtc, machine, ged and slots */
+    struct state_section own[5 + SERIAL_PORTS];     /* rtc, machine, ged and slots; uarts */
+    unsigned own_count;
     struct plugged *plugged;        /* one a virtio-mem, by rising address */
     struct state_section *plugged_sections;
     unsigned plugged_count;

@@ -462,9 +462,9 @@ machine_run(struct machine *m)
 }
 
 struct serial *
-machine_serial(struct machine *m)
+machine_serial(struct machine *m, unsigned port)
 {
-    return m->parts ? m->parts->serial : NULL;
+    return m->parts ? m->parts->serials[port] : NULL;
 }
 
 struct migrate_parameters *

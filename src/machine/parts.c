@@ -121,6 +121,24 @@ open_line(struct machine *m, const char *target, const char *label, GError **err
 }
 
 static bool
+make_serials(struct parts *p, struct machine *m, GError **error)
+{
+    for (unsigned i = 0; i < SERIAL_PORTS; i++) {
+        g_autofree char *label = g_strdup_printf("serial%u", i);
+
+        if (!m->definition->serials[i])
+            continue;
+        p->serials[i] = open_line(m, m->definition->serials[i], label, error);
+        if (!p->serials[i])
+            return false;
+        p->uarts[i] = uart_new_at(p->serials[i], p->irqs, i);
+        if (!uart_attach_at(p->uarts[i], p->bus, i, error))
+            return false;
+    }
+    return true;
+}
+
+static bool
 make_devices(struct parts *p, struct machine *m, GError **error)
 {
     struct rtc_memory memory = { 0 };
@@ -134,16 +152,14 @@ make_devices(struct parts *p, struct machine *m, GError **error)
     }
     p->bus = bus_new();
     p->irqs = irqs_new();
-    p->serial = open_line(m, m->definition->serial, "serial0", error);
-    if (!p->serial)
+    if (!make_serials(p, m, error))
         return false;
     if (m->definition->debugcon && !(p->debugcon = open_line(m, m->definition->debugcon, "debugcon", error)))
         return false;
-    p->uart = uart_new(p->serial, p->irqs, UART_GSI, NULL);
     p->rtc = rtc_new(p->irqs, &memory, NULL);
-    p->power = power_new(p->debugcon ? p->debugcon : p->serial, machine_power_event, m);
-    return uart_attach(p->uart, p->bus, UART_PORT, error) && rtc_attach(p->rtc, p->bus, error) &&
-           power_attach(p->power, p->bus, error) && machine_make_slots(p, m, error);
+    p->power = power_new(p->debugcon ? p->debugcon : p->serials[0], machine_power_event, m);
+    return rtc_attach(p->rtc, p->bus, error) && power_attach(p->power, p->bus, error) &&
+           machine_make_slots(p, m, error);
 }
 
 static bool
@@ -164,8 +180,8 @@ load_machine(void *object, GError **error)
     int64_t value = (int64_t)m->state.exit_value;
 
     if (value < -1 || value > UINT32_MAX)
-        return fail(error, NUMON_ERROR_PEER, "cannot load the machine: 0x%" G_GINT64_MODIFIER "x is no value of the exit "
-                    "port", m->state.exit_value);
+        return fail(error, NUMON_ERROR_PEER, "cannot load the machine: 0x%" G_GINT64_MODIFIER "x is no value of the "
+                    "exit port", m->state.exit_value);
     atomic_store(&m->reset_wanted, m->state.reset_wanted);
     atomic_store(&m->paused_there, m->state.paused);
     atomic_store(&m->exit_value, value);
@@ -187,29 +203,36 @@ parts_list_sections(struct parts *p, struct machine *m)
     unsigned count;
     const struct state_section *of_accel = p->class->sections(p->accel, &count);
 
-    p->own[0] = uart_state(p->uart);
-    p->own[1] = rtc_state(p->rtc);
-    p->own[2] = (struct state_section) { "machine", 0, 2, machine_fields, m, save_machine, load_machine };
-    p->own[3] = ged_state(p->ged);
-    p->own[4] = bays_state(p->memory_slots);
-    p->own[5] = bays_state(p->cpus_seen);
+    p->own_count = 0;
+    for (unsigned i = 0; i < SERIAL_PORTS; i++)
+        if (p->uarts[i])
+            p->own[p->own_count++] = uart_state(p->uarts[i], i);
+    p->own[p->own_count++] = rtc_state(p->rtc);
+    p->own[p->own_count++] = (struct state_section) {
+        "machine", 0, 2, machine_fields, m, save_machine, load_machine,
+    };
+    p->own[p->own_count++] = ged_state(p->ged);
+    p->own[p->own_count++] = bays_state(p->memory_slots);
+    p->own[p->own_count++] = bays_state(p->cpus_seen);
     machine_fill_slots(p, m->definition);
     machine_list_plugged(p, m->definition);
-    p->section_count = count + G_N_ELEMENTS(p->own) + p->plugged_count;
+    p->section_count = count + p->own_count + p->plugged_count;
     g_free(p->sections);
     p->sections = g_new(const struct state_section *, p->section_count);
     for (unsigned i = 0; i < count; i++)
         p->sections[i] = &of_accel[i];
-    for (unsigned i = 0; i < G_N_ELEMENTS(p->own); i++)
+    for (unsigned i = 0; i < p->own_count; i++)
         p->sections[count + i] = &p->own[i];
     for (unsigned i = 0; i < p->plugged_count; i++)
-        p->sections[count + G_N_ELEMENTS(p->own) + i] = &p->plugged_sections[i];
+        p->sections[count + p->own_count + i] = &p->plugged_sections[i];
 }
 
 void
 parts_freeze_devices(struct parts *p, bool frozen)
 {
-    uart_freeze(p->uart, frozen);
+    for (unsigned i = 0; i < SERIAL_PORTS; i++)
+        if (p->uarts[i])
+            uart_freeze(p->uarts[i], frozen);
     rtc_freeze(p->rtc, frozen);
 }
 
@@ -254,9 +277,11 @@ parts_free(struct parts *p)
     machine_free_slots(p);
     power_free(p->power);
     rtc_free(p->rtc);
-    uart_free(p->uart);
+    for (unsigned i = 0; i < SERIAL_PORTS; i++)
+        uart_free(p->uarts[i]);
     serial_free(p->debugcon);
-    serial_free(p->serial);
+    for (unsigned i = 0; i < SERIAL_PORTS; i++)
+        serial_free(p->serials[i]);
     bus_free(p->bus);
     irqs_free(p->irqs);
     boot_files_free(p->files);
@@ -300,7 +325,9 @@ parts_reset(struct parts *p, GError **error)
     for (unsigned slot = 0; slot < p->cpu_slots; slot++)
         if (topology_has_cpu(&p->topology, slot) && !p->class->vcpu_reset(p->accel, slot, &p->starts[slot], error))
             return false;
-    uart_reset(p->uart);
+    for (unsigned i = 0; i < SERIAL_PORTS; i++)
+        if (p->uarts[i])
+            uart_reset(p->uarts[i]);
     rtc_reset(p->rtc);
     machine_reset_slots(p);
     irqs_tell(p->irqs);

@@ -3,6 +3,7 @@ EXTRA_DIST += testsuite/numon.kvm/cpu.exp
 EXTRA_DIST += testsuite/numon.kvm/look.exp
 EXTRA_DIST += testsuite/numon.kvm/map.exp
 EXTRA_DIST += testsuite/numon.kvm/power.exp
+EXTRA_DIST += testsuite/numon.kvm/serials.exp
 EXTRA_DIST += testsuite/numon.kvm/soak.exp
 EXTRA_DIST += testsuite/numon.kvm/stats.exp
 EXTRA_DIST += testsuite/numon.kvm/vcpus.exp
@@ -11,7 +12,8 @@ EXTRA_DIST += testsuite/numon.kvm/verdict.exp
 # Test kernels that end with a verdict, one a test of images/verdict.c.  CFLAGS are not used, as for the workload guest.
 verdict_dir = testsuite/numon.kvm/images
 verdict_sources = $(verdict_dir)/verdict.c $(verdict_dir)/verdict.ld
-verdict_tests = entry memory exceptions paging timer apic features ports line uart echo button resets debugcon bad cpuid
+verdict_tests = entry memory exceptions paging timer apic features ports line uart echo button resets debugcon bad cpuid \
+	serials
 verdict_images = $(verdict_tests:%=$(verdict_dir)/%.elf)
 VERDICT_FLAGS = -m32 -march=i686 -std=gnu11 -O1 -ffreestanding -fno-pic -fno-pie -mgeneral-regs-only \
 	-fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables -fno-strict-aliasing -fno-builtin \

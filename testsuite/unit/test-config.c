@@ -46,7 +46,7 @@ set_kernel(struct definition *d, const struct values *v, GError **error)
 static bool
 set_serial(struct definition *d, const struct values *v, GError **error)
 {
-    return definition_set_serial(d, v->at[0].word, error);
+    return definition_set_serial(d, (unsigned)v->at[1].number, v->at[0].word, error);
 }
 
 static bool
@@ -70,6 +70,9 @@ set_name(struct definition *d, const struct values *v, GError **error)
 }
 
 static const struct property one_word[] = { { "word", PROPERTY_WORD, .required = true }, { 0 } };
+static const struct property serial_words[] = {
+    { "target", PROPERTY_WORD, .required = true }, { "port", PROPERTY_UINT, .max = SERIAL_PORTS - 1 }, { 0 }
+};
 static const struct property rest[] = { { "text", PROPERTY_REST }, { 0 } };
 static const struct property one_number[] = { { "node", PROPERTY_UINT, .max = 127, .required = true }, { 0 } };
 
@@ -84,7 +87,7 @@ static const struct { const char *start; enum form form; const struct property *
     { "kernel ", WORDS, one_word, 0, set_kernel },
     { "append ", WORDS, rest, 0, set_append },
     { "name ", WORDS, rest, 0, set_name },
-    { "serial_target ", WORDS, one_word, 0, set_serial },
+    { "serial_target ", WORDS, serial_words, 0, set_serial },
     { "object_add memory-backend-ram,", OPTIONS, backend_ram_properties, -1, add_ram },
     { "object_add memory-backend-memfd,", OPTIONS, backend_memfd_properties, -1, add_memfd },
     { "object_del ", WORDS, one_word, 0, delete_backend },
@@ -182,6 +185,8 @@ refusals_say_why(void)
         { "", "kernel \"\"", "kernel must not be empty" },
         { "", "kernel \"a\tb\"", "kernel must not have the control character 0x09" },
         { "", "serial_target nowhere", "" },
+        { "serial_target null 1", "serial_target nowhere 1", "" },
+        { "serial_target null 1", "serial_target none", "" },
         { "", "accel xen", "" },
     };
 
@@ -307,6 +312,7 @@ random_line(void)
     static const char *const texts[] = {
         "name a machine", "name", "append console=ttyS0 \"x y\" a=b,c", "kernel \"/tmp/a b\\\"c\\\\d\"",
         "kernel /boot/k", "kernel builtin:workload", "serial_target file:/tmp/out", "serial_target null", "accel kvm",
+        "serial_target pty 1", "serial_target none 1", "serial_target \"file:/tmp/a b\" 3", "serial_target null 2",
         "accel synthetic", "accel auto", "workload pattern=random rate=20000", "workload size=1M interval=100",
         "memory 2G,slots=4,maxmem=8G", "memory 8M", "memory 4097K", "smp 8", "smp 6,sockets=3,maxcpus=6",
         "smp sockets=2,dies=2,cores=2", "smp 2", "smp 2,maxcpus=8,sockets=2", "smp 1,maxcpus=8,sockets=2,dies=2",

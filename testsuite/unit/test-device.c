@@ -400,6 +400,56 @@ out(struct board *b, unsigned reg, uint8_t value)
     bus_write(b->bus, BUS_PORT, COM1 + reg, 1, value);
 }
 
+/* The four of a PC: each at its place, every second one with another on its line, which is high while one asks. */
+static void
+test_uart_places(void)
+{
+    static const struct { uint64_t port; unsigned gsi; } wanted[SERIAL_PORTS] = {
+        { 0x3f8, 4 }, { 0x2f8, 3 }, { 0x3e8, 4 }, { 0x2e8, 3 },
+    };
+    struct mailbox *mailbox = mailbox_new(NULL);
+    struct bus *bus = bus_new();
+    struct irqs *irqs = irqs_new();
+    struct serial *serials[SERIAL_PORTS];
+    struct uart *uarts[SERIAL_PORTS];
+    uint32_t high = 0;
+
+    for (unsigned i = 0; i < SERIAL_PORTS; i++) {
+        g_assert_cmphex(bus_read(bus, BUS_PORT, wanted[i].port + 4, 1), ==, 0xff);
+        serials[i] = serial_new("null", mailbox, NULL);
+        uarts[i] = uart_new_at(serials[i], irqs, i);
+        g_assert_true(uart_attach_at(uarts[i], bus, i, NULL));
+        g_assert_cmpuint(uart_state(uarts[i], i).instance, ==, i);
+        bus_write(bus, BUS_PORT, wanted[i].port, 1, 'a' + i);
+        bus_write(bus, BUS_PORT, wanted[i].port + 4, 1, 0xff);
+        g_assert_cmphex(bus_read(bus, BUS_PORT, wanted[i].port + 4, 1), ==, 0x1f);      /* by which the DSDT knows it */
+    }
+    for (unsigned i = 0; i < SERIAL_PORTS; i++) {
+        g_autofree char *text = NULL;
+        uint64_t position = 0;
+        size_t size;
+
+        text = serial_read(serials[i], &position, &size);
+        g_assert_cmpuint(size, ==, 1);
+        g_assert_cmpint(text[0], ==, 'a' + i);
+        bus_write(bus, BUS_PORT, wanted[i].port + 1, 1, 0x02);          /* the transmitter is empty */
+        high |= 1u << wanted[i].gsi;
+        g_assert_cmphex(irqs_levels(irqs), ==, high);
+    }
+    for (unsigned i = 0; i < SERIAL_PORTS; i++) {
+        g_assert_cmphex(irqs_levels(irqs), ==, i < 3 ? 0x18 : 0x08);
+        g_assert_cmphex(bus_read(bus, BUS_PORT, wanted[i].port + 2, 1) & 0x0f, ==, 0x02);
+    }
+    g_assert_cmphex(irqs_levels(irqs), ==, 0);
+    for (unsigned i = 0; i < SERIAL_PORTS; i++) {
+        uart_free(uarts[i]);
+        serial_free(serials[i]);
+    }
+    bus_free(bus);
+    irqs_free(irqs);
+    mailbox_free(mailbox);
+}
+
 static void
 test_uart_registers(void)
 {
@@ -945,8 +995,8 @@ test_uart_state(void)
     fake_time_us += 1000000;
     uart_tick(a.uart);                          /* neither time nor input change it any more */
     g_assert_false(line(&a));
-    from = uart_state(a.uart);
-    to = uart_state(b.uart);
+    from = uart_state(a.uart, 0);
+    to = uart_state(b.uart, 0);
     move_state(&from, &to);
     g_assert_false(line(&b));
     uart_freeze(b.uart, false);
@@ -1349,6 +1399,7 @@ main(int argc, char **argv)
     g_test_add_func("/device/serial/unix", test_unix);
     g_test_add_func("/device/serial/slow-reader", test_slow_reader);
     g_test_add_func("/device/serial/socket-files", test_socket_files);
+    g_test_add_func("/device/uart/places", test_uart_places);
     g_test_add_func("/device/uart/registers", test_uart_registers);
     g_test_add_func("/device/uart/loopback", test_uart_loopback);
     g_test_add_func("/device/uart/transmit-interrupt", test_uart_transmit_interrupt);

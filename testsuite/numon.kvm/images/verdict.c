@@ -415,6 +415,42 @@ test_line(uint32_t magic, const struct info *info)
     return in8(UART + 5) == 0x60 && in8(UART + 2) == 0xc1 ? 0 : 7;
 }
 
+/* Each serial port that there is says which it is and pulls its own interrupt; then the last one is listened to. */
+uint32_t
+test_serials(uint32_t magic, const struct info *info)
+{
+    static const uint16_t bases[] = { 0x3f8, 0x2f8, 0x3e8, 0x2e8 };
+    static const char text[] = "port ", got[] = "got ";
+    uint16_t last = UART;
+
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned irq = i % 2 ? 3 : 4;
+
+        if (in8(bases[i] + 4) == 0xff)
+            continue;
+        last = bases[i];
+        for (const char *c = text; *c; c++)
+            out8(last, *c);
+        out8(last, '0' + i);
+        out8(last, '\n');
+        out8(last + 1, 0);
+        set_up_pics(0xff);
+        if (requested() & 1 << irq)
+            return 1 + i;
+        out8(last + 1, 0x02);                       /* the transmitter is empty */
+        if (!(requested() & 1 << irq) || (in8(last + 2) & 0x0f) != 0x02)
+            return 5 + i;
+        out8(last + 1, 0);
+    }
+    while (!(in8(last + 5) & 0x01))
+        __asm__ volatile("pause");
+    for (const char *c = got; *c; c++)
+        out8(last, *c);
+    out8(last, in8(last));
+    out8(last, '\n');
+    return 0;
+}
+
 /* Ten interrupts of an empty transmitter, each answered by the next byte. */
 static volatile uint32_t sent;
 void sent_one(void);

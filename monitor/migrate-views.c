@@ -25,25 +25,13 @@ step_before_end(const struct migrate_record *r)
     return NULL;
 }
 
-static const struct migrate_round *
-last_whole_round(const struct migrate_record *r)
-{
-    for (unsigned i = r->rounds->len; i-- > 0;) {
-        const struct migrate_round *round = &g_array_index(r->rounds, struct migrate_round, i);
-
-        if (!round->open && round->verdict != VERDICT_LAST && round->verdict != VERDICT_OPEN)
-            return round;
-    }
-    return NULL;
-}
-
-/* What the last look at the log found; in the first pass what is left of it. */
+/* What the round at hand began with, as the last look at the log found it; in the first pass what is left of it. */
 static uint64_t
 pending_bytes(const struct migrate_record *r)
 {
-    const struct migrate_round *round = last_whole_round(r);
-
-    return round && !r->info.first_pass ? round->dirty_end : r->info.remaining_bytes;
+    if (r->rounds->len < 2 || r->info.first_pass)
+        return r->info.remaining_bytes;
+    return g_array_index(r->rounds, struct migrate_round, r->rounds->len - 1).dirty_start;
 }
 
 static unsigned
@@ -62,7 +50,6 @@ why_of(struct machine *m, const struct migrate_record *r, struct why *ret)
     const struct migrate_parameters *p = machine_parameters(m);
     const struct migrate_info *i = &r->info;
     const struct migrate_step *before = step_before_end(r);
-    const struct migrate_round *round = last_whole_round(r);
 
     *ret = (struct why) {
         .direction = i->direction, .state = i->state, .owner = i->owner, .uri = i->uri, .error = i->error,
@@ -74,7 +61,7 @@ why_of(struct machine *m, const struct migrate_record *r, struct why *ret)
         .avail_switchover_bandwidth = counter_read(&p->avail_switchover_bandwidth),
         .downtime_limit_ms = counter_read(&p->downtime_limit), .shortening = i->shortening,
         .downtime_effort = (unsigned)counter_read(&p->downtime_effort), .shortened = rounds_shortened(r),
-        .dirtied = i->dirty_pages_rate * i->page_size, .verdict = round ? round->verdict : VERDICT_OPEN,
+        .dirtied = i->dirty_pages_rate * i->page_size, .verdict = why_trend(r->rounds),
         .throttle_percent = i->throttle_percent, .stopped_us = i->downtime_known ? i->downtime_us : r->stopped_us,
         .runs = machine_running(m),
     };

@@ -73,6 +73,36 @@ why_change(const struct why *w)
                            MIN(rounded_up(MAX(ms, 1)), DOWNTIME_LIMIT_MOST_MS));
 }
 
+/* By what the last round left, beside the least and the most that those before it did; the first, which leaves less than
+ * all of memory in any case, counts by what it left. */
+enum migrate_verdict
+why_trend(const GArray *rounds)
+{
+    enum { BEFORE = 3 };
+    const struct migrate_round *last = NULL;
+    uint64_t least = UINT64_MAX, most = 0;
+    unsigned before = 0;
+
+    for (unsigned i = rounds->len; i-- > 0 && before < BEFORE;) {
+        const struct migrate_round *r = &g_array_index(rounds, struct migrate_round, i);
+
+        if (r->open || r->verdict == VERDICT_LAST)
+            continue;
+        if (last) {
+            least = MIN(least, r->dirty_end);
+            most = MAX(most, r->dirty_end);
+            before++;
+        } else {
+            last = r;
+        }
+    }
+    if (before == 0)
+        return VERDICT_OPEN;
+    if (last->dirty_end <= last->fits_bytes || last->dirty_end < least - least / 20)
+        return VERDICT_CONVERGING;
+    return last->dirty_end > most + most / 20 ? VERDICT_DIVERGING : VERDICT_STALLED;
+}
+
 /* --- a migration out, under way --------------------------------------------------------------------------------- */
 
 static void

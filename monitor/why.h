@@ -17,7 +17,7 @@ struct why {
     bool held;                              /* `migrate_step on` holds it */
     uint64_t silent_ms;                     /* for so long the line has taken nothing */
     bool first_pass;
-    uint64_t pending;                       /* bytes: what the last look at the log found; first pass: what is left */
+    uint64_t pending;                       /* bytes: what the round began with; first pass: what is left */
     uint64_t total, came;                   /* bytes of RAM; of the stream so far */
     uint64_t fits;                          /* bytes that may remain for a switchover */
     uint64_t bandwidth;                     /* bytes/s that this was reckoned with */
@@ -28,13 +28,15 @@ struct why {
     unsigned downtime_effort;               /* percent */
     unsigned shortened;                     /* rounds that did so */
     uint64_t dirtied;                       /* bytes/s */
-    enum migrate_verdict verdict;           /* of the last whole round; VERDICT_OPEN: none */
+    enum migrate_verdict verdict;           /* as why_trend has it */
     unsigned throttle_percent;
     uint64_t stopped_us;                    /* so far, or in all */
     uint64_t rounds;
     bool runs;                              /* the guest runs here */
 };
 
+/* How several rounds went: one alone leaves a little more or less by chance.  OPEN before there were two. */
+enum migrate_verdict why_trend(const GArray *rounds);
 /* Caller frees. */
 char *why_sentence(const struct why *w);
 /* The one command that would let it finish now; NULL if none is needed or none would.  Caller frees. */

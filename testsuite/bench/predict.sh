@@ -5,10 +5,12 @@
 # one of 1 GiB that writes 256 MiB at 5k, 20k and 50k pages/s and as fast as it can, over lines of 125 and 500 MB/s and
 # an unlimited one, with downtime limits of 300 and 30 ms: cases of migrate.pl.  Before each prediction and migration as
 # much memory as it will take is taken and given back, as there.  Prints prediction, fact and their ratio for total time
-# and downtime, medians of RUNS (3); "-" does not converge.  CASES: a pattern of names as the table has them.  LOG: a
-# file that gets what numon said.
+# and downtime, medians of RUNS (3) during which others had no more than a quarter of a CPU; where there were not so many
+# in TRIES (three times RUNS) it says "busy" and has those of all.  "-" does not converge.  CASES: a pattern of names as
+# the table has them.  LOG: a file that gets what numon said.
 set -u
 numon=$1 limits=$2 runs=${3:-3} only=${4:-*} log=${LOG:-/dev/null}
+tries=${TRIES:-$((3 * runs))}
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT
 patience_s=10           # what takes so much longer than twice as long as predicted does not converge
@@ -54,9 +56,25 @@ number() {
     echo "${found:--}"
 }
 
-# once SIZE RATE BANDWIDTH DOWNTIME: leaves "total downtime total downtime" in $found, "-" for what does not converge.
+# Ticks of the clock that all CPUs worked for whomever, and such that they worked for numon and its peer.
+machine_ticks() { awk '/^cpu / { print $2 + $3 + $4 + $7 + $8 + $9 }' /proc/stat; }
+own_ticks() {
+    local pids=$session_PID next=$session_PID
+
+    while next=$(pgrep -d ' ' -P "${next// /,}"); do pids+=" $next"; done
+    for next in $pids; do cat "/proc/$next/stat"; done 2> /dev/null | awk '{ n += $14 + $15 } END { print n + 0 }'
+}
+watch_begin() { watched=$(date +%s%N) machine=$(machine_ticks) own=$(own_ticks); }
+# True if others had more than a quarter of a CPU since; three ticks are no measurement.
+watch_busy() {
+    awk -v all=$(($(machine_ticks) - machine)) -v own=$(($(own_ticks) - own)) -v ns=$(($(date +%s%N) - watched)) \
+        -v hz="$(getconf CLK_TCK)" 'BEGIN { n = all - own; exit !(n > 3 && n / hz > 0.25 * ns / 1e9) }'
+}
+
+# once SIZE RATE BANDWIDTH DOWNTIME: leaves "total downtime total downtime state" in $found, "-" for what does not
+# converge; the state is "quiet" or "busy".
 once() {
-    local total gap came_total came_gap child
+    local total gap came_total came_gap child state=quiet
 
     prepare "$1" "$2"
     child=$session_PID
@@ -64,38 +82,52 @@ once() {
     ask "migrate_set_parameter downtime-limit $4"
     ask "peer start b"
     "$limits" warm $(($1 + 320))
+    watch_begin
     ask "migrate_predict"
+    watch_busy && state=busy
     total=$(number 'predicted: \([0-9.]*\) s, ') gap=$(number 'predicted: [0-9.]* s.*downtime \([0-9.]*\) ms')
     "$limits" warm $(($1 + 320))
+    watch_begin
     ask "migrate -d peer:b"
     ask "wait migration $(awk -v t="$total" -v n=$patience_s 'BEGIN { print int(2 * t + n) }')"
+    # Who does not converge is not timed.
+    [ "$total" != - ] && watch_busy && state=busy
     ask "info prediction"
     printf '%s' "$answer" >> "$log"
     came_total=$(number 'recorded: completed, \([0-9.]*\) s')
     came_gap=$(number 'recorded: completed.*downtime \([0-9.]*\) ms')
     ask "info migrate downtime"
-    printf '%s\n' "$answer" >> "$log"
+    printf '%s%s\n' "$answer" "$state" >> "$log"
     kill "$child"
     wait "$child" 2> /dev/null
-    found="$total $gap $came_total $came_gap"
+    found="$total $gap $came_total $came_gap $state"
 }
 
 # The median of a column; "-" if most of it is.
-median() { cut -d ' ' -f "$1" "$folder/runs" | sed 's/-/inf/' | sort -g | sed -n "$(((runs + 1) / 2))p" | sed 's/inf/-/'; }
+median() {
+    local count
+
+    count=$(wc -l < "$folder/of")
+    cut -d ' ' -f "$1" "$folder/of" | sed 's/-/inf/' | sort -g | sed -n "$(((count + 1) / 2))p" | sed 's/inf/-/'
+}
 
 measure() {
-    local name=$1
+    local name=$1 mark=
     shift
     case $name in $only) ;; *) return ;; esac
     : > "$folder/runs"
-    for _ in $(seq "$runs"); do
+    : > "$folder/of"
+    for _ in $(seq "$tries"); do
+        [ "$(wc -l < "$folder/of")" -lt "$runs" ] || break
         printf '== %s\n' "$name" >> "$log"
         once "$@"
         echo "$found" >> "$folder/runs"
+        grep quiet "$folder/runs" > "$folder/of"
     done
-    echo "$name $(median 1) $(median 3) $(median 2) $(median 4)" | awk '
+    if [ "$(wc -l < "$folder/of")" -lt "$runs" ]; then cp "$folder/runs" "$folder/of"; mark=busy; fi
+    echo "$name $(median 1) $(median 3) $(median 2) $(median 4) $mark" | awk '
         function ratio(a, b) { return a == "-" || b == "-" ? (a == b ? "=" : "!") : sprintf("%.2f", a / b) }
-        { printf "%-22s %8s %8s %6s %10s %8s %6s\n", $1, $2, $3, ratio($2, $3), $4, $5, ratio($4, $5) }'
+        { printf "%-22s %8s %8s %6s %10s %8s %6s %s\n", $1, $2, $3, ratio($2, $3), $4, $5, ratio($4, $5), $6 }'
 }
 
 printf '%-22s %8s %8s %6s %10s %8s %6s\n' case 'total s' fact ratio 'downtime ms' fact ratio

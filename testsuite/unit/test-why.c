@@ -154,6 +154,39 @@ sizes_are_short(void)
     }
 }
 
+/* What each round left, in MiB, of which 12 would fit; 0 ends them. */
+static const struct { unsigned left[6]; enum migrate_verdict wanted; } trends[] = {
+    { { 0 }, VERDICT_OPEN },
+    /* Less than all of memory, as any first pass leaves. */
+    { { 90 }, VERDICT_OPEN },
+    { { 90, 60 }, VERDICT_CONVERGING }, { { 90, 60, 45, 38, 33 }, VERDICT_CONVERGING },
+    { { 40, 11 }, VERDICT_CONVERGING },
+    { { 40, 41 }, VERDICT_STALLED }, { { 40, 39, 40 }, VERDICT_STALLED },
+    /* Up and down. */
+    { { 40, 44, 38, 41, 37 }, VERDICT_STALLED }, { { 40, 36, 44 }, VERDICT_DIVERGING },
+    { { 40, 44, 38, 43 }, VERDICT_STALLED }, { { 20, 30, 40 }, VERDICT_DIVERGING },
+    /* What is long past does not count. */
+    { { 20, 60, 50, 45, 40 }, VERDICT_CONVERGING },
+};
+
+static void
+one_round_is_no_trend(void)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(trends); i++) {
+        g_autoptr(GArray) rounds = g_array_new(FALSE, TRUE, sizeof(struct migrate_round));
+        struct migrate_round open = { .open = true };
+
+        for (unsigned n = 0; n < 6 && trends[i].left[n]; n++) {
+            struct migrate_round r = { .dirty_end = trends[i].left[n] * MIB, .fits_bytes = 12 * MIB,
+                                       .verdict = VERDICT_CONVERGING };
+            g_array_append_val(rounds, r);
+        }
+        g_array_append_val(rounds, open);
+        g_test_message("trend %u", i);
+        g_assert_cmpint(why_trend(rounds), ==, trends[i].wanted);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -166,5 +199,6 @@ main(int argc, char **argv)
     }
     g_test_add_func("/why/the-change-is-enough", the_change_is_enough);
     g_test_add_func("/why/sizes-are-short", sizes_are_short);
+    g_test_add_func("/why/one-round-is-no-trend", one_round_is_no_trend);
     return g_test_run();
 }

@@ -406,8 +406,9 @@ rehearsal_new(struct mailbox *mailbox, struct jobs *jobs,
                             .result = { .size = size } };
     migrate_parameters_init(&r->parameters);
     atomic_store(&r->parameters.max_bandwidth, 0);
-    /* Nothing but nothing fits: so there is a second pass. */
+    /* Nothing but nothing fits: so there is a second pass, and no third. */
     atomic_store(&r->parameters.downtime_limit, 0);
+    atomic_store(&r->parameters.downtime_effort, 0);
     if (!make_guests(r, error)) {
         release(r);
         return NULL;

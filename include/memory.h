@@ -114,6 +114,20 @@ bool block_populate_range(struct block *b, uint64_t first, uint64_t size, struct
 bool block_discard(struct block *b, GError **error);
 /* The same of whole pages (the block's page_size) from byte 'first' on; vCPUs may run. */
 bool block_discard_range(struct block *b, uint64_t first, uint64_t size, GError **error);
+/* Memory that another process takes over (handover.c).  Can that of the block be handed over?  Its size is sealed from
+ * then on.  Can the block take another's?  Error: STATE, why not. */
+bool block_may_hand_over(const struct block *b, GError **error);
+bool block_may_take_over(const struct block *b, GError **error);
+/* Is 'fd', which a peer sent, such memory, of the block's size and pages?  Error: PEER. */
+bool block_check_offer(const struct block *b, int fd, GError **error);
+/* Maps it, at the same address, in place of the block's own: first to be read only; then as the block's memory, the
+ * own going back to the host.  'fd' stays the caller's.  Any thread, while nobody writes.  Error: HOST; block_renew is
+ * all that may follow then. */
+bool block_show(struct block *b, int fd, GError **error);
+bool block_adopt(struct block *b, int fd, GError **error);
+/* Gives the block fresh memory, all zeros, and lets go of what it had, which stays as it is for who else has it.
+ * Error: HOST; the block is lost then. */
+bool block_renew(struct block *b, GError **error);
 /* True if a page of it could not be had when it was touched: its file is too short, there is no huge page left, the
  * hardware failed.  The process reads zeros there from then on, so nothing read from the block since may be trusted;
  * this is for good.  '*ret_page' (may be NULL) is the first such guest page.  Any thread. */

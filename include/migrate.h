@@ -14,6 +14,8 @@
 /* When may a guest be stopped? */
 enum { SWITCHOVER_PATIENT, SWITCHOVER_EAGER };
 extern const char *const migrate_switchover_words[];
+enum { MIGRATE_MODE_NORMAL, MIGRATE_MODE_TRANSFER };      /* guest memory is copied, or handed over */
+extern const char *const migrate_mode_words[];
 
 /* Name in C, name for people, property type, unit of a number without suffix, min, max, default as typed, unit, words
  * of a choice (else NULL), help.  A choice's value is its index, a switch's 0 or 1. */
@@ -50,6 +52,8 @@ extern const char *const migrate_switchover_words[];
       "dirty-limit: what each vCPU may dirty in a second, in MiB")                                                 \
     X(downtime_effort, "downtime-effort", PROPERTY_UINT, 1, 0, 100, "10", "%", NULL,                               \
       "once the rest fits: more time, in percent, that shrinking rounds may take to shorten the stop; 0 is none")  \
+    X(mode, "mode", PROPERTY_CHOICE, 0, 0, 0, "normal", NULL, migrate_mode_words,                                  \
+      "cpr-transfer hands shared memory over to a process of this host instead of copying it")                     \
     X(switchover, "switchover", PROPERTY_CHOICE, 0, 0, 0, "patient", NULL, migrate_switchover_words,               \
       "patient finishes the first pass before it may stop the guest, eager may stop it at any time")               \
     X(switchover_timeout, "switchover-timeout", PROPERTY_UINT, 1, 100, 600000, "5000", "ms", NULL,                 \
@@ -136,6 +140,7 @@ migrate_state_ended(enum migrate_state s)
     X(xbzrle_overflows, "pages", "whose difference would have been larger than a page")    \
     X(compress_pages, "pages", "sent compressed")                                          \
     X(compressed_bytes, "bytes", "of these, without the word that begins each record")     \
+    X(handed_bytes, "bytes", "of memory handed over as descriptors, not sent")             \
     X(compress_busy, "pages", "sent whole because all compressing threads were at work")
 
 struct migrate_counters {
@@ -289,8 +294,14 @@ void session_set_sections(struct session *s, const struct state_section *const *
  * end, told or not. */
 void session_ask_outcome(struct session *s, void (*done)(void *self, enum migrate_owner owner, const GError *error),
                          void *self, GDestroyNotify release);
-/* The user said `cont -f`: ours, whatever became of the other. */
-void session_claim(struct session *s);
+/* The user said `cont -f`, or `system_reset -f` ('anew'): ours, whatever became of the other.  Error STATE: its memory
+ * was handed over, and it ran there.  Main. */
+bool session_claim(struct session *s, bool anew, GError **error);
+bool session_may_claim(struct session *s, bool anew, GError **error);
+/* True if the guest's memory went along with it: what is here is fresh.  Any thread. */
+bool session_took_memory(struct session *s);
+/* Waits for that, before anybody writes to guest memory again.  Main. */
+void session_settle(struct session *s);
 
 /* One consistent reading; any thread. */
 struct migrate_info {

@@ -21,6 +21,7 @@ static const struct { const char *key, *label, *unit; } migrate_lines[] = {
     { "skipped", "skipped", " pages" },
     { "normal", "normal", " pages" },
     { "normal-bytes", "normal bytes", " kbytes" },
+    { "handed-bytes", "handed over", " kbytes" },
     { "dirty-sync-count", "dirty sync count", "" },
     { "page-size", "page size", " kbytes" },
     { "multifd-bytes", "multifd bytes", " kbytes" },
@@ -76,6 +77,8 @@ put_ram(GVariantDict *dict, const struct migrate_info *i)
     put(dict, "skipped", 0);
     put(dict, "normal", i->pages_normal);
     put(dict, "normal-bytes", i->pages_normal * i->page_size);
+    if (i->handed_bytes)
+        put(dict, "handed-bytes", i->handed_bytes);
     put(dict, "dirty-sync-count", i->dirty_syncs);
     put(dict, "page-size", i->page_size);
     put(dict, "multifd-bytes", 0);

@@ -56,7 +56,7 @@ why_of(struct machine *m, const struct migrate_record *r, struct why *ret)
         .ended_in = before ? before->state : MIGRATE_NONE, .begun = r->rounds->len > 0, .round = i->dirty_syncs,
         .rounds = i->dirty_syncs, .held = i->held, .silent_ms = i->silent_ms, .first_pass = i->first_pass,
         .pending = pending_bytes(r),
-        .total = i->total_bytes, .came = i->bytes, .fits = i->fits_bytes, .bandwidth = i->switchover_bandwidth,
+        .total = i->total_bytes, .came = i->bytes, .handed = i->handed_bytes, .fits = i->fits_bytes, .bandwidth = i->switchover_bandwidth,
         .max_bandwidth = counter_read(&p->max_bandwidth),
         .avail_switchover_bandwidth = counter_read(&p->avail_switchover_bandwidth),
         .downtime_limit_ms = counter_read(&p->downtime_limit), .shortening = i->shortening,

@@ -273,10 +273,12 @@ append_owner(const struct why *w, GString *out)
                                w->begun ? "keeps nothing of it" : "never had any of it");
         break;
     case OWNER_THERE:
-        g_string_append(out, "; the guest is at the destination, and what is here is a stopped copy");
+        g_string_append(out, w->handed ? "; the guest is at the destination, with the memory that it had here"
+                        : "; the guest is at the destination, and what is here is a stopped copy");
         break;
     case OWNER_UNKNOWN:
-        g_string_append(out, "; the guest is stopped here and may run at the destination: `migrate_outcome` asks it");
+        g_string_append_printf(out, "; the guest is stopped here and may run at the destination%s: `migrate_outcome` asks "
+                               "it", w->handed ? " with the same memory" : "");
         break;
     case OWNER_COPY:
         g_string_append(out, "; the stream holds a whole copy, and the guest is stopped here until `cont`");
@@ -287,6 +289,13 @@ append_owner(const struct why *w, GString *out)
 static void
 append_completed(const struct why *w, GString *out)
 {
+    if (w->handed) {
+        append_size(out, w->handed);
+        g_string_append_printf(out, " of memory were handed over and not copied, and the guest stood still for %.1f ms",
+                               (double)w->stopped_us / 1000);
+        append_owner(w, out);
+        return;
+    }
     g_string_append_printf(out, "finished in %" G_GUINT64_FORMAT " rounds: what was left fitted, ", w->rounds);
     if (w->shortened)
         g_string_append_printf(out, "%u more round%s made it less (downtime-effort), ", w->shortened,
@@ -313,6 +322,11 @@ append_broken(const struct why *w, GString *out)
 static void
 append_came(const struct why *w, GString *out)
 {
+    if (w->handed) {
+        append_size(out, w->handed);
+        g_string_append(out, " of memory were handed over; nothing runs here before all is loaded");
+        return;
+    }
     append_size(out, w->came);
     g_string_append(out, " have come; nothing runs here before all is loaded");
 }

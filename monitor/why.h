@@ -19,6 +19,7 @@ struct why {
     bool first_pass;
     uint64_t pending;                       /* bytes: what the round began with; first pass: what is left */
     uint64_t total, came;                   /* bytes of RAM; of the stream so far */
+    uint64_t handed;                        /* bytes of RAM that were handed over instead of sent */
     uint64_t fits;                          /* bytes that may remain for a switchover */
     uint64_t bandwidth;                     /* bytes/s that this was reckoned with */
     uint64_t max_bandwidth;                 /* 0: unlimited */

@@ -259,10 +259,10 @@ void machine_abandon_reset(struct machine *m);
 
 /* --- run.c ------------------------------------------------------------------------------------------------------ */
 
-/* May this side run the guest, by the rules of the hand-off?  'command' is what would force it. */
-bool machine_may_claim(struct machine *m, const char *attempt, const char *command, bool force, GError **error);
+/* May this side run the guest, by the rules of the hand-off?  'anew': after a reset. */
+bool machine_may_claim(struct machine *m, bool anew, bool force, GError **error);
 /* It is ours from here on. */
-void machine_claim_guest(struct machine *m);
+bool machine_claim_guest(struct machine *m, bool anew, GError **error);
 /* Error STATE: there is no machine yet. */
 bool machine_need_built(const struct machine *m, const char *attempt, GError **error);
 /* The guest reset itself with action reboot=shutdown. */

@@ -84,6 +84,9 @@ in_make_room(void *self, GError **error)
 
     run_hold(m->parts->run, STOP_USER | STOP_MIGRATE);
     parts_freeze_devices(m->parts, true);
+    /* Memory that went along with a guest must not be emptied here. */
+    if (m->outgoing)
+        session_settle(m->outgoing);
     if (!parts_empty(m->parts, true, error)) {
         parts_freeze_devices(m->parts, false);
         run_release(m->parts->run, (STOP_USER | STOP_MIGRATE) & ~before, NULL);

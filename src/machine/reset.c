@@ -191,7 +191,7 @@ machine_may_reset(struct machine *m, bool force, GError **error)
     if (m->verify_busy)
         return fail(error, NUMON_ERROR_STATE, "cannot reset: a verification runs");
     return !(run_reasons(m->parts->run) & STOP_MIGRATE) ||
-           machine_may_claim(m, "reset", "system_reset", force, error);
+           machine_may_claim(m, true, force, error);
 }
 
 bool
@@ -202,7 +202,8 @@ machine_reset(struct machine *m, bool force, void (*done)(void *self, const GErr
     if (!machine_may_reset(m, force, error))
         return false;
     if (!r && run_reasons(m->parts->run) & STOP_MIGRATE) {
-        machine_claim_guest(m);
+        if (!machine_claim_guest(m, true, error))
+            return false;
         run_hold(m->parts->run, STOP_USER);
         run_release(m->parts->run, STOP_MIGRATE, NULL);
     }

@@ -131,8 +131,9 @@ machine_need_built(const struct machine *m, const char *attempt, GError **error)
 /* --- cont and stop ---------------------------------------------------------------------------------------------- */
 
 bool
-machine_may_claim(struct machine *m, const char *attempt, const char *command, bool force, GError **error)
+machine_may_claim(struct machine *m, bool anew, bool force, GError **error)
 {
+    const char *attempt = anew ? "reset" : "go on", *command = anew ? "system_reset" : "cont";
     enum migrate_owner owner = m->outgoing ? session_owner(m->outgoing) : OWNER_HERE;
 
     if (machine_switching(m))
@@ -145,17 +146,21 @@ machine_may_claim(struct machine *m, const char *attempt, const char *command, b
         return fail(error, NUMON_ERROR_STATE, "cannot %s: the link died before the destination's answer, so it may "
                     "run there; `migrate_outcome` asks it, `%s -f` is for when you know that it does not", attempt,
                     command);
-    return true;
+    if (!m->outgoing || session_may_claim(m->outgoing, anew, error))
+        return true;
+    g_prefix_error(error, "cannot %s: ", attempt);
+    return false;
 }
 
-void
-machine_claim_guest(struct machine *m)
+bool
+machine_claim_guest(struct machine *m, bool anew, GError **error)
 {
     enum migrate_owner owner = m->outgoing ? session_owner(m->outgoing) : OWNER_HERE;
 
-    if (owner == OWNER_THERE || owner == OWNER_UNKNOWN)
-        session_claim(m->outgoing);
+    if ((owner == OWNER_THERE || owner == OWNER_UNKNOWN) && !session_claim(m->outgoing, anew, error))
+        return false;
     machine_freeze(m, false);
+    return true;
 }
 
 /* With these reasons to stop. */
@@ -163,7 +168,7 @@ static bool
 may_go_on(struct machine *m, unsigned reasons, bool force, GError **error)
 {
     /* Whose it is comes first: one that has left is not to be started anew here. */
-    if (reasons & STOP_MIGRATE && !machine_may_claim(m, "go on", "cont", force, error))
+    if (reasons & STOP_MIGRATE && !machine_may_claim(m, false, force, error))
         return false;
     return !(reasons & STOP_ERROR)
         || fail(error, NUMON_ERROR_STATE, "cannot go on: the guest %s (`system_reset%s` starts it anew)",
@@ -190,8 +195,8 @@ machine_cont(struct machine *m, bool force, GError **error)
     reasons = run_reasons(m->parts->run);
     if (!may_go_on(m, reasons, force, error))
         return false;
-    if (reasons & STOP_MIGRATE)
-        machine_claim_guest(m);
+    if (reasons & STOP_MIGRATE && !machine_claim_guest(m, false, error))
+        return false;
     m->launched = true;
     atomic_store(&m->ran, true);
     /* Only a migration's stop that was claimed: one may begin just now. */
@@ -496,6 +501,8 @@ machine_verify(struct machine *m, void (*done)(void *self, const struct workload
         return fail(error, NUMON_ERROR_STATE, "cannot verify: a verification runs already");
     if (m->resetting)
         return fail(error, NUMON_ERROR_STATE, "cannot verify: the guest is being reset");
+    if (m->outgoing && session_took_memory(m->outgoing))
+        return fail(error, NUMON_ERROR_STATE, "cannot verify: the guest's memory went along with it");
     v = g_new0(struct verification, 1);
     *v = (struct verification) { .machine = m, .done = done, .self = self };
     run_hold(m->parts->run, STOP_VERIFY);

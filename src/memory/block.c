@@ -141,8 +141,8 @@ set_merge(struct block *b, bool merge, GError **error)
 }
 
 /* At the beginning merging and huge pages are advice: a host without them is no error. */
-static bool
-advise_block(struct block *b, GError **error)
+bool
+block_advise(struct block *b, GError **error)
 {
     if (madvise(b->host, b->size, MADV_DONTFORK) != 0)
         return fail_block(b, errno, "keep from child processes", error);
@@ -185,7 +185,7 @@ block_new_watched(const struct backend_options *options, struct block_progress *
     atomic_init(&b->used, options->size);
     b->fd = -1;
     b->options = *options;
-    if (map_block(b, error) && advise_block(b, error) && (!options->prealloc || block_populate(b, progress, error)))
+    if (map_block(b, error) && block_advise(b, error) && (!options->prealloc || block_populate(b, progress, error)))
         return g_steal_pointer(&b);
     /* Some file systems let a file be made that is too large to be mapped, or to be filled. */
     if (b->made_file)

@@ -7,6 +7,7 @@ libnumon_a_SOURCES += src/memory/device.c
 libnumon_a_SOURCES += src/memory/dirty-rate.c
 libnumon_a_SOURCES += src/memory/place.c
 libnumon_a_SOURCES += src/memory/guard.c
+libnumon_a_SOURCES += src/memory/handover.c
 libnumon_a_SOURCES += src/memory/hub.c
 libnumon_a_SOURCES += src/memory/mark.c
 libnumon_a_SOURCES += src/memory/left.c

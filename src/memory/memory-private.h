@@ -10,6 +10,8 @@
 bool fail_block(const struct block *b, int host_errno, const char *verb, GError **error);
 /* Opens what is behind the mapping (open.c): sets 'fd', 'page_size', 'had_content' and 'made_file'. */
 bool block_open(struct block *b, GError **error);
+/* What the options say of a mapping: policy, merging, dumping (block.c). */
+bool block_advise(struct block *b, GError **error);
 
 /* guard.c: a mapping is watched from guard_add to guard_remove. */
 bool guard_add(struct block *b, GError **error);

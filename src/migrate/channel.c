@@ -53,11 +53,18 @@ channel_new(int wake)
 static void
 widen(int fd)
 {
-    int domain = 0, bytes = UNIX_BUFFER;
+    int bytes = UNIX_BUFFER;
+
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
+static bool
+is_local(int fd)
+{
+    int domain = 0;
     socklen_t length = sizeof domain;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX)
-        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX;
 }
 
 struct channel *
@@ -67,7 +74,9 @@ channel_new_socket(int fd, int wake)
     int one = 1;
 
     c->in = c->out = fd;
-    widen(fd);
+    c->local = is_local(fd);
+    if (c->local)
+        widen(fd);
     /* Both fail on a unix socket, which needs neither. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
@@ -86,6 +95,7 @@ channel_free(struct channel *c)
     child_end(c);
     file_release(c);
     close_fd(&c->child_words);
+    channel_take_descriptors(c, false);
     g_free(c);
 }
 
@@ -180,15 +190,42 @@ channel_open(const struct address *a, enum migrate_direction direction, int wake
 /* Half a MiB of pages with their headers: a socket takes less at once, and the kernel copies the list each time. */
 enum { PIECES_MOST = 256 };
 
+/* Room for descriptors that go with bytes. */
+union descriptors {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(CHANNEL_GIVES * sizeof(int))];
+};
+
+static void
+give_descriptors(const struct channel *c, struct msghdr *message, union descriptors *room)
+{
+    size_t size = c->give_count * sizeof *c->give;
+
+    g_assert(c->local && c->give_count > 0 && c->give_count <= CHANNEL_GIVES);
+    message->msg_control = room;
+    message->msg_controllen = CMSG_SPACE(size);
+    struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(header), c->give, size);
+}
+
 /* The thread that sends pages which their guest may be writing: named in testsuite/tsan.supp. */
 static ssize_t __attribute__((noinline))
-channel_send_pieces(const struct channel *c, struct iovec *iov, unsigned count)
+channel_send_pieces(struct channel *c, struct iovec *iov, unsigned count)
 {
     struct msghdr message = { .msg_iov = iov, .msg_iovlen = MIN(count, PIECES_MOST) };
+    union descriptors room = { 0 };
 
     if (!channel_two_way(c))
         return writev(c->out, iov, (int)message.msg_iovlen);
-    return sendmsg(c->out, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (c->give)
+        give_descriptors(c, &message, &room);
+    ssize_t sent = sendmsg(c->out, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent > 0)
+        c->give = NULL;
+    return sent;
 }
 
 /* Takes 'sent' bytes off the front. */
@@ -256,6 +293,49 @@ channel_write(struct channel *c, struct iovec *iov, unsigned count, uint64_t sta
     return true;
 }
 
+void
+channel_take_descriptors(struct channel *c, bool take)
+{
+    for (unsigned i = 0; c->given && i < c->given->len; i++)
+        close_fd(&g_array_index(c->given, int, i));
+    g_clear_pointer(&c->given, g_array_unref);
+    if (take && c->local)
+        c->given = g_array_new(FALSE, FALSE, sizeof(int));
+}
+
+static void
+keep_descriptors(struct channel *c, const struct cmsghdr *header)
+{
+    size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    int fd;
+
+    for (size_t i = 0; i < count; i++) {
+        memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
+        if (c->given->len < CHANNEL_GIVEN_MOST)
+            g_array_append_val(c->given, fd);
+        else
+            close_fd(&fd);
+    }
+}
+
+/* The kernel itself closes descriptors that come where none are looked for. */
+static ssize_t
+read_pieces(struct channel *c, const struct iovec *iov, unsigned count)
+{
+    struct msghdr message = { .msg_iov = (struct iovec *)iov, .msg_iovlen = count };
+    union descriptors room;
+
+    if (!c->given)
+        return readv(c->in, iov, (int)count);
+    message.msg_control = &room;
+    message.msg_controllen = sizeof room;
+    ssize_t got = recvmsg(c->in, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    for (struct cmsghdr *h = got < 0 ? NULL : CMSG_FIRSTHDR(&message); h; h = CMSG_NXTHDR(&message, h))
+        if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS)
+            keep_descriptors(c, h);
+    return got;
+}
+
 ssize_t
 channel_read(struct channel *c, void *to, size_t size, int64_t deadline_us, GError **error)
 {
@@ -266,7 +346,7 @@ ssize_t
 channel_read_pieces(struct channel *c, const struct iovec *iov, unsigned count, int64_t deadline_us, GError **error)
 {
     for (;;) {
-        ssize_t got = readv(c->in, iov, (int)count);
+        ssize_t got = read_pieces(c, iov, count);
         if (got >= 0)
             return got;
         if (errno == ECONNRESET)

@@ -6,7 +6,8 @@
 #include <inttypes.h>
 
 const struct migrate_feature_name migrate_feature_names[] = {
-    { FEATURE_XBZRLE, "xbzrle" }, { FEATURE_COMPRESS, "compress" }, { FEATURE_CHECKSUM, "checksum" }, { 0, NULL },
+    { FEATURE_XBZRLE, "xbzrle" }, { FEATURE_COMPRESS, "compress" }, { FEATURE_CHECKSUM, "checksum" },
+    { FEATURE_HANDOVER, "memory-handover" }, { 0, NULL },
 };
 
 /* --- head ------------------------------------------------------------------------------------------------------- */

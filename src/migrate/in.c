@@ -68,6 +68,7 @@ open_in(struct in *n, GError **error)
                : channel_open(&s->address, MIGRATE_IN, s->wake, INT64_MAX, error);
     if (!n->channel)
         return false;
+    channel_take_descriptors(n->channel, true);
     n->input.channel = n->channel;
     n->input.counter = &s->counters.bytes;
     n->input.summing = true;        /* until the head has said whether it is to be */
@@ -141,12 +142,16 @@ answer(struct in *n, GError **error)
 {
     struct session *s = n->session;
 
+    if (!handover_adopt(&n->ram, error))
+        return false;
     if (!outcome_answering(s)) {
         session_alive(s, error);
         return false;
     }
+    if (!handover_claim(s, error))
+        return false;
     bool running = !n->back || (send_parts(n, error) && in_say32(n, RETURN_SHUT, 0, error));
-    if (!running)
+    if (!running || !handover_run(s, error))
         return false;
     record_part(s, "answer");
     outcome_running(s);
@@ -177,8 +182,9 @@ discard(struct in *n, GError **error)
 {
     struct session *s = n->session;
 
-    bool asked = outcome_discard(s);
     ram_in_stop(&n->ram);
+    handover_give_back(s, &n->ram);
+    bool asked = outcome_discard(s);
     improve_error(n, asked, error);
     s->guest.reset(s->guest.self);
     if (n->channel && channel_two_way(n->channel))

@@ -45,6 +45,8 @@ block_added(void *self, struct block *b, GError **error)
 
     if (!lives(s))
         return true;
+    if (handover_is(s))
+        return fail(error, NUMON_ERROR_STATE, "cannot add '%s' while the guest's memory is handed over", b->name);
     if (!s->guest.announce)
         return fail(error, NUMON_ERROR_STATE, "cannot add '%s' while the guest moves", b->name);
     text = s->guest.announce(s->guest.self, b, error);

@@ -290,6 +290,15 @@ take_join(struct in *n, const struct section_head *h, GError **error)
 }
 
 static bool
+take_handover(struct in *n, const struct section_head *h, GError **error)
+{
+    if (n->ram_started || h->version != HANDOVER_VERSION)
+        return input_fail(&n->input, error, "section '" HANDOVER_SECTION "' version %u is not known or cannot be here",
+                          h->version);
+    return handover_take(&n->ram, h->instance, error) && take_footer(n, h->id, h->name, error);
+}
+
+static bool
 take_full(struct in *n, GError **error)
 {
     const struct migrate_guest *g = &n->session->guest;
@@ -299,6 +308,8 @@ take_full(struct in *n, GError **error)
         return false;
     if (g_str_equal(h.name, JOIN_SECTION))
         return take_join(n, &h, error);
+    if (g_str_equal(h.name, HANDOVER_SECTION))
+        return take_handover(n, &h, error);
     if (!n->ram_ended)
         return input_fail(&n->input, error, "section '%s' comes before the end of RAM", h.name);
     if (g_str_equal(h.name, "globalstate"))

@@ -51,7 +51,12 @@ struct channel {
     char *file_path;                /* owned; the name that a whole stream takes; NULL if it needs none */
     char *file_beside;              /* owned; where it is until then; NULL once it has its name */
     int child_words;                /* memfd: what it said on standard error; -1 if none */
+    bool local;                     /* a unix socket: descriptors can go with bytes, */
+    const int *give;                /* these with the next one written; borrowed, NULL: none */
+    unsigned give_count;            /* CHANNEL_GIVES at most */
+    GArray *given;                  /* int, owned: those that came and nobody has taken; NULL: none are taken */
 };
+enum { CHANNEL_GIVES = 250 };       /* at once; the kernel takes three more */
 
 /* Ready, given up (wake, alarm), or too late. */
 enum channel_wait { CHANNEL_READY, CHANNEL_WOKEN, CHANNEL_LATE };
@@ -71,6 +76,9 @@ bool channel_write(struct channel *c, struct iovec *iov, unsigned count, uint64_
 ssize_t channel_read(struct channel *c, void *to, size_t size, int64_t deadline_us, GError **error);
 ssize_t channel_read_pieces(struct channel *c, const struct iovec *iov, unsigned count, int64_t deadline_us,
                             GError **error);
+/* From now on descriptors that come are kept, CHANNEL_GIVEN_MOST at most, or closed again: those that are there too. */
+enum { CHANNEL_GIVEN_MOST = BLOCKS_MAX + 1 };
+void channel_take_descriptors(struct channel *c, bool take);
 /* Our side says no more. */
 void channel_end_output(struct channel *c);
 /* Bytes that the link took and the other side has not (yet acknowledged or read); 0 where that cannot be told. */
@@ -196,6 +204,44 @@ bool trace_on(const struct session *s);
 /* 'coded': of a delta page, its encoding. */
 void trace_record(struct session *s, struct explain_event *event, const void *coded, size_t size);
 
+/* --- handover.c: memory that stays where it is ------------------------------------------------------------------- */
+
+/* Who may run the guest: a word in a page that both sides have mapped. */
+struct claim {
+    _Atomic uint32_t *word;         /* NULL: memory is not handed over */
+    int fd;                         /* -1: none */
+};
+void claim_release(struct claim *c);
+/* Source: true if the destination never ran the guest and never will: it may go on here. */
+bool claim_back(const struct claim *c);
+bool claim_runs(const struct claim *c);             /* the guest ran there */
+/* The same for a user who says so: false only if it ran there. */
+bool claim_forced_back(const struct claim *c);
+bool claim_may_be_forced(const struct claim *c);
+
+struct session;
+struct out;
+struct ram_in;
+/* Main: in mode cpr-transfer, can this migration be one?  Makes the claim then. */
+bool handover_prepare(struct session *s, GError **error);
+bool handover_is(const struct session *s);          /* of a source */
+/* Source's worker, in the place of pages, the dirty log and passes. */
+bool handover_send(struct out *o, GError **error);
+bool handover_begin(struct out *o, GError **error);
+bool handover_send_end(struct out *o, GError **error);
+/* Before a guest that was stopped goes on here: 'owner' becomes UNKNOWN if it may not (false). */
+bool handover_take_back(struct out *o, GError **error);
+/* The guest is gone: fresh memory in the place of what went along.  May take long. */
+void handover_let_go(struct session *s);
+/* Destination's worker: the section; the list of blocks was read; all is loaded; before and after the answer. */
+bool handover_take(struct ram_in *r, uint32_t instance, GError **error);
+bool handover_show(struct ram_in *r, GError **error);
+bool handover_adopt(struct ram_in *r, GError **error);
+bool handover_claim(struct session *s, GError **error);
+bool handover_run(struct session *s, GError **error);
+/* It did not come to that: fresh memory, before anything is reset. */
+void handover_give_back(struct session *s, struct ram_in *r);
+
 struct tell;                        /* events on their way to main; outlives the session */
 
 struct session {
@@ -210,6 +256,7 @@ struct session {
     bool own_descriptor;            /* that of fd: was made for this session, which takes it once it has started */
     uint64_t features;              /* of an outgoing stream */
     struct listener listener;
+    struct claim claim;             /* destination: the worker's */
     int wake;                       /* eventfd: the worker gives up what it waits for */
     int quit;                       /* eventfd: session_free; server and asker end */
     int proceed;                    /* eventfd: session_continue; the worker leaves PRE_SWITCHOVER */
@@ -476,8 +523,11 @@ struct ram_in {
         uint64_t *seen;             /* pages that came; owned */
         uint64_t pages;             /* of the length that was announced; 0: it is not listed */
         bool fresh;                 /* nothing was ever there */
+        int handed;                 /* memory that is to be the block's; owned; -1: none */
+        bool shown;                 /* it has been mapped */
     } *blocks;                      /* owned */
     unsigned count;                 /* devices may come on their own once the guest has arrived */
+    uint32_t handovers;             /* sections of such memory */
     struct loading *of;             /* the block of the record before; NULL at first */
     _Atomic uint64_t *counter;      /* where bytes of RAM count */
     uint64_t features;              /* of the stream */
@@ -499,6 +549,8 @@ bool ram_in_init(struct ram_in *r, struct session *s, struct input *in, GError *
 bool ram_in_join(struct ram_in *r, GError **error);
 void ram_in_stop(struct ram_in *r);         /* nothing writes to RAM any more */
 void ram_in_release(struct ram_in *r);
+/* The block whose name comes next; NULL with an error. */
+struct loading *ram_in_find(struct ram_in *r, GError **error);
 bool ram_in_start(struct ram_in *r, GError **error);        /* payload of START */
 bool ram_in_pages(struct ram_in *r, GError **error);        /* payload of PART and END */
 /* Did every page come? */

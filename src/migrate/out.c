@@ -354,6 +354,8 @@ send_head(struct out *o, const char *text, GError **error)
         wire_put_ping(o->bytes, PING_BEGIN);
         wire_put_ping(o->bytes, PING_PARTS);
     }
+    if (!handover_send(o, error))
+        return false;
     wire_put_section(o->bytes, RECORD_START, RAM_ID, "ram", 0, RAM_VERSION);
     wire_put_block_list(o->bytes, o->ram.list.at, o->ram.list.count);
     wire_put_footer(o->bytes, RAM_ID);
@@ -422,7 +424,7 @@ run_out(struct out *o, GError **error)
     const char *text = s->description;
 
     return ram_out_init(&o->ram, s, &o->output, error) && connect_out(o, error) && send_head(o, text, error)
-        && begin_passes(o, error) && send_passes(o, error)
+        && (handover_is(s) ? handover_begin(o, error) : begin_passes(o, error) && send_passes(o, error))
         && out_switch_over(o, strlen(text), error);
 }
 
@@ -484,6 +486,8 @@ out_main(void *session)
     o->bytes = g_byte_array_new();
     o->joined = g_array_new(FALSE, FALSE, sizeof(uint32_t));
     bool done = run_out(o, &error);
+    if (!done)
+        handover_take_back(o, &error);
     enum migrate_owner owner = o->owner;
     out_end_throttle(o);
     if (!done && o->stopped)
@@ -497,6 +501,8 @@ out_main(void *session)
     history_end(s, &o->ram.list);
     hub_unsubscribe(s->guest.hub, o->subscriber);
     session_end(s, owner, error);
+    if (owner == OWNER_THERE)
+        handover_let_go(s);
     if (done && o->back)
         hear_last_word(o);
     release_out(o);

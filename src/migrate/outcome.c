@@ -333,15 +333,27 @@ asker_main(void *question)
     uint32_t word = OUTCOME_WORD_UNKNOWN;
     uint64_t id = session_id(s);
 
-    if (!ask(s, id, &word, &q->error))
+    /* What both sides have mapped says more than whoever answers. */
+
+    if (claim_runs(&s->claim))
+        learnt = OWNER_THERE;
+    else if (handover_is(s) && claim_back(&s->claim))
+        learnt = OWNER_HERE;
+    else if (!ask(s, id, &word, &q->error))
         g_prefix_error(&q->error, "cannot learn from the destination what became of the guest: ");
     else if (word == OUTCOME_WORD_UNKNOWN)
         fail(&q->error, NUMON_ERROR_PEER, "the destination knows nothing of this migration (%016" G_GINT64_MODIFIER
              "x)", id);
+    else if (word == OUTCOME_WORD_RUNNING)
+        learnt = OWNER_THERE;
+    else if (claim_back(&s->claim))
+        learnt = OWNER_HERE;
     else
-        learnt = word == OUTCOME_WORD_RUNNING ? OWNER_THERE : OWNER_HERE;
+        fail(&q->error, NUMON_ERROR_PEER, "the destination says that it discarded the guest, and still claims its memory");
     learn(s, q, learnt);
     session_post(s, question_deliver, q, question_free);
+    if (learnt == OWNER_THERE)
+        handover_let_go(s);
     return NULL;
 }
 

@@ -4,6 +4,8 @@
 
 const char *const migrate_switchover_words[] = { "patient", "eager", NULL };
 
+const char *const migrate_mode_words[] = { "normal", "cpr-transfer", NULL };
+
 const struct property migrate_parameter_properties[] = {
 #define X(c, text, kind, count, least, most, shown, measure, words, say)                                            \
     { .name = text, .type = kind, .min = least, .max = most, .unit_size = count, .unit = measure,                  \

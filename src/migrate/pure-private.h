@@ -61,7 +61,8 @@ enum {
 /* What a reader of the stream must know, told by its configuration. */
 enum {
     FEATURE_XBZRLE = 1 << 0, FEATURE_COMPRESS = 1 << 1, FEATURE_CHECKSUM = 1 << 2,
-    FEATURES_KNOWN = FEATURE_XBZRLE | FEATURE_COMPRESS | FEATURE_CHECKSUM,
+    FEATURE_HANDOVER = 1 << 3,              /* memory comes as descriptors */
+    FEATURES_KNOWN = FEATURE_XBZRLE | FEATURE_COMPRESS | FEATURE_CHECKSUM | FEATURE_HANDOVER,
 };
 #define CHECKSUM_SECTION "checksum"
 enum { CHECKSUM_VERSION = 1 };
@@ -70,6 +71,10 @@ enum { CHECKSUM_VERSION = 1 };
  * front of the list that names its block. */
 #define JOIN_SECTION "memory-device"
 enum { JOIN_VERSION = 1, JOIN_TEXT_MOST = 4096 };
+
+/* Memory that is handed over instead of sent (handover.c).  Ours; stands in front of the list of blocks. */
+#define HANDOVER_SECTION "memory-handover"
+enum { HANDOVER_VERSION = 1 };
 
 #define MACHINE_SUBSECTION "configuration/numon-machine"
 enum { MACHINE_SUBSECTION_VERSION = 1, MACHINE_SUBSECTION_FIXED = 8 + 8 + 4 + 4 };

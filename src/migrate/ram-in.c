@@ -30,7 +30,7 @@ block_fresh(const struct presence *p, const struct block *b)
 static bool
 add_block(struct ram_in *r, const struct presence *p, struct block *b, GError **error)
 {
-    struct loading l = { .block = b, .seen = g_try_new0(uint64_t, WORDS_FOR(b->page_count)) };
+    struct loading l = { .block = b, .handed = -1, .seen = g_try_new0(uint64_t, WORDS_FOR(b->page_count)) };
 
     if (!l.seen)
         return fail(error, NUMON_ERROR_HOST, "cannot keep account of the pages of '%s': %s", b->name,
@@ -75,16 +75,18 @@ void
 ram_in_release(struct ram_in *r)
 {
     ram_in_stop(r);
-    for (unsigned i = 0; i < r->count; i++)
+    for (unsigned i = 0; i < r->count; i++) {
         g_free(r->blocks[i].seen);
+        close_fd(&r->blocks[i].handed);
+    }
     g_clear_pointer(&r->blocks, g_free);
     r->count = 0;
 }
 
 /* --- lists of blocks -------------------------------------------------------------------------------------------- */
 
-static struct loading *
-find_block(struct ram_in *r, GError **error)
+struct loading *
+ram_in_find(struct ram_in *r, GError **error)
 {
     char name[NAME_MOST + 1];
 
@@ -118,7 +120,7 @@ check_length(struct ram_in *r, const struct loading *l, uint64_t size, uint64_t 
 static bool
 take_block(struct ram_in *r, uint64_t *left, GError **error)
 {
-    struct loading *l = find_block(r, error);
+    struct loading *l = ram_in_find(r, error);
     uint64_t size = 0;
 
     if (!l || !input_take64(r->input, &size, error) || !check_length(r, l, size, *left, error))
@@ -171,7 +173,9 @@ ram_in_start(struct ram_in *r, GError **error)
             atomic_store(&r->blocks[i].block->used, 0);
     if (!input_take64(r->input, &word, error))
         return false;
-    return word == RAM_EOS || input_fail(r->input, error, "the list of RAM blocks does not end with EOS");
+    if (word != RAM_EOS)
+        return input_fail(r->input, error, "the list of RAM blocks does not end with EOS");
+    return handover_show(r, error);
 }
 
 /* --- pages ------------------------------------------------------------------------------------------------------ */
@@ -329,7 +333,7 @@ static bool
 take_place(struct ram_in *r, uint64_t offset, bool go_on, GError **error)
 {
     if (!go_on) {
-        r->of = find_block(r, error);
+        r->of = ram_in_find(r, error);
         if (!r->of)
             return false;
     } else if (!r->of) {
@@ -385,6 +389,8 @@ check_flags(struct ram_in *r, unsigned flags, GError **error)
 
     if (kind != RAM_ZERO && kind != RAM_PAGE && !needed)
         return refuse_flags(r, flags, error);
+    if (r->features & FEATURE_HANDOVER)
+        return input_fail(r->input, error, "a page comes though the source's memory was handed over");
     return (r->features & needed) == needed
         || input_fail(r->input, error, "a record of section 'ram' has the flags 0x%x, and the stream's head "
                       "announced no %s", flags, kind == RAM_XBZRLE ? "xbzrle" : "compress");
@@ -445,7 +451,7 @@ ram_in_pages(struct ram_in *r, GError **error)
         unsigned flags = word & RAM_FLAGS;
         if (word == RAM_EOS)
             return drain(r, error);
-        if (flags == RAM_MEM_SIZE) {
+        if (flags == RAM_MEM_SIZE && !(r->features & FEATURE_HANDOVER)) {
             if (!take_blocks(r, word & ~(uint64_t)RAM_FLAGS, error))
                 return false;
             continue;

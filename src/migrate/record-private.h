@@ -66,6 +66,7 @@ void record_release(struct recording *r);
 struct round_facts {
     uint64_t dirty_bytes, fresh_pages, bandwidth, bandwidth_window_us, fits_bytes;
     bool shortening;                /* the rest would fit; the next round is to make it less */
+    bool last;                      /* of the first round: there will be no other */
 };
 struct session;
 /* The first round began with the session; this much is to be sent. */

@@ -215,6 +215,8 @@ record_first(struct session *s, const struct round_facts *f)
 
     lock_take(&s->lock);
     begin_round(s, 1, f->dirty_bytes, s->begin_us);
+    if (f->last)
+        open_round(&s->record)->verdict = VERDICT_LAST;
     replace(&s->record.cpus, cpus);
     replace(&s->record.base_cpus, cpus);
     replace(&s->record.first_cpus, cpus);

@@ -153,7 +153,7 @@ session_new(enum migrate_direction direction, const struct migrate_guest *guest,
     s->mailbox = mailbox;
     s->tell = tell_new(events);
     s->listener.fd = -1;
-    s->wake = s->quit = s->proceed = -1;
+    s->wake = s->quit = s->proceed = s->claim.fd = -1;
     lock_init(&s->lock, 30, "migration session");
     condition_init(&s->changed);
     lock_take(&s->lock);
@@ -187,6 +187,7 @@ session_free(struct session *s)
     arrival_forget(s);
     listener_close(&s->listener);
     address_release(&s->address);
+    claim_release(&s->claim);
     close_fd(&s->wake);
     close_fd(&s->quit);
     close_fd(&s->proceed);
@@ -285,7 +286,7 @@ prepare(struct session *s, const char *uri, GError **error)
     if (s->wake < 0 || s->quit < 0 || s->proceed < 0)
         return fail_host(error, errno, "cannot make an event descriptor");
     if (s->direction == MIGRATE_OUT)
-        return prepare_pages(s, error);
+        return handover_prepare(s, error) && (handover_is(s) || prepare_pages(s, error));
     if (address_listens(&s->address))
         return listener_open(&s->listener, &s->address, uri, error);
     return true;
@@ -297,6 +298,7 @@ unprepare(struct session *s)
 {
     listener_close(&s->listener);
     address_release(&s->address);
+    claim_release(&s->claim);
     close_fd(&s->wake);
     close_fd(&s->quit);
     close_fd(&s->proceed);
@@ -479,10 +481,48 @@ session_exposed(const struct session *s)
     return s->listener.exposed;
 }
 
-void
-session_claim(struct session *s)
+bool
+session_may_claim(struct session *s, bool anew, GError **error)
 {
+    enum migrate_owner owner = session_owner(s);
+
+    if (!handover_is(s) || owner == OWNER_HERE || (owner == OWNER_THERE && anew))
+        return true;
+    if (owner == OWNER_THERE)
+        return fail(error, NUMON_ERROR_STATE, "the guest's memory went along with it, nothing of it is here "
+                    "(`system_reset -f` starts anew)");
+    return claim_may_be_forced(&s->claim)
+        || fail(error, NUMON_ERROR_STATE, "the guest runs, or ran, at the destination with the very memory that it had "
+                "here (`migrate_outcome` asks; `enter_preconfig` tears this machine down)");
+}
+
+bool
+session_claim(struct session *s, bool anew, GError **error)
+{
+    if (!session_may_claim(s, anew, error))
+        return false;
+    session_settle(s);
     lock_take(&s->lock);
-    s->owner = OWNER_HERE;
+    bool good = !handover_is(s) || s->owner != OWNER_UNKNOWN || claim_forced_back(&s->claim);
+    if (good)
+        s->owner = OWNER_HERE;
     lock_drop(&s->lock);
+    return good || session_may_claim(s, anew, error);
+}
+
+bool
+session_took_memory(struct session *s)
+{
+    return handover_is(s) && session_owner(s) == OWNER_THERE;
+}
+
+/* They end by themselves: the worker soon after the state has. */
+void
+session_settle(struct session *s)
+{
+    if (!handover_is(s))
+        return;
+    session_wake(s);
+    thread_join(&s->worker);
+    thread_join(&s->asker);
 }

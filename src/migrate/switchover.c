@@ -57,6 +57,8 @@ stop_guest(struct out *o, GError **error)
             return false;
     }
     record_part(s, "drain");
+    if (handover_is(s))
+        return true;
     if (!out_sync(o, &rest, error))
         return false;
     record_part(s, "last sync");
@@ -69,6 +71,8 @@ send_last_pages(struct out *o, GError **error)
     struct block *b;
     uint64_t first, count;
 
+    if (handover_is(o->session))
+        return handover_send_end(o, error);
     if (!out_begin_part(o, RECORD_END, error))
         return false;
     sweep_begin(&o->sweep, &o->ram.list);
@@ -257,6 +261,15 @@ await_answer(struct out *o, GError **error)
     case RETURN_LOST:
     case RETURN_NOTHING:
         break;
+    }
+    if (claim_runs(&o->session->claim)) {
+        o->owner = OWNER_THERE;
+        return true;
+    }
+    if (handover_is(o->session) && claim_back(&o->session->claim)) {
+        o->owner = OWNER_HERE;
+        return fail(error, NUMON_ERROR_PEER, "the destination's answer did not come (%s), and it had not claimed the "
+                    "guest's memory: the guest goes on here", why ? why->message : "nothing within switchover-timeout");
     }
     return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but the destination's answer did not come (%s): "
                 "the guest stays paused here until %s", why ? why->message : "nothing within switchover-timeout",

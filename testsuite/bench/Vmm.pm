@@ -3,7 +3,7 @@
 # One virtual machine with the workload guest, numon's or QEMU's, for benchmarks: the same verbs for both.
 #
 #   $v = Vmm->start(kind => "numon", program => ..., image => ..., folder => ..., layout => {...}, ram => MIB,
-#                   name => "a", cpus => 1, prealloc => 0, backend => "ram")
+#                   name => "a", cpus => 1, prealloc => 0, backend => "ram", kept => 0)
 #   $v->launch                          the guest runs (a source)
 #   $v->incoming($uri)                  waits for a guest (a destination)
 #   $v->workload(%parameters)           live: pattern write fill rate size
@@ -149,7 +149,8 @@ sub spawn {
     $self->do("memory $self->{ram}M");
     $self->do("smp $self->{cpus}");
     my $prealloc = $self->{prealloc} ? ",prealloc=on,prealloc-threads=2" : "";
-    $self->do("object_add memory-backend-$self->{backend},id=m0,size=$self->{ram}M$prealloc");
+    my $backend = $self->{kept} ? "memfd" : $self->{backend};
+    $self->do("object_add memory-backend-$backend,id=m0,size=$self->{ram}M$prealloc");
     $self->do("numa node,nodeid=0,cpus=0-" . ($self->{cpus} - 1) . ",memdev=m0");
     $self->do("kernel $self->{image}");
     $self->do("workload interval=3600000");
@@ -208,6 +209,7 @@ sub set_migration {
     $self->do("migrate_set_capability $_ on") for @{$p{capabilities} // []};
     $self->do("migrate_set_parameter max-bandwidth " . ($p{bandwidth} ? "$p{bandwidth}b" : 0));
     $self->do("migrate_set_parameter downtime-limit $p{downtime}");
+    $self->do("migrate_set_parameter mode cpr-transfer") if $self->{kept};
 }
 
 sub migrate {
@@ -249,15 +251,28 @@ use Time::HiRes qw(time sleep);
 sub arguments {
     my ($self) = @_;
     my $size = "$self->{ram}M";
+    my $backend = $self->{kept} ? "file" : $self->{backend};
     my $options = ($self->{prealloc} ? ",prealloc=on,prealloc-threads=2" : "")
-        . ($self->{backend} eq "memfd" ? ",share=on" : "");
+        . ($backend ne "ram" ? ",share=on" : "") . ($self->{kept} ? ",mem-path=" . $self->kept_file : "");
 
     return ("-machine", "pc,memory-backend=m0", "-accel", "kvm", "-cpu", "qemu64,-cx16", "-m", $size,
-            "-smp", $self->{cpus}, "-object", "memory-backend-$self->{backend},id=m0,size=$size$options",
+            "-smp", $self->{cpus}, "-object", "memory-backend-$backend,id=m0,size=$size$options",
             "-nodefaults", "-display", "none", "-no-reboot", "-serial", "null",
             "-qmp", "unix:$self->{prefix}.qmp,server=on,wait=off",
             "-gdb", "unix:$self->{prefix}.gdb,server=on,wait=off",
             "-kernel", $self->{image}, "-append", "pattern=idle interval=3600000 tsc_khz=$self->{tsc_khz}");
+}
+
+# The memory of both, gone with the first of them: by then both have opened it.  The name is that of the folder.
+sub kept_file {
+    my ($self) = @_;
+    return "/dev/shm/numon-" . ($self->{folder} =~ s{.*/}{}r);
+}
+
+sub stop {
+    my ($self) = @_;
+    $self->SUPER::stop;
+    unlink $self->kept_file if $self->{kept};
 }
 
 sub spawn {
@@ -320,6 +335,7 @@ sub incoming {
 
 sub set_capabilities {
     my ($self, @names) = @_;
+    push @names, "x-ignore-shared" if $self->{kept};
     $self->do("migrate-set-capabilities",
               capabilities => [map +{ capability => $_, state => JSON::PP::true }, "events", @names]);
 }

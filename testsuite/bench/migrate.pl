@@ -43,7 +43,8 @@ sub rate_name {
 }
 
 # ram in MiB; fill: MiB of it that hold something.  rate: what the guest writes while it moves, pages a second (0: as
-# fast as it can, undef: nothing) over 'span' MiB.
+# fast as it can, undef: nothing) over 'span' MiB.  kept: memory is shared and stays where it is, with numon by its
+# descriptor (mode cpr-transfer), with QEMU in a file that both open (x-ignore-shared).
 my @cases = (
     { name => "untouched 4 GiB", ram => 4096 },
     { name => "zeroed 4 GiB", ram => 4096, prealloc => 1 },
@@ -52,6 +53,7 @@ my @cases = (
     { name => "random tcp", fill => 900, transport => "tcp" },
     { name => "random file", fill => 900, transport => "file" },
     { name => "random memfd", fill => 900, backend => "memfd" },
+    (map +{ name => "shared kept $_ GiB", ram => $_ * 1024, prealloc => 1, kept => 1 }, 1, 4, 16),
     { name => "text unix", fill => 900, kind => "text" },
     { name => "text compress", fill => 900, kind => "text", capabilities => ["compress"] },
     (map +{ name => "dirty " . rate_name($_), fill => 256, span => 256, rate => $_, ram => 1024 },
@@ -90,7 +92,7 @@ sub machine {
 
     return Vmm->start(kind => $kind, program => $kind eq "numon" ? $numon : $qemu, image => $image, folder => $folder,
                       layout => $layout, name => $name, ram => $ram, cpus => 1, backend => $case->{backend} // "ram",
-                      capabilities => $case->{capabilities}, @more);
+                      capabilities => $case->{capabilities}, kept => $case->{kept}, @more);
 }
 
 # Starts what the guest shall do while it moves.
@@ -151,7 +153,8 @@ sub run_once {
     my $pace = set_to_work($source, $case);
     $uri = $kind eq "numon" ? "file:$file" : "exec:cat > $file" if !$to;
     unlink $file;
-    system($limits_program, "warm", ($case->{fill} // 0) + ($case->{prealloc} ? $case->{ram} : 0) + 64);
+    my $taken = ($case->{fill} // 0) + ($case->{prealloc} && !$case->{kept} ? $case->{ram} : 0);
+    system($limits_program, "warm", $taken + 64);
     my @both = grep { $_ } $source, $to;
     my @before = (time, Vmm::machine_seconds(), Vmm::own_seconds(), map { $_->cpu_seconds } @both);
     my $written = $source->word("cpu", "pages_written");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A link that fails on demand: forwards connections byte for byte and, at a byte that was chosen before, cuts,
+/* A link that fails on demand: forwards connections byte for byte, with descriptors that come with them, and, at a byte that was chosen before, cuts,
  * stalls, delays or truncates, or kills a process.  For testsuite/numon.migrate/faults.exp.
  *
  *     link LISTEN TO          each a path (a unix socket) or a port of 127.0.0.1; LISTEN 0: any free one
@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PAIRS = 8, BUFFER = 65536, LINE = 256 };
+enum { PAIRS = 8, BUFFER = 65536, LINE = 256, GIVEN = 253 };
 
 struct rule {
     char what[16];                  /* empty: none */
@@ -44,6 +44,8 @@ struct way {
     uint64_t passed;
     size_t begin, end;              /* of what is in 'bytes' */
     uint8_t flip;                   /* bits of the next byte that is read */
+    int given[GIVEN];               /* descriptors that go on with the next byte */
+    unsigned given_count;
     bool over;                      /* nothing more is read */
     bool ended;                     /* and 'to' was told */
     char bytes[BUFFER];
@@ -142,10 +144,19 @@ connect_to(const char *text)
 /* --- pairs ------------------------------------------------------------------------------------------------------ */
 
 static void
+way_drop(struct way *w)
+{
+    while (w->given_count > 0)
+        close(w->given[--w->given_count]);
+}
+
+static void
 pair_close(struct pair *p)
 {
     if (!p->used)
         return;
+    way_drop(&p->forth);
+    way_drop(&p->back);
     close(p->forth.from);
     close(p->forth.to);
     p->used = false;
@@ -216,12 +227,50 @@ pair_open(struct link *l, int fd)
     pair_look(p);
 }
 
+union room { struct cmsghdr align; char bytes[CMSG_SPACE(GIVEN * sizeof(int))]; };
+
+static ssize_t
+way_receive(struct way *w, size_t size)
+{
+    struct iovec iov = { w->bytes, size };
+    union room room;
+    struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &room, .msg_controllen = sizeof room };
+    ssize_t got = recvmsg(w->from, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+        w->given_count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        memcpy(w->given, CMSG_DATA(header), w->given_count * sizeof(int));
+    }
+    return got;
+}
+
+static ssize_t
+way_send(struct way *w)
+{
+    struct iovec iov = { w->bytes + w->begin, w->end - w->begin };
+    struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+    size_t size = w->given_count * sizeof(int);
+    union room room = { 0 };
+
+    if (size) {
+        m.msg_control = &room;
+        m.msg_controllen = CMSG_SPACE(size);
+        *CMSG_FIRSTHDR(&m) = (struct cmsghdr) { CMSG_LEN(size), SOL_SOCKET, SCM_RIGHTS };
+        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), w->given, size);
+    }
+    ssize_t sent = sendmsg(w->to, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent > 0)
+        way_drop(w);
+    return sent;
+}
+
 /* False if the pair is broken. */
 static bool
 way_read(struct pair *p, struct way *w)
 {
     uint64_t most = way_allows(p, w);
-    ssize_t got = recv(w->from, w->bytes, most < BUFFER ? (size_t)most : BUFFER, MSG_DONTWAIT);
+    ssize_t got = way_receive(w, most < BUFFER ? (size_t)most : BUFFER);
 
     if (got < 0)
         return errno == EAGAIN || errno == EINTR;
@@ -238,7 +287,7 @@ way_read(struct pair *p, struct way *w)
 static bool
 way_write(struct pair *p, struct way *w)
 {
-    ssize_t sent = send(w->to, w->bytes + w->begin, w->end - w->begin, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t sent = way_send(w);
 
     if (sent < 0)
         return errno == EAGAIN || errno == EINTR;

@@ -9,6 +9,7 @@ EXTRA_DIST += testsuite/numon.migrate/compress.exp
 EXTRA_DIST += testsuite/numon.migrate/endurance.exp
 EXTRA_DIST += testsuite/numon.migrate/engine.exp
 EXTRA_DIST += testsuite/numon.migrate/explain.exp
+EXTRA_DIST += testsuite/numon.migrate/handover.exp
 EXTRA_DIST += testsuite/numon.migrate/joins.exp
 EXTRA_DIST += testsuite/numon.migrate/faults.exp
 EXTRA_DIST += testsuite/numon.migrate/planted.exp

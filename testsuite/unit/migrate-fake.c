@@ -269,7 +269,7 @@ fake_collect(void *self, struct block *block, uint64_t *words, GError **error)
 }
 
 static void
-fake_init(struct fake *f, uint64_t block_size, unsigned pause_us, _Atomic int *running_somewhere)
+fake_init(struct fake *f, uint64_t block_size, unsigned pause_us, bool shared, _Atomic int *running_somewhere)
 {
     struct backend_options options;
 
@@ -280,8 +280,9 @@ fake_init(struct fake *f, uint64_t block_size, unsigned pause_us, _Atomic int *r
         backend_options_init_default(&options, name, block_size * (i + 1));
         if (i == 1) {
             options.kind = BACKEND_MEMFD;
-            options.share = true;
+            options.share = options.seal = true;
         }
+        options.share = options.share || shared;
         guest_map_take_block(f->map, block_new(&options, NULL));
     }
     f->hub = hub_new(f->map, (struct dirty_source) { .collect = fake_collect, .self = f });
@@ -375,19 +376,32 @@ pair_sessions(struct pair *p)
     side_session(p, &p->from, MIGRATE_OUT);
 }
 
-void
-pair_init(struct pair *p, uint64_t block_size, unsigned pause_us)
+static void
+init_pair(struct pair *p, uint64_t block_size, unsigned pause_us, bool shared)
 {
     *p = (struct pair) { .mailbox = mailbox_new(NULL) };
     migrate_parameters_init(&p->parameters);
     atomic_store(&p->parameters.max_bandwidth, 0);
-    fake_init(&p->from.fake, block_size, pause_us, &p->running_somewhere);
-    fake_init(&p->to.fake, block_size, 0, &p->running_somewhere);
+    fake_init(&p->from.fake, block_size, pause_us, shared, &p->running_somewhere);
+    fake_init(&p->to.fake, block_size, 0, shared, &p->running_somewhere);
     p->from.states = g_string_new(NULL);
     p->to.states = g_string_new(NULL);
     p->directory = g_dir_make_tmp("numon-test-XXXXXX", NULL);
     p->path = g_build_filename(p->directory, "in", NULL);
     pair_sessions(p);
+}
+
+void
+pair_init(struct pair *p, uint64_t block_size, unsigned pause_us)
+{
+    init_pair(p, block_size, pause_us, false);
+}
+
+void
+pair_init_shared(struct pair *p, uint64_t block_size, unsigned pause_us)
+{
+    init_pair(p, block_size, pause_us, true);
+    atomic_store(&p->parameters.mode, MIGRATE_MODE_TRANSFER);
 }
 
 void

@@ -66,6 +66,8 @@ struct pair {
 };
 
 void pair_init(struct pair *p, uint64_t block_size, unsigned pause_us);
+/* All memory is shared, and the mode is cpr-transfer. */
+void pair_init_shared(struct pair *p, uint64_t block_size, unsigned pause_us);
 void pair_release(struct pair *p);
 /* New sessions, not started; the old ones are freed. */
 void pair_sessions(struct pair *p);
@@ -108,6 +110,7 @@ struct proxy {
     char *path, *target;                    /* owned */
     enum harm harm;
     bool backward;                          /* harm what the destination says */
+    bool drops_descriptors;                 /* passes bytes only */
     uint64_t offset;                        /* at this byte of the first connection */
     uint8_t damage;                         /* xor */
     struct thread thread;

@@ -4,36 +4,78 @@
 
 #include <glib/gstdio.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { LINKS = 4 };
+enum { LINKS = 4, CARRIED = 16 };
 
 struct link {
     int source, target;             /* -1: closed */
     bool first;                     /* the one to be harmed */
     bool source_ended, target_ended;
+    int carried[CARRIED];           /* descriptors that came and go on with the next byte */
+    unsigned carried_count;
 };
+
+static void
+drop_carried(struct link *l)
+{
+    while (l->carried_count > 0)
+        close_fd(&l->carried[--l->carried_count]);
+}
 
 static void
 link_close(struct link *l)
 {
+    drop_carried(l);
     close_fd(&l->source);
     close_fd(&l->target);
 }
 
+union room { struct cmsghdr align; char bytes[CMSG_SPACE(CARRIED * sizeof(int))]; };
+
 static void
-send_blocking(int fd, const uint8_t *bytes, size_t size)
+send_blocking(struct link *l, int fd, const uint8_t *bytes, size_t size)
 {
     while (size > 0) {
-        ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
+        struct iovec iov = { (void *)bytes, size };
+        struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+        size_t carried = l->carried_count * sizeof(int);
+        union room room = { 0 };
+        if (carried) {
+            message.msg_control = &room;
+            message.msg_controllen = CMSG_SPACE(carried);
+            *CMSG_FIRSTHDR(&message) = (struct cmsghdr) { CMSG_LEN(carried), SOL_SOCKET, SCM_RIGHTS };
+            memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), l->carried, carried);
+        }
+        ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+        drop_carried(l);
         if (sent <= 0)
             return;
         bytes += sent;
         size -= (size_t)sent;
     }
+}
+
+static ssize_t
+receive(struct proxy *x, struct link *l, int fd, uint8_t *bytes, size_t size)
+{
+    struct iovec iov = { bytes, size };
+    union room room;
+    struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &room, .msg_controllen = sizeof room };
+    ssize_t got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+
+    if (header && header->cmsg_type == SCM_RIGHTS) {
+        l->carried_count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        memcpy(l->carried, CMSG_DATA(header), l->carried_count * sizeof(int));
+        if (x->drops_descriptors)
+            drop_carried(l);
+    }
+    return got;
 }
 
 /* True if the link is closed now. */
@@ -45,10 +87,10 @@ link_harm(struct proxy *x, struct link *l, int to, uint8_t *bytes, size_t size, 
     atomic_store(&x->harmed, true);
     if (x->harm == HARM_DAMAGE) {
         bytes[good] ^= x->damage;
-        send_blocking(to, bytes, size);
+        send_blocking(l, to, bytes, size);
         return false;
     }
-    send_blocking(to, bytes, good);
+    send_blocking(l, to, bytes, good);
     if (x->harm == HARM_CUT) {
         link_close(l);
         return true;
@@ -64,7 +106,7 @@ link_move(struct proxy *x, struct link *l, bool backward)
     static _Thread_local uint8_t bytes[64 * 1024];
     int from = backward ? l->target : l->source, to = backward ? l->source : l->target;
     bool hurts = l->first && x->harm != HARM_NONE && backward == x->backward;
-    ssize_t got = read(from, bytes, sizeof bytes);
+    ssize_t got = receive(x, l, from, bytes, sizeof bytes);
 
     if (got <= 0) {
         *(backward ? &l->target_ended : &l->source_ended) = true;
@@ -77,7 +119,7 @@ link_move(struct proxy *x, struct link *l, bool backward)
     if (hurts && before <= x->offset && x->offset < before + (uint64_t)got)
         link_harm(x, l, to, bytes, (size_t)got, before);
     else if (!(hurts && before > x->offset && x->harm != HARM_DAMAGE))
-        send_blocking(to, bytes, (size_t)got);
+        send_blocking(l, to, bytes, (size_t)got);
 }
 
 static bool

@@ -2,9 +2,9 @@
 /* The way back through a definition's changes, and forth again.
  *
  * A step holds what differs between the definition before and after a command.  Nearly all commands change a few
- * bytes of the topology or one entry of an array: for these the step is that range of bytes, before and after, so
- * that thousands of `numa dist`, or of devices that come and go, cost little.  Where anything else changed it is both
- * definitions.  The oldest steps go when all together are too large. */
+ * bytes of the topology, here and there, or one entry of an array: for these the step is those bytes, before and
+ * after, so that thousands of `numa dist`, or of devices that come and go, cost little.  Where anything else changed
+ * it is both definitions.  The oldest steps go when all together are too large. */
 #include "config.h"
 
 #include <string.h>
@@ -17,11 +17,13 @@ struct span {
     uint8_t *bytes;                 /* owned; NULL if nothing differs */
 };
 
-enum { ARRAYS = 5, LISTS = 2, MOST_BYTES = 16 * 1024 * 1024 };
+enum { ARRAYS = 5, LISTS = 2, MOST_BYTES = 16 * 1024 * 1024, GAP = 64 };
 
 struct step {
     struct definition *before, *after;      /* both or none */
-    struct span topology, arrays[ARRAYS];   /* without them */
+    struct span *topology;          /* without them: its ranges that differ, at least GAP bytes apart */
+    unsigned topology_count;
+    struct span arrays[ARRAYS];
     size_t bytes;                   /* that it takes */
 };
 
@@ -47,7 +49,9 @@ step_free(gpointer data)
 
     definition_free(s->before);
     definition_free(s->after);
-    g_free(s->topology.bytes);
+    for (unsigned i = 0; i < s->topology_count; i++)
+        g_free(s->topology[i].bytes);
+    g_free(s->topology);
     for (unsigned i = 0; i < ARRAYS; i++)
         g_free(s->arrays[i].bytes);
     g_free(s);
@@ -148,6 +152,42 @@ span_bytes(const struct span *s)
     return s->old_size + s->new_size;
 }
 
+/* Where the range of differing bytes ends that begins at 'at': GAP equal ones follow, or nothing but equal ones. */
+static size_t
+end_of_range(const uint8_t *old, const uint8_t *new, size_t at, size_t size)
+{
+    size_t end = at + 1;
+
+    for (;;) {
+        size_t same = equal_run(old + end, new + end, MIN(size - end, GAP), false);
+
+        if (same >= GAP || end + same >= size)
+            return end;
+        end += same + 1;
+    }
+}
+
+/* What a command changes lies far apart in a topology: a node, and the list of nodes. */
+static void
+record_topology(struct step *s, const struct topology *before, const struct topology *after)
+{
+    const uint8_t *old = (const uint8_t *)before, *new = (const uint8_t *)after;
+    size_t size = sizeof *before, at = equal_run(old, new, size, false);
+    g_autoptr(GArray) spans = g_array_new(FALSE, FALSE, sizeof(struct span));
+
+    while (at < size) {
+        size_t end = end_of_range(old, new, at, size);
+        struct span range = span_of(old + at, end - at, new + at, end - at);
+
+        range.at += at;
+        s->bytes += sizeof range + span_bytes(&range);
+        g_array_append_val(spans, range);
+        at = end + equal_run(old + end, new + end, size - end, false);
+    }
+    s->topology_count = spans->len;
+    s->topology = spans->len ? g_memdup2(spans->data, spans->len * sizeof(struct span)) : NULL;
+}
+
 /* What the arrays of a definition take is little beside it. */
 static struct step *
 step_new(const struct definition *before, const struct definition *after)
@@ -161,8 +201,7 @@ step_new(const struct definition *before, const struct definition *after)
         s->bytes += 2 * sizeof *before;
         return s;
     }
-    s->topology = span_of(&before->topology, sizeof before->topology, &after->topology, sizeof after->topology);
-    s->bytes += span_bytes(&s->topology);
+    record_topology(s, &before->topology, &after->topology);
     for (unsigned i = 0; i < (definition_lists_equal(before, after) ? LISTS : ARRAYS); i++) {
         s->arrays[i] = array_span(array_of(before, i), array_of(after, i));
         s->bytes += span_bytes(&s->arrays[i]);
@@ -208,7 +247,8 @@ step_apply(const struct step *s, bool back, const struct definition *now)
     if (s->before)
         return definition_copy(back ? s->before : s->after);
     d = definition_copy(now);
-    span_put(&s->topology, back, (uint8_t *)&d->topology);
+    for (unsigned i = 0; i < s->topology_count; i++)
+        span_put(&s->topology[i], back, (uint8_t *)&d->topology);
     for (unsigned i = 0; i < ARRAYS; i++)
         array_put(&s->arrays[i], back, array_of(d, i));
     return d;

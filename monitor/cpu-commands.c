@@ -5,8 +5,9 @@
 
 enum { CPU_P_MODEL };
 const struct property cpu_args[] = {
-    [CPU_P_MODEL] = { "model", PROPERTY_WORD, .required = true, .complete = COMPLETE_CPU,
-                      .help = "base or host, then ,+FEATURE and ,-FEATURE for each; or a CPU's number" },
+    [CPU_P_MODEL] = { "model", PROPERTY_WORD, .complete = COMPLETE_CPU,
+                      .help = "base or host, then ,+FEATURE and ,-FEATURE for each; or a CPU's number; without it, "
+                              "shows which" },
     { 0 }
 };
 
@@ -46,14 +47,32 @@ edit_cpu(struct definition *d, const struct values *v, GError **error)
     return definition_set_cpu(d, v->at[CPU_P_MODEL].word, error);
 }
 
+static enum outcome
+show(struct call *call)
+{
+    struct monitor *m = call->monitor;
+    g_autofree char *model = cpu_options_spell(&machine_definition(m->machine)->cpu);
+
+    if (monitor_built(m))
+        call_print(call, "%u\n", monitor_cpu(m));
+    else
+        call_print(call, "%s\n", model);
+    return COMMAND_DONE;
+}
+
 enum outcome
 cpu_run(struct call *call, GError **error)
 {
     const char *what = call->args->at[CPU_P_MODEL].word;
 
+    if (!call->args->at[CPU_P_MODEL].set)
+        return show(call);
     if (g_ascii_isdigit(*what))
         return choose(call, what, error);
-    if (!when_allowed(call->monitor, "cpu MODEL", WHEN_PRECONFIG, error))
+    if (monitor_built(call->monitor)) {
+        fail(error, NUMON_ERROR_STATE, "'%s' is no CPU's number, and a model is chosen in preconfig (`enter_preconfig` "
+             "goes back there)", what);
         return COMMAND_FAILED;
+    }
     return call_edit(call, edit_cpu, error);
 }

@@ -140,6 +140,9 @@ set_feature(struct cpu_options *o, const char *name, bool on, GError **error)
 {
     int feature = cpu_feature_find(name);
 
+    if (!*name)
+        return fail(error, NUMON_ERROR_ARGUMENT, "the name of a CPU feature is missing: +avx2 asks for one, -avx2 takes "
+                    "it away");
     if (feature < 0)
         return fail_unknown(name, error);
     if (cpu_features[feature].refused)
@@ -157,8 +160,8 @@ parse_item(struct cpu_options *o, const char *item, GError **error)
     const char *equals = strchr(item, '=');
     g_autofree char *name = g_strndup(item, equals ? (size_t)(equals - item) : 0);
 
-    if (*item == '+' || *item == '-')
-        return set_feature(o, item + 1, *item == '+', error);
+    if (!*item || *item == '+' || *item == '-')
+        return set_feature(o, *item ? item + 1 : item, *item == '+', error);
     if (!equals)
         return fail(error, NUMON_ERROR_ARGUMENT, "CPU feature '%s' needs a sign: +%s asks for it, -%s takes it away",
                     item, item, item);

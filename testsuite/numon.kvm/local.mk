@@ -12,8 +12,8 @@ EXTRA_DIST += testsuite/numon.kvm/verdict.exp
 # Test kernels that end with a verdict, one a test of images/verdict.c.  CFLAGS are not used, as for the workload guest.
 verdict_dir = testsuite/numon.kvm/images
 verdict_sources = $(verdict_dir)/verdict.c $(verdict_dir)/verdict.ld
-verdict_tests = entry memory exceptions paging timer apic features ports line uart echo button resets debugcon bad cpuid \
-	serials
+verdict_tests = entry memory exceptions paging timer apic features ports line uart echo button resets debugcon bad \
+	cpuid serials
 verdict_images = $(verdict_tests:%=$(verdict_dir)/%.elf)
 VERDICT_FLAGS = -m32 -march=i686 -std=gnu11 -O1 -ffreestanding -fno-pic -fno-pie -mgeneral-regs-only \
 	-fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables -fno-strict-aliasing -fno-builtin \

@@ -141,10 +141,13 @@ wrong_options_change_nothing(void)
 {
     static const char *const pairs[][2] = {
         { "", "unknown CPU model ''" }, { "qemu64", "unknown CPU model 'qemu64'" }, { "Base", "unknown CPU model" },
-        { "base,", "CPU feature '' needs a sign" }, { "base,avx", "CPU feature 'avx' needs a sign: +avx" },
-        { "base,+", "unknown CPU feature ''" }, { "base,+avx9", "unknown CPU feature 'avx9'; nearest is avx" },
+        { "base,", "the name of a CPU feature is missing" },
+        { "base,,+avx", "the name of a CPU feature is missing" }, { "base,avx", "CPU feature 'avx' needs a sign: +avx" },
+        { "base,+", "the name of a CPU feature is missing" },
+        { "base,+avx9", "unknown CPU feature 'avx9'; nearest is avx" },
         { "base,+popcmt", "nearest is popcnt" }, { "base,avx=maybe", "must be 'on' or 'off', not 'maybe'" },
-        { "base,=on", "unknown CPU feature ''" }, { "base,-lm", "cannot take away CPU feature 'lm': every x86-64" },
+        { "base,=on", "the name of a CPU feature is missing" },
+        { "base,-lm", "cannot take away CPU feature 'lm': every x86-64" },
         { "base,+i64", "cannot ask for CPU feature 'lm'" }, { "base,+ht", "it follows from `smp`" },
         { "host,+svm", "does not migrate" }, { "base,+mtrr", "do not migrate" }, { "base,++avx", "'+avx'" },
     };

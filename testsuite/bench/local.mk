@@ -35,6 +35,12 @@ testsuite_bench_bench_boot_SOURCES = testsuite/bench/bench-boot.c
 bench-boot: numon$(EXEEXT) testsuite/bench/bench-boot$(EXEEXT) $(kernel_images)
 	testsuite/bench/bench-boot$(EXEEXT) $(abs_builddir)/numon$(EXEEXT) $(abs_builddir)/src/guest \
 		$(abs_builddir)/$(verdict_dir) bench-boot.json
+	$(MAKE) $(AM_MAKEFLAGS) bench-user-space
+# The same way to user space, in the rig.
+EXTRA_DIST += testsuite/bench/user-space.sh
+bench-user-space: all $(check_PROGRAMS)
+	@$(srcdir)/testsuite/bench/user-space.sh $(BENCH_RUNS)
+.PHONY: bench-user-space
 .PHONY: bench-boot
 CLEANFILES += bench-boot.json
 

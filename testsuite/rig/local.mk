@@ -2,20 +2,24 @@
 # The rig, a NUMA host in a box: any suite runs in it with RUNTESTFLAGS="--target_board=rig".
 EXTRA_DIST += testsuite/boards/rig.exp
 EXTRA_DIST += testsuite/numon.rig/userspace.exp
+EXTRA_DIST += testsuite/lib/linux.exp
+EXTRA_DIST += testsuite/numon.rig/moments.exp
+EXTRA_DIST += testsuite/numon.rig/plug.exp
 EXTRA_DIST += testsuite/numon.rig/policy.exp
 EXTRA_DIST += testsuite/rig/guest-init
 EXTRA_DIST += testsuite/rig/init
 EXTRA_DIST += testsuite/rig/rig.sh
 
-check_PROGRAMS += testsuite/rig/guest-load testsuite/rig/steady testsuite/rig/tsc
+check_PROGRAMS += testsuite/rig/guest-load testsuite/rig/steady testsuite/rig/tsc testsuite/rig/until
 testsuite_rig_guest_load_SOURCES = testsuite/rig/guest-load.c
 testsuite_rig_steady_SOURCES = testsuite/rig/steady.c
 testsuite_rig_tsc_SOURCES = testsuite/rig/tsc.c
+testsuite_rig_until_SOURCES = testsuite/rig/until.c
 
 # Those that say nothing elsewhere, and what CI has five minutes for: the same, what the host's KVM must do, and guests
 # that move.  Nothing is left out because the rig might not bear it: since its kernel is kept from patching itself, it
 # bears guests of four CPUs that move on a host of two.
-rig_suites = policy.exp userspace.exp usage.exp latency.exp cpu.exp hotplug.exp time.exp
+rig_suites = policy.exp userspace.exp plug.exp moments.exp usage.exp latency.exp cpu.exp hotplug.exp time.exp
 rig_units = testsuite/unit/test-kvm testsuite/unit/test-kvm-dirty testsuite/unit/test-kvm-exits \
 	testsuite/unit/test-kvm-move testsuite/unit/test-guest-kvm testsuite/unit/test-machine
 rig_smoke = policy.exp unit.exp basic.exp host.exp usage.exp precopy.exp UNITS='$(rig_units)'

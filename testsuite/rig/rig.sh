@@ -11,6 +11,7 @@
 # Environment: RIG_BUILD, the build directory (default "."); RIG_DIR, where the rig's files lie (RIG_BUILD/rig);
 # RIG_NODES, 2 to 4 (4); RIG_LIMIT, seconds after which the machine is ended (14400); RIG_UNITS, the unit programs that
 # suites run, relative to the build directory; RIG_FACTOR, how many times slower than others a suite may be there (8);
+# RIG_TOOLS and RIG_FILES, programs and files of this host to have there too, by name and by path;
 # RIG_QEMU and RIG_WORDS, more options for QEMU and more words for the kernel, for who looks for a fault.
 #
 # When the machine ends otherwise than by its own will, or a SIGTERM ends it, "rig: last words: LINE" come: the kernel's
@@ -201,9 +202,10 @@ add_dejagnu()
 # Programs that suites call and busybox has not.
 add_tools()
 {
-    for tool in cksum; do
+    for tool in cksum ${RIG_TOOLS-}; do
         add_programs "$(command -v $tool)"
     done
+    add_files ${RIG_FILES-}
 }
 
 # Perl with the modules that scripts of the testsuite use, and no more; those of their own lie beside them.
@@ -228,7 +230,8 @@ add_numon()
     (cd "$source" && find testsuite include monitor src doc HACKING README NEWS -type f ! -name '*.o') |
         (cd "$source" && tar -cf - -T -) | tar -xf - -C "$root/numon"
     cd "$RIG_BUILD"
-    for file in numon src/guest/*.elf testsuite/numon.*/images/* testsuite/numon.*/* testsuite/rig/steady ${RIG_UNITS-}; do
+    for file in numon src/guest/*.elf testsuite/numon.*/images/* testsuite/numon.*/* testsuite/rig/steady \
+        testsuite/rig/until ${RIG_UNITS-}; do
         [ -f "$file" ] || continue
         mkdir -p "$root/numon/build/$(dirname "$file")"
         case $file in

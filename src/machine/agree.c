@@ -223,8 +223,7 @@ bool
 machine_agree(void *self, const char *theirs, GError **error)
 {
     const struct machine *m = self;
-    g_autofree char *here = machine_describe(self);
-    g_auto(GStrv) our_lines = g_strsplit(here, "\n", -1);
+    g_auto(GStrv) our_lines = g_strsplit(m->described, "\n", -1);
     g_auto(GStrv) their_lines = g_strsplit(theirs, "\n", -1);
     g_autoptr(GString) differences = g_string_new(NULL);
 

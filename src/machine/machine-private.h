@@ -90,6 +90,9 @@ struct machine {
     unsigned watched_count;
     uint64_t watched_khz;
 
+    /* Fixed while there is an incoming session. */
+    char *described;                /* what this machine is, as it was when it began to wait; owned */
+
     /* Who writes guest memory beside the vCPUs: it looks at 'frozen', writes and marks, and says when it is done; a
      * migration waits for that before it freezes, so that its last dirty sync sees every mark. */
     struct lock writes;             /* rank 5 */

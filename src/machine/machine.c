@@ -53,6 +53,7 @@ machine_free(struct machine *m)
     parts_free(m->parts);
     mailbox_forget(m->mailbox, m);
     trace_free(m->trace);
+    g_free(m->described);
     definition_free(m->definition);
     undo_free(m->undo);
     condition_release(&m->written);

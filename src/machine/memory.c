@@ -255,15 +255,13 @@ populate_work(struct job *job, void *data)
     block_populate(p->block, &p->machine->progress, &p->error);
 }
 
-/* In place, as a session's thread may read the definition; a step that can be undone once the machine is torn
- * down. */
 static void
 adopt_backend(struct machine *m, const struct backend_options *o)
 {
-    g_autoptr(definition) before = definition_copy(m->definition);
+    struct definition *d = definition_copy(m->definition);
 
-    definition_change_backend(m->definition, o);
-    undo_record(m->undo, before, m->definition);
+    definition_change_backend(d, o);
+    machine_adopt(m, d);
 }
 
 static void

@@ -475,29 +475,51 @@ machine_may_receive(struct machine *m, GError **error)
     return true;
 }
 
+/* A destination whose guest came, or did not, still answers there what became of it; the next one that is to listen at
+ * the same place needs it to be free. */
+static bool
+answers_at(struct session *s, const char *uri)
+{
+    struct migrate_info info;
+    const char *port = strrchr(uri, ':');
+    bool there;
+
+    if (!s || !port)
+        return false;
+    session_info(s, &info);
+    there = info.uri && (g_str_equal(info.uri, uri)
+                         || (g_str_has_prefix(uri, "tcp:") && g_str_has_suffix(info.uri, port)));
+    migrate_info_release(&info);
+    return there;
+}
+
 bool
 machine_incoming(struct machine *m, const char *uri, bool paused, GError **error)
 {
-    bool paused_before = atomic_load(&m->arrive_paused), ok;
+    bool paused_before = atomic_load(&m->arrive_paused), arrived_before = atomic_load(&m->arrived);
     struct session *s;
 
     if (!migrate_uri_check(uri, MIGRATE_IN, error) || !machine_may_receive(m, error))
         return false;
+    if (answers_at(m->incoming, uri))
+        adopt(m, &m->incoming, NULL);
+    s = make_session(m, MIGRATE_IN);
+    g_free(m->described);
+    m->described = machine_describe(m);
     atomic_store(&m->arrive_paused, paused);
     atomic_store(&m->arrived, false);
-    s = make_session(m, MIGRATE_IN);
-    adopt(m, &m->incoming, s);
-    ok = session_start(s, uri, error);
-    if (!ok) {
+    if (!session_start(s, uri, error)) {
         atomic_store(&m->arrive_paused, paused_before);
-        m->last = NULL;
-        session_free(g_steal_pointer(&m->incoming));
+        atomic_store(&m->arrived, arrived_before);
+        session_free(s);
+        return false;
     }
+    adopt(m, &m->incoming, s);
     machine_changed(m);
-    if (ok && session_exposed(s))
+    if (session_exposed(s))
         machine_tell(m, "other hosts can reach this listener, and nothing protects a migration stream: "
                      "whoever connects can read or replace the guest");
-    return ok;
+    return true;
 }
 
 void

@@ -92,7 +92,7 @@ void
 machine_take_plugged(void *machine)
 {
     struct machine *m = machine;
-    /* In place, as a session's thread may read the definition. */
+    /* In place: who has just added a device still looks at it there. */
     g_autoptr(definition) before = definition_copy(m->definition);
 
     for (unsigned i = 0; m->parts && i < m->parts->plugged_count; i++) {

@@ -69,3 +69,29 @@ world_reset(struct world *w, struct machine *m, bool force)
     g_assert_true(begun && !done);
     loop_until(w, done);
 }
+
+uint64_t
+world_ticks(struct machine *m)
+{
+    g_autofree struct workload_status *s = g_new0(struct workload_status, 1);
+    g_autoptr(GError) error = NULL;
+
+    workload_status(machine_map(m), s, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(s->stage, !=, STAGE_PANIC);
+    return s->ticks;
+}
+
+enum migrate_state
+world_state(struct machine *m)
+{
+    struct migrate_info info;
+    enum migrate_state s;
+
+    session_info(machine_session(m), &info);
+    s = info.state;
+    if (info.error)
+        g_test_message("%s: %s", migrate_state_name(s), info.error);
+    migrate_info_release(&info);
+    return s;
+}

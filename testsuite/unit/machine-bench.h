@@ -29,6 +29,11 @@ void world_build(struct world *w, struct machine *m);
 /* Resets a machine, which must succeed. */
 void world_reset(struct world *w, struct machine *m, bool force);
 
+/* Lines that the workload guest has printed, one an interval; it must not have panicked. */
+uint64_t world_ticks(struct machine *m);
+/* Of its migration; why it failed is logged. */
+enum migrate_state world_state(struct machine *m);
+
 /* Runs the main loop until the condition holds; fails the test after the deadline. */
 #define loop_until(w, condition)                                                                     \
     do {                                                                                              \

@@ -53,18 +53,6 @@ machine_of(struct world *w)
     return m;
 }
 
-static uint64_t
-ticks(struct machine *m)
-{
-    struct workload_status *s = g_new0(struct workload_status, 1);
-    uint64_t n;
-
-    g_assert_true(workload_status(machine_map(m), s, NULL));
-    n = s->ticks;
-    g_free(s);
-    return n;
-}
-
 /* Adds backend and device; "" or why not. */
 static char *
 add(struct world *w, struct machine *m, enum memory_device_kind kind, const char *backend, const char *device)
@@ -92,20 +80,6 @@ assert_added(struct world *w, struct machine *m, enum memory_device_kind kind, c
 }
 
 /* --- moving ----------------------------------------------------------------------------------------------------- */
-
-static enum migrate_state
-state_of(struct machine *m)
-{
-    struct migrate_info info;
-    enum migrate_state s;
-
-    session_info(machine_session(m), &info);
-    s = info.state;
-    if (info.error)
-        g_test_message("%s: %s", migrate_state_name(s), info.error);
-    migrate_info_release(&info);
-    return s;
-}
 
 static uint64_t
 syncs(struct machine *m)
@@ -139,11 +113,11 @@ end_move(struct world *w, struct machine *from, struct machine *to)
 
     g_assert_true(migrate_parameter_set(machine_parameters(from), "downtime-limit", "2000", NULL));
     g_assert_true(migrate_parameter_set(machine_parameters(from), "max-bandwidth", "0", NULL));
-    loop_until(w, migrate_state_ended(state_of(from)) && migrate_state_ended(state_of(to)));
-    g_assert_cmpstr(migrate_state_name(state_of(from)), ==, "completed");
+    loop_until(w, migrate_state_ended(world_state(from)) && migrate_state_ended(world_state(to)));
+    g_assert_cmpstr(migrate_state_name(world_state(from)), ==, "completed");
     loop_until(w, !machine_awaits_incoming(to));
-    before = ticks(to);
-    loop_until(w, ticks(to) >= before + 3);
+    before = world_ticks(to);
+    loop_until(w, world_ticks(to) >= before + 3);
 }
 
 static char *
@@ -208,7 +182,7 @@ devices_join_a_move_and_the_next(void)
     w.a = machine_of(&w);
     w.b = machine_of(&w);
     machine_cont(w.a, false, NULL);
-    loop_until(&w, ticks(w.a) >= 3);
+    loop_until(&w, world_ticks(w.a) >= 3);
     begin_move(&w, w.a, w.b);
     assert_added(&w, w.a, DEVICE_DIMM, "id=first,size=8M", "id=x,memdev=first,slot=5");
     assert_added(&w, w.a, DEVICE_VIRTIO_MEM, "id=vm,size=16M", "id=v,memdev=vm,requested-size=4M");
@@ -243,14 +217,14 @@ a_cancelled_move_leaves_a_device_where_the_guest_is(void)
     w.a = machine_of(&w);
     w.b = machine_of(&w);
     machine_cont(w.a, false, NULL);
-    loop_until(&w, ticks(w.a) >= 3);
+    loop_until(&w, world_ticks(w.a) >= 3);
     for (unsigned i = 0; i < 3; i++) {
         begin_move(&w, w.a, w.b);
         assert_added(&w, w.a, DEVICE_DIMM, "id=hot,size=8M", "id=x,memdev=hot");
         if (i)
             loop_until(&w, guest_map_find_block(machine_map(w.b), "hot"));
         g_assert_true(machine_migrate_cancel(w.a, NULL));
-        loop_until(&w, migrate_state_ended(state_of(w.a)) && migrate_state_ended(state_of(w.b)));
+        loop_until(&w, migrate_state_ended(world_state(w.a)) && migrate_state_ended(world_state(w.b)));
         loop_until(&w, !guest_map_find_block(machine_map(w.b), "hot"));
         g_assert_null(definition_device(machine_definition(w.b), "x"));
         g_assert_null(definition_backend(machine_definition(w.b), "hot"));
@@ -277,7 +251,7 @@ a_reset_meanwhile_is_done_once(void)
     world_open(&w, g_main_context_new());
     w.a = machine_of(&w);
     machine_cont(w.a, false, NULL);
-    loop_until(&w, ticks(w.a) >= 3);
+    loop_until(&w, world_ticks(w.a) >= 3);
     assert_added(&w, w.a, DEVICE_DIMM, "id=hot,size=8M", "id=x,memdev=hot");
     for (unsigned i = 0; i < 2; i++) {
         before = w.resets;
@@ -291,7 +265,7 @@ a_reset_meanwhile_is_done_once(void)
         else
             g_assert_true(machine_device_delete(w.a, "x", NULL));
         g_assert_true(i || !machine_running(w.a));      /* the change does not let go what waits for a reset */
-        loop_until(&w, w.resets > before && machine_running(w.a) && ticks(w.a) >= 3);
+        loop_until(&w, w.resets > before && machine_running(w.a) && world_ticks(w.a) >= 3);
         g_assert_cmpuint(w.resets, ==, before + 1);
     }
     world_close(&w);

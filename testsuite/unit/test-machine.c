@@ -48,6 +48,14 @@ machine_of(struct world *w, const char *accel)
     return m;
 }
 
+static void
+open_pair(struct world *w, const char *accel)
+{
+    world_open(w, g_main_context_new());
+    w->a = machine_of(w, accel);
+    w->b = machine_of(w, accel);
+}
+
 /* A machine that is being built can be neither changed nor built nor torn down, and says so. */
 static void
 a_build_is_left_alone(void)
@@ -109,21 +117,6 @@ a_build_that_never_began_is_told(void)
     world_close(&w);
 }
 
-static uint64_t
-ticks(struct machine *m)
-{
-    struct workload_status *s = g_new0(struct workload_status, 1);
-    g_autoptr(GError) error = NULL;
-    uint64_t n;
-
-    workload_status(machine_map(m), s, &error);
-    g_assert_no_error(error);
-    g_assert_cmpuint(s->stage, !=, STAGE_PANIC);
-    n = s->ticks;
-    g_free(s);
-    return n;
-}
-
 struct verified { bool done; uint64_t pages, lost; char *text; };
 
 static void
@@ -149,20 +142,6 @@ assert_nothing_lost(struct world *w, struct machine *m)
     g_assert_cmpuint(r.pages, >, 0);
 }
 
-static enum migrate_state
-state_of(struct machine *m)
-{
-    struct migrate_info info;
-    enum migrate_state s;
-
-    session_info(machine_session(m), &info);
-    s = info.state;
-    if (info.error)
-        g_test_message("%s: %s", migrate_state_name(s), info.error);
-    migrate_info_release(&info);
-    return s;
-}
-
 /* Moves the running guest and checks what is true on both sides afterwards. */
 static void
 move(struct world *w, struct machine *from, struct machine *to)
@@ -175,17 +154,17 @@ move(struct world *w, struct machine *from, struct machine *to)
     machine_incoming(to, uri, false, &error);
     g_assert_no_error(error);
     g_assert_cmpstr(machine_status(to), ==, "inmigrate");
-    before = ticks(from);
+    before = world_ticks(from);
     machine_migrate(from, uri, &error);
     g_assert_no_error(error);
-    loop_until(w, migrate_state_ended(state_of(from)));
-    g_assert_cmpstr(migrate_state_name(state_of(from)), ==, "completed");
+    loop_until(w, migrate_state_ended(world_state(from)));
+    g_assert_cmpstr(migrate_state_name(world_state(from)), ==, "completed");
     loop_until(w, !machine_awaits_incoming(to));
     g_assert_cmpstr(machine_status(from), ==, "postmigrate");
     g_assert_cmpstr(machine_status(to), ==, "running");
     g_assert_false(machine_cont(from, false, NULL));
-    g_assert_cmpuint(ticks(to), >=, before);
-    loop_until(w, ticks(to) >= before + 5);
+    g_assert_cmpuint(world_ticks(to), >=, before);
+    loop_until(w, world_ticks(to) >= before + 5);
 }
 
 static bool
@@ -215,17 +194,17 @@ guest_runs_stops_and_resets(gconstpointer accel)
     g_assert_cmpstr(machine_status(w.a), ==, "prelaunch");
     machine_cont(w.a, false, &error);
     g_assert_no_error(error);
-    loop_until(&w, ticks(w.a) >= 3);
+    loop_until(&w, world_ticks(w.a) >= 3);
     machine_stop(w.a, &error);
     g_assert_cmpstr(machine_status(w.a), ==, "paused");
     assert_nothing_lost(&w, w.a);
-    n = ticks(w.a);
+    n = world_ticks(w.a);
     g_usleep(60000);
-    g_assert_cmpuint(ticks(w.a), ==, n);
+    g_assert_cmpuint(world_ticks(w.a), ==, n);
     world_reset(&w, w.a, false);
-    g_assert_cmpuint(ticks(w.a), ==, 0);
+    g_assert_cmpuint(world_ticks(w.a), ==, 0);
     machine_cont(w.a, false, &error);
-    loop_until(&w, ticks(w.a) >= 3);
+    loop_until(&w, world_ticks(w.a) >= 3);
     assert_nothing_lost(&w, w.a);
     world_close(&w);
 }
@@ -250,7 +229,7 @@ a_verification_can_be_cancelled(void)
     w.a = machine_of(&w, "synthetic");
     machine_verify_cancel(w.a);
     machine_cont(w.a, false, NULL);
-    loop_until(&w, ticks(w.a) >= 1);
+    loop_until(&w, world_ticks(w.a) >= 1);
     for (int i = 0; i < 2; i++)
         busy[i] = job_start(w.jobs, until_cancelled, nothing_more, NULL);
     g_assert_true(machine_verify(w.a, verify_failed, &r, NULL));
@@ -273,16 +252,14 @@ guest_moves_there_and_back(gconstpointer accel)
 
     if (!works(accel))
         return;
-    world_open(&w, g_main_context_new());
-    w.a = machine_of(&w, accel);
-    w.b = machine_of(&w, accel);
+    open_pair(&w, accel);
     atomic_store(&machine_parameters(w.a)->max_bandwidth, 0);
     atomic_store(&machine_parameters(w.b)->max_bandwidth, 0);
     /* Whether it converges on a busy host, or a slowed down program, is not the question here. */
     atomic_store(&machine_parameters(w.a)->downtime_limit, 5000);
     atomic_store(&machine_parameters(w.b)->downtime_limit, 5000);
     machine_cont(w.a, false, NULL);
-    loop_until(&w, ticks(w.a) >= 5);
+    loop_until(&w, world_ticks(w.a) >= 5);
     for (int i = 0; i < 3; i++) {
         move(&w, w.a, w.b);
         assert_nothing_lost(&w, w.b);
@@ -310,10 +287,10 @@ another_definition_is_refused(gconstpointer accel)
     machine_define(w.b, d, NULL);
     world_build(&w, w.b);
     machine_cont(w.a, false, NULL);
-    loop_until(&w, ticks(w.a) >= 2);
+    loop_until(&w, world_ticks(w.a) >= 2);
     g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
     g_assert_true(machine_migrate(w.a, w.uri, NULL));
-    loop_until(&w, migrate_state_ended(state_of(w.a)) && migrate_state_ended(state_of(w.b)));
+    loop_until(&w, migrate_state_ended(world_state(w.a)) && migrate_state_ended(world_state(w.b)));
     session_info(machine_session(w.a), &info);
     g_assert_cmpint(info.state, ==, MIGRATE_FAILED);
     g_assert_nonnull(strstr(info.error, "distances from node 0: source 10 21, here 10 30"));
@@ -331,15 +308,13 @@ paused_guest_arrives_paused(gconstpointer accel)
 
     if (!works(accel))
         return;
-    world_open(&w, g_main_context_new());
-    w.a = machine_of(&w, accel);
-    w.b = machine_of(&w, accel);
+    open_pair(&w, accel);
     machine_cont(w.a, false, NULL);
-    loop_until(&w, ticks(w.a) >= 2);
+    loop_until(&w, world_ticks(w.a) >= 2);
     machine_stop(w.a, NULL);
     g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
     g_assert_true(machine_migrate(w.a, w.uri, NULL));
-    loop_until(&w, migrate_state_ended(state_of(w.a)) && !machine_awaits_incoming(w.b));
+    loop_until(&w, migrate_state_ended(world_state(w.a)) && !machine_awaits_incoming(w.b));
     g_assert_cmpstr(machine_status(w.b), ==, "paused");
     assert_nothing_lost(&w, w.b);
     world_close(&w);
@@ -352,7 +327,7 @@ hand_over(struct world *w, struct machine *from, struct machine *to)
 
     g_assert_true(machine_incoming(to, uri, false, NULL));
     g_assert_true(machine_migrate(from, uri, NULL));
-    loop_until(w, migrate_state_ended(state_of(from)) && !machine_awaits_incoming(to));
+    loop_until(w, migrate_state_ended(world_state(from)) && !machine_awaits_incoming(to));
     g_assert_cmpstr(machine_status(from), ==, "postmigrate");
 }
 
@@ -362,8 +337,8 @@ assert_runs(struct world *w, struct machine *m)
     uint64_t before;
 
     loop_until(w, strcmp(machine_status(m), "running") == 0);
-    before = ticks(m);
-    loop_until(w, ticks(m) >= before + 3);
+    before = world_ticks(m);
+    loop_until(w, world_ticks(m) >= before + 3);
     assert_nothing_lost(w, m);
 }
 
@@ -382,11 +357,9 @@ guest_arrives_as_it_was(gconstpointer accel)
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
 
-        world_open(&w, g_main_context_new());
-        w.a = machine_of(&w, accel);
-        w.b = machine_of(&w, accel);
+        open_pair(&w, accel);
         g_assert_true(machine_cont(w.a, false, NULL));
-        loop_until(&w, ticks(w.a) >= 2);
+        loop_until(&w, world_ticks(w.a) >= 2);
         run_request(machine_run(w.a), cases[i].what);
         g_assert_cmpstr(machine_status(w.a), ==, cases[i].status);      /* main need not have heard of it */
         hand_over(&w, w.a, w.b);
@@ -409,13 +382,11 @@ guest_that_never_ran_arrives_so(gconstpointer accel)
 
     if (!works(accel))
         return;
-    world_open(&w, g_main_context_new());
-    w.a = machine_of(&w, accel);
-    w.b = machine_of(&w, accel);
+    open_pair(&w, accel);
     hand_over(&w, w.a, w.b);
     g_assert_cmpstr(machine_status(w.b), ==, "prelaunch");
     g_assert_true(machine_cont(w.b, false, NULL));
-    loop_until(&w, ticks(w.b) >= 3);
+    loop_until(&w, world_ticks(w.b) >= 3);
     assert_runs(&w, w.b);
     world_close(&w);
 }
@@ -426,18 +397,16 @@ a_reset_wanted_at_the_last_moment_goes_along(void)
 {
     struct world w;
 
-    world_open(&w, g_main_context_new());
-    w.a = machine_of(&w, "synthetic");
-    w.b = machine_of(&w, "synthetic");
+    open_pair(&w, "synthetic");
     g_assert_true(machine_cont(w.a, false, NULL));
-    loop_until(&w, ticks(w.a) >= 2);
+    loop_until(&w, world_ticks(w.a) >= 2);
     atomic_store(&machine_capabilities(w.a)->pause_before_switchover, true);
     g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
     g_assert_true(machine_migrate(w.a, w.uri, NULL));
-    loop_until(&w, state_of(w.a) == MIGRATE_PRE_SWITCHOVER);
+    loop_until(&w, world_state(w.a) == MIGRATE_PRE_SWITCHOVER);
     run_request(machine_run(w.a), VCPU_RESET);
     g_assert_true(machine_migrate_continue(w.a, MIGRATE_PRE_SWITCHOVER, NULL));
-    loop_until(&w, migrate_state_ended(state_of(w.a)) && !machine_awaits_incoming(w.b));
+    loop_until(&w, migrate_state_ended(world_state(w.a)) && !machine_awaits_incoming(w.b));
     g_assert_cmpuint(w.b->state.reset_wanted, ==, 1);
     assert_runs(&w, w.b);
     g_assert_cmpuint(atomic_load(&w.b->reset_wanted), ==, 0);
@@ -458,8 +427,31 @@ a_listener_that_fails_changes_nothing(void)
     g_assert_error(error, NUMON_ERROR, NUMON_ERROR_HOST);
     g_assert_cmpstr(machine_status(w.a), ==, "prelaunch");
     g_assert_true(machine_cont(w.a, false, NULL));
-    loop_until(&w, ticks(w.a) >= 2);
+    loop_until(&w, world_ticks(w.a) >= 2);
     assert_nothing_lost(&w, w.a);
+    world_close(&w);
+}
+
+/* Its session still answers who asks what became of the guest. */
+static void
+a_refused_second_one_leaves_the_first_as_it_was(void)
+{
+    struct world w;
+    struct session *first;
+
+    open_pair(&w, "synthetic");
+    g_assert_true(machine_cont(w.a, false, NULL));
+    loop_until(&w, world_ticks(w.a) >= 2);
+    hand_over(&w, w.a, w.b);
+    assert_runs(&w, w.b);
+    hand_over(&w, w.b, w.a);
+    first = machine_session(w.b);
+    g_assert_false(machine_incoming(w.b, "unix:/nonexistent/socket", true, NULL));
+    g_assert_true(machine_session(w.b) == first);
+    g_assert_nonnull(w.b->incoming);
+    g_assert_false(atomic_load(&w.b->arrive_paused));
+    hand_over(&w, w.a, w.b);
+    assert_runs(&w, w.b);
     world_close(&w);
 }
 
@@ -483,9 +475,9 @@ a_migration_waits_for_who_writes(void)
     g_assert_true(machine_migrate(w.a, w.uri, NULL));
     loop_until(&w, run_reasons(machine_run(w.a)) & STOP_MIGRATE);
     g_usleep(20000);
-    g_assert_cmpstr(migrate_state_name(state_of(w.a)), ==, "device");
+    g_assert_cmpstr(migrate_state_name(world_state(w.a)), ==, "device");
     machine_writes_end(w.a);
-    loop_until(&w, migrate_state_ended(state_of(w.a)) && !machine_awaits_incoming(w.b));
+    loop_until(&w, migrate_state_ended(world_state(w.a)) && !machine_awaits_incoming(w.b));
     g_assert_cmpstr(machine_status(w.a), ==, "postmigrate");
     g_assert_false(machine_writes_begin(w.a, "write", NULL));
     lock_release(&lowest);
@@ -533,9 +525,7 @@ a_freed_machine_says_nothing(void)
 {
     struct world w;
 
-    world_open(&w, g_main_context_new());
-    w.a = machine_of(&w, "synthetic");
-    w.b = machine_of(&w, "synthetic");
+    open_pair(&w, "synthetic");
     g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
     g_assert_true(machine_cont(w.a, false, NULL));
     g_assert_true(machine_migrate(w.a, w.uri, NULL));
@@ -574,6 +564,8 @@ main(int argc, char **argv)
     g_test_add_func("/machine/a-reset-wanted-at-the-last-moment-goes-along",
                     a_reset_wanted_at_the_last_moment_goes_along);
     g_test_add_func("/machine/a-listener-that-fails-changes-nothing", a_listener_that_fails_changes_nothing);
+    g_test_add_func("/machine/a-refused-second-one-leaves-the-first-as-it-was",
+                    a_refused_second_one_leaves_the_first_as_it_was);
     g_test_add_func("/machine/a-migration-waits-for-who-writes", a_migration_waits_for_who_writes);
     g_test_add_func("/machine/a-build-is-left-alone", a_build_is_left_alone);
     g_test_add_func("/machine/a-build-that-never-began-is-told", a_build_that_never_began_is_told);

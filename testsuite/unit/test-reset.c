@@ -81,15 +81,6 @@ answer(void *self, const GError *error)
     b->answers[b->answered++] = g_strdup(error ? error->message : NULL);
 }
 
-static uint64_t
-ticks(struct machine *m)
-{
-    g_autofree struct workload_status *s = g_new(struct workload_status, 1);
-
-    g_assert_true(workload_status(machine_map(m), s, NULL));
-    return s->ticks;
-}
-
 static void
 says(GError **error, const char *wanted)
 {
@@ -114,7 +105,7 @@ who_asks_waits_and_others_are_refused(void)
     g_autoptr(GError) error = NULL;
 
     open_bench(&b);
-    loop_until(&b.w, ticks(b.m) >= 2);
+    loop_until(&b.w, world_ticks(b.m) >= 2);
     hinder(&b);
     g_assert_true(machine_reset(b.m, false, answer, &b, NULL));
     g_assert_true(machine_reset(b.m, false, answer, &b, NULL));
@@ -140,7 +131,7 @@ who_asks_waits_and_others_are_refused(void)
     g_assert_cmpstr(b.answers[1], ==, NULL);
     g_assert_cmpuint(b.told, ==, 0);
     g_assert_cmpstr(machine_status(b.m), ==, "running");
-    loop_until(&b.w, ticks(b.m) >= 2);
+    loop_until(&b.w, world_ticks(b.m) >= 2);
     close_bench(&b);
 }
 
@@ -151,16 +142,16 @@ stopped_meanwhile_it_stays_so(void)
     struct bench b;
 
     open_bench(&b);
-    loop_until(&b.w, ticks(b.m) >= 2);
+    loop_until(&b.w, world_ticks(b.m) >= 2);
     hinder(&b);
     g_assert_true(machine_reset(b.m, false, answer, &b, NULL));
     g_assert_true(machine_stop(b.m, NULL));
     let_go(&b);
     loop_until(&b.w, b.answered == 1);
     g_assert_cmpstr(machine_status(b.m), ==, "paused");
-    g_assert_cmpuint(ticks(b.m), ==, 0);
+    g_assert_cmpuint(world_ticks(b.m), ==, 0);
     g_assert_true(machine_cont(b.m, false, NULL));
-    loop_until(&b.w, ticks(b.m) >= 2);
+    loop_until(&b.w, world_ticks(b.m) >= 2);
     close_bench(&b);
 }
 
@@ -178,7 +169,7 @@ a_machine_goes_before_its_guest_was_reset(void)
     let_go(&b);
     world_build(&b.w, b.m);
     g_assert_true(machine_cont(b.m, false, NULL));
-    loop_until(&b.w, ticks(b.m) >= 2);
+    loop_until(&b.w, world_ticks(b.m) >= 2);
     close_bench(&b);
 }
 
@@ -213,7 +204,7 @@ a_wish_waits_for_a_verification(void)
     struct verified v = { 0 };
 
     open_bench(&b);
-    loop_until(&b.w, ticks(b.m) >= 2);
+    loop_until(&b.w, world_ticks(b.m) >= 2);
     hinder(&b);
     g_assert_true(machine_verify(b.m, verify_done, &v, NULL));
     machine_power_event(b.m, POWER_RESET, 0);
@@ -224,7 +215,7 @@ a_wish_waits_for_a_verification(void)
     loop_until(&b.w, v.done);
     g_assert_cmpuint(v.lost, ==, 0);
     loop_until(&b.w, b.told == 1);
-    loop_until(&b.w, ticks(b.m) >= 2);
+    loop_until(&b.w, world_ticks(b.m) >= 2);
     g_assert_cmpstr(machine_status(b.m), ==, "running");
     close_bench(&b);
 }

@@ -430,7 +430,7 @@ struct dirty_rate_result {
     uint64_t passed_us;             /* between beginning and end */
     uint64_t pages;                 /* written in that time; from samples an estimate */
     GArray *nodes;                  /* struct dirty_rate_node, by rising address; owned */
-    GArray *cpus;                   /* uint64_t pages by vCPU; with DIRTY_RATE_RING, else empty; owned */
+    GArray *cpus;                   /* uint64_t pages by the vCPU that wrote last; RING only, else empty; owned */
 };
 void dirty_rate_result_release(struct dirty_rate_result *result);
 

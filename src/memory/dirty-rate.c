@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* How fast the guest dirties its memory, measured between a beginning and an end that the caller chooses.
  *
- * By the hub (bitmap, ring): a subscriber of its own, whose bits are counted by node at the end, and whose counts by
- * vCPU are taken where the log tells them.  By samples: checksums of pages chosen evenly, one at random in each
+ * By the hub (bitmap, ring): a subscriber of its own, whose bits are counted by node at the end and, where the log
+ * tells who wrote, by the vCPU that wrote the page last, so that vCPUs never come to more than the whole.  By samples: checksums of pages chosen evenly, one at random in each
  * stretch, so many in a GiB; those that changed stand for the others.  Samples cost the guest nothing; a page that is
  * not there is not read, which would make it be there. */
 #include "memory.h"
@@ -102,14 +102,21 @@ row_of(GArray *nodes, int node)
     return &g_array_index(nodes, struct dirty_rate_node, nodes->len - 1);
 }
 
+/* Pages that were written; 'by_cpu' (NULL: not wanted) gets them by vCPU. */
 static uint64_t
-bits_in(const _Atomic uint64_t *words, uint64_t first, uint64_t end)
+dirty_pages(const struct dirty_rate *r, const struct section *s, uint64_t *by_cpu)
 {
-    uint64_t count = 0;
+    const _Atomic uint64_t *words = subscriber_words(r->subscriber, s->block);
+    uint64_t first = s->offset / PAGE_SIZE, end = first + s->size / PAGE_SIZE, count = 0;
 
     for (uint64_t page = bits_next_atomic(words, end, first); page < end;
-         page = bits_next_atomic(words, end, page + 1))
+         page = bits_next_atomic(words, end, page + 1)) {
+        int cpu = by_cpu ? subscriber_writer(r->subscriber, s->block, page) : -1;
+
         count++;
+        if (cpu >= 0 && (unsigned)cpu < r->cpus)
+            by_cpu[cpu]++;
+    }
     return count;
 }
 
@@ -131,14 +138,14 @@ changed_pages(const struct dirty_rate *r, unsigned section)
 }
 
 static void
-count_section(struct dirty_rate *r, unsigned i, GArray *nodes)
+count_section(struct dirty_rate *r, unsigned i, struct dirty_rate_result *ret)
 {
     const struct section *s = section_at(r->map, i);
-    uint64_t first = s->offset / PAGE_SIZE;
+    uint64_t *by_cpu = r->mode == DIRTY_RATE_RING ? (uint64_t *)ret->cpus->data : NULL;
+    uint64_t pages = r->mode == DIRTY_RATE_SAMPLING ? changed_pages(r, i) : dirty_pages(r, s, by_cpu);
 
-    row_of(nodes, s->node)->pages += r->mode == DIRTY_RATE_SAMPLING
-        ? changed_pages(r, i) : bits_in(subscriber_words(r->subscriber, s->block), first,
-                                        first + s->size / PAGE_SIZE);
+    row_of(ret->nodes, s->node)->pages += pages;
+    ret->pages += pages;
 }
 
 /* --- from beginning to end -------------------------------------------------------------------------------------- */
@@ -155,7 +162,8 @@ dirty_rate_begin(const struct guest_map *map, struct hub *hub, enum dirty_rate_m
     };
     if (mode != DIRTY_RATE_SAMPLING) {
         r->subscriber = hub_subscribe(hub, "dirty rate", error);
-        if (!r->subscriber) {
+        if (!r->subscriber
+            || (mode == DIRTY_RATE_RING && !subscriber_watch_writers(hub, r->subscriber, error))) {
             dirty_rate_free(r);
             return NULL;
         }
@@ -176,15 +184,10 @@ dirty_rate_end(struct dirty_rate *r, struct dirty_rate_result *ret, GError **err
         .nodes = g_array_new(FALSE, TRUE, sizeof(struct dirty_rate_node)),
         .cpus = g_array_new(FALSE, TRUE, sizeof(uint64_t)),
     };
+    if (r->mode == DIRTY_RATE_RING)
+        g_array_set_size(ret->cpus, r->cpus);
     for (unsigned i = 0; i < r->map->sections->len; i++)
-        count_section(r, i, ret->nodes);
-    for (unsigned i = 0; i < ret->nodes->len; i++)
-        ret->pages += g_array_index(ret->nodes, struct dirty_rate_node, i).pages;
-    for (unsigned cpu = 0; r->mode == DIRTY_RATE_RING && cpu < r->cpus; cpu++) {
-        uint64_t pages = subscriber_cpu_pages(r->subscriber, cpu);
-
-        g_array_append_val(ret->cpus, pages);
-    }
+        count_section(r, i, ret);
     return true;
 }
 

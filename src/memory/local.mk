@@ -25,5 +25,7 @@ unit_programs += testsuite/unit/test-hub
 testsuite_unit_test_hub_SOURCES = testsuite/unit/test-hub.c
 unit_programs += testsuite/unit/test-hub-late
 testsuite_unit_test_hub_late_SOURCES = testsuite/unit/test-hub-late.c
+unit_programs += testsuite/unit/test-dirty-rate
+testsuite_unit_test_dirty_rate_SOURCES = testsuite/unit/test-dirty-rate.c
 unit_programs += testsuite/unit/test-place
 testsuite_unit_test_place_SOURCES = testsuite/unit/test-place.c

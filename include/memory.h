@@ -90,6 +90,7 @@ typedef struct block {
     bool persistent;                /* a memory device whose content outlives a reset; set with 'device' */
     bool had_content;               /* a file that was not empty: it does not begin as zeros */
     bool made_file;                 /* there was no file at 'options.mem_path' */
+    bool unnamed;                   /* made without a name in that folder: nobody else has it */
     unsigned index;                 /* place in its map's list */
     unsigned guard;                 /* its place among the mappings that are watched for lost pages (guard.c) */
     struct backend_options options;

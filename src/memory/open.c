@@ -94,6 +94,7 @@ open_in_folder(struct block *b, GError **error)
     if (b->fd < 0)
         return fail_file(b, errno, "make a file in the folder instead of", error);
     unlink(path);
+    b->unnamed = true;
     return true;
 }
 

@@ -44,7 +44,8 @@ sub rate_name {
 
 # ram in MiB; fill: MiB of it that hold something.  rate: what the guest writes while it moves, pages a second (0: as
 # fast as it can, undef: nothing) over 'span' MiB.  kept: memory is shared and stays where it is, with numon by its
-# descriptor (mode cpr-transfer), with QEMU in a file that both open (x-ignore-shared).
+# descriptor (mode cpr-transfer), with QEMU in a file that both open (x-ignore-shared).  handed: the same of numon's, while
+# QEMU, which wants a file for that, sends it.
 my @cases = (
     { name => "untouched 4 GiB", ram => 4096 },
     { name => "zeroed 4 GiB", ram => 4096, prealloc => 1 },
@@ -53,6 +54,7 @@ my @cases = (
     { name => "random tcp", fill => 900, transport => "tcp" },
     { name => "random file", fill => 900, transport => "file" },
     { name => "random memfd", fill => 900, backend => "memfd" },
+    { name => "random memfd handed", fill => 900, backend => "memfd", handed => 1 },
     (map +{ name => "shared kept $_ GiB", ram => $_ * 1024, prealloc => 1, kept => 1 }, 1, 4, 16),
     { name => "text unix", fill => 900, kind => "text" },
     { name => "text compress", fill => 900, kind => "text", capabilities => ["compress"] },
@@ -92,7 +94,8 @@ sub machine {
 
     return Vmm->start(kind => $kind, program => $kind eq "numon" ? $numon : $qemu, image => $image, folder => $folder,
                       layout => $layout, name => $name, ram => $ram, cpus => 1, backend => $case->{backend} // "ram",
-                      capabilities => $case->{capabilities}, kept => $case->{kept}, @more);
+                      capabilities => $case->{capabilities}, kept => $case->{kept} || ($case->{handed} && $kind eq "numon"),
+                      @more);
 }
 
 # Starts what the guest shall do while it moves.
@@ -250,7 +253,7 @@ for my $case (grep { $_->{name} =~ /$only/ } @cases) {
     }
     my ($ours, $theirs) = ($entry{numon}{wall_ms}, $entry{qemu}{wall_ms});
     printf "%-34s %9.2f times as fast\n", "", $theirs / $ours if $ours && $theirs;
-    my $plain = $case->{fill} && !defined $case->{rate} && !$case->{capabilities};
+    my $plain = $case->{fill} && !defined $case->{rate} && !$case->{capabilities} && !$case->{handed};
     if ($ours && $plain && ($case->{transport} // "") ne "file") {
         my $limit = ($case->{transport} // "unix") . (($case->{backend} // "") eq "memfd" ? "_into_fresh_memfd" : "");
         my $speed = $case->{fill} / $ours * 1000;

@@ -260,7 +260,8 @@ end_round(struct out *o, bool *fits, GError **error)
 }
 
 /* Is the log to be read after this slice?  At the end of a pass in any case; else when what is known to remain is
- * little enough, though not amid a round that shall make it less, unless that takes too long. */
+ * little enough, though not amid a round that shall make it less before its window is spent, unless that takes too
+ * long. */
 static bool
 look_due(struct out *o, bool end, uint64_t bytes)
 {
@@ -269,7 +270,8 @@ look_due(struct out *o, bool end, uint64_t bytes)
     bool swept = ram_out_swept(&o->ram);
     bool may_stop = swept || parameter(&s->parameters->switchover) == SWITCHOVER_EAGER;
     bool late = swept && out_slows_down(o) && now_us - o->sync_us >= CONVERGE_SYNC_US;
-    bool shortens = o->step == SETTLE_SHORTEN && (double)now_us < o->settle.until_us;
+    bool spent = pace_budget(&o->pace, parameter(&s->parameters->max_bandwidth)) == 0;
+    bool shortens = o->step == SETTLE_SHORTEN && !spent && (double)now_us < o->settle.until_us;
 
     atomic_store(&s->swept, swept);
     return end || late || (may_stop && !shortens && bytes <= threshold(o));

@@ -412,7 +412,8 @@ static bool
 look_due(const struct model *m, bool end, bool may_stop)
 {
     bool late = m->swept && m->in->converges && m->now_s - m->looked_s >= 5;
-    bool shortens = m->step == SETTLE_SHORTEN && m->now_s * 1e6 < m->settle.until_us;
+    bool spent = m->in->paced && m->in->bandwidth * WINDOW_S - (m->sent - m->window_sent) < PAGE_SIZE;
+    bool shortens = m->step == SETTLE_SHORTEN && !spent && m->now_s * 1e6 < m->settle.until_us;
 
     return end || late || (may_stop && !shortens && remaining_bytes(m) <= fits_bytes(m));
 }

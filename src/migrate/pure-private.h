@@ -316,7 +316,7 @@ void flow_add(struct flow *f, double raw, double wire, double us);
 /* Pure: the caller passes the time. */
 struct settle {
     double until_us;                /* by when all must be over; 0: nothing ever fitted */
-    uint64_t rest;                  /* bytes, at the look before; 0: there was none */
+    double most;                    /* bytes that this look may find for another round; 0: it is the first */
 };
 /* At the end of a round, or when little is known to remain. */
 struct settle_facts {

@@ -85,24 +85,36 @@ time_spent_is_bounded_by_the_effort(void)
     k.rest = 200 * 1000 * 1000;
     g_assert_cmpint(settle_look(&s, &k), ==, SETTLE_SHORTEN);
     g_assert_cmpfloat(s.until_us, ==, 2320 * MS);
-    s.rest = 0;
+    s.most = 0;
     k.now_us += 90 * MS;
     g_assert_cmpint(settle_look(&s, &k), ==, SETTLE_STOP);
 }
 
-/* max-bandwidth allows 1 MB in 100 ms: a rest of 900 kB goes at once, one of 10 MB takes nine windows more. */
+/* max-bandwidth allows 30 MB in 100 ms, of which the guest dirties 20: a rest of 40 MB is less by 10 after each window,
+ * until it goes at once. */
 static void
-rest_beyond_the_window_costs_windows(void)
+windows_drain_what_exceeds_one(void)
 {
     struct settle_facts k = usual();
     struct settle s = { 0 };
+    unsigned windows = 0;
 
-    k.budget = k.window_budget = 1000 * 1000;
-    k.window_end_us = k.now_us + 50 * MS;
-    g_assert_cmpint(settle_look(&s, &k), ==, SETTLE_STOP);
-    k.rest = 900 * 1000;
+    k.window_budget = 30 * 1000 * 1000;
+    k.budget = 0;
+    k.rest = 40 * 1000 * 1000;
+    k.effort = 50;
+    for (; settle_look(&s, &k) == SETTLE_SHORTEN && k.rest > 10 * 1000 * 1000; windows++) {
+        k.window_end_us = k.now_us + 70 * MS;
+        k.now_us += 100 * MS;
+        k.rest -= 10 * 1000 * 1000;
+    }
+    g_assert_cmpuint(windows, ==, 3);
+    /* A guest that dirties what a window takes is stopped at once. */
     s = (struct settle) { 0 };
-    g_assert_cmpint(settle_look(&s, &k), ==, SETTLE_SHORTEN);
+    k.rest = 40 * 1000 * 1000;
+    k.window_end_us = k.now_us + 70 * MS;
+    k.fresh = 299 * 1000;
+    g_assert_cmpint(settle_look(&s, &k), ==, SETTLE_STOP);
 }
 
 /* Pages that go as differences take less of the window than they are long. */
@@ -117,6 +129,9 @@ budget_is_of_the_stream_not_of_memory(void)
     k.budget = k.window_budget = 1000 * 1000;
     k.window_end_us = k.now_us + 50 * MS;
     g_assert_cmpint(settle_look(&s, &k), ==, SETTLE_SHORTEN);
+    k.budget = k.window_budget = 900 * 1000;
+    s = (struct settle) { 0 };
+    g_assert_cmpint(settle_look(&s, &k), ==, SETTLE_STOP);
 }
 
 static void
@@ -157,7 +172,7 @@ main(int argc, char **argv)
     g_test_add_func("/settle/rounds-that-do-not-shrink-end", rounds_that_do_not_shrink_end);
     g_test_add_func("/settle/guest-as-fast-as-the-line-is-stopped-at-once", guest_as_fast_as_the_line_is_stopped_at_once);
     g_test_add_func("/settle/time-spent-is-bounded-by-the-effort", time_spent_is_bounded_by_the_effort);
-    g_test_add_func("/settle/rest-beyond-the-window-costs-windows", rest_beyond_the_window_costs_windows);
+    g_test_add_func("/settle/windows-drain-what-exceeds-one", windows_drain_what_exceeds_one);
     g_test_add_func("/settle/budget-is-of-the-stream-not-of-memory", budget_is_of_the_stream_not_of_memory);
     g_test_add_func("/settle/unknown-line-shortens-nothing", unknown_line_shortens_nothing);
     g_test_add_func("/settle/flow-forgets", flow_forgets);

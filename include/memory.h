@@ -331,6 +331,15 @@ struct device_room device_room_for(uint64_t ram, uint64_t maxmem, unsigned slots
 bool device_place_find(const struct device_room *room, const struct device_place *others, unsigned count,
                        struct device_place *ret, GError **error);
 
+/* --- pages that were never there -------------------------------------------------------------------------------- */
+
+struct presence { int pagemap; };   /* of this process; -1: nothing is known of private memory */
+void presence_init(struct presence *p);
+void presence_release(struct presence *p);
+/* Sets bit i of 'absent' if page first + i is known to be zero without having to be read, and clears the others. */
+void presence_absent(const struct presence *p, const struct block *b, uint64_t first, uint64_t count,
+                     uint64_t *absent);
+
 /* --- dirty pages: one hub, many subscribers --------------------------------------------------------------------- */
 
 /* How an accelerator logs the guest's writes; AUTO: the way that costs the guest least of those it has. */
@@ -384,7 +393,11 @@ _Atomic uint64_t *subscriber_words(struct subscriber *s, const struct block *b);
  * bits of a subscriber. */
 bool hub_clear(struct hub *hub, struct subscriber *s, struct block *b, uint64_t first, uint64_t count,
                uint64_t *ret_set, GError **error);
-/* The same for all pages of all blocks, for who only counts them.  No block comes or goes meanwhile: from threads
+/* The same, and says as presence_absent which of the pages need not be read.  Who calls takes them to be zero: the
+ * next hub_sync looks whether they have come, and reports those that came with something in them. */
+bool hub_clear_there(struct hub *hub, struct subscriber *s, struct block *b, uint64_t first, uint64_t count,
+                     uint64_t *absent, uint64_t *ret_set, GError **error);
+/* As hub_clear for all pages of all blocks, for who only counts them.  No block comes or goes meanwhile: from threads
  * that have no list of their own.  Rank 20. */
 bool hub_clear_all(struct hub *hub, struct subscriber *s, GError **error);
 /* For a writer that no page protection sees: call AFTER writing.  Release order.  Any thread, no lock. */

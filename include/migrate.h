@@ -529,7 +529,8 @@ void predict_result_release(struct predict_result *r);
 enum page_form { PAGE_ZERO, PAGE_WHOLE, PAGE_DELTA, PAGE_COMPRESSED, PAGE_FORMS };
 extern const char *const page_form_names[];
 
-struct explain_count { uint64_t records[PAGE_FORMS], bytes[PAGE_FORMS]; };  /* bytes: whole records */
+/* A record of several pages counts as so many; bytes are of whole records. */
+struct explain_count { uint64_t records[PAGE_FORMS], bytes[PAGE_FORMS]; };
 
 struct explain_block {
     char name[ID_SIZE];
@@ -578,6 +579,7 @@ struct explain_event {
     uint32_t id, instance, version;         /* of a section; command: its number */
     uint64_t number;                        /* page: its offset; block: its size; field: its bytes */
     enum page_form form;                    /* of a page */
+    uint64_t pages;                         /* so many in a row, from 'number' on; 0: the one */
     const struct explain_run *runs;         /* of a delta; of a field its first bytes */
     unsigned run_count;
 };

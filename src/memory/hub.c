@@ -26,9 +26,10 @@
  * a write that nobody has collected yet cannot be forgotten.
  *   Pages are cleared a chunk of CHUNK_PAGES at a time, which is a system call for each chunk and not for each page;
  * of the chunk only pages that are late, for which the rule holds: their bits stay set, at worst a page is reported
- * once more.  A subscriber that starts with clear bitmaps breaks the rule for pages that are late; so all of these
- * are cleared below before it comes.  One that starts with all bits set keeps it, and a log that 'starts_full' begins
- * with all pages late, none protected: what a migration's first pass wants. */
+ * once more.  Those that are not there need not be cleared: asleep.c.  A subscriber that starts with clear bitmaps
+ * breaks the rule for pages that are late; so all of these are cleared below before it comes.  One that starts with
+ * all bits set keeps it, and a log that 'starts_full' begins with all pages late, none protected: what a migration's
+ * first pass wants. */
 #include "memory-private.h"
 
 enum { CHUNK_PAGES = 4096 };        /* 16 MiB: about 100 us of KVM's time if all are to be protected */
@@ -48,6 +49,7 @@ hub_new(struct guest_map *map, struct dirty_source source)
 
     hub->map = map;
     hub->source = source;
+    hub->presence.pagemap = -1;
     hub->gates_memory = g_malloc0((GATES + 1) * sizeof(struct gate));
     hub->gates = (struct gate *)(((uintptr_t)hub->gates_memory + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
     lock_init(&hub->lock, 20, "dirty hub");
@@ -74,10 +76,14 @@ hub_free(struct hub *hub)
     if (hub->count && hub->source.stop)
         hub->source.stop(hub->source.self);
     g_free(hub->scratch);
-    for (unsigned i = 0; hub->late && i < hub->map->blocks->len; i++)
+    for (unsigned i = 0; hub->late && i < hub->map->blocks->len; i++) {
         g_free(hub->late[i]);
+        g_free(hub->asleep[i]);
+    }
     g_free(hub->late);
+    g_free(hub->asleep);
     lock_drop(&hub->lock);
+    presence_release(&hub->presence);
     for (unsigned i = 0; i < SLOTS; i++)
         free_words(hub, &hub->slots[i]);
     lock_release(&hub->lock);
@@ -116,20 +122,24 @@ fail_words(uint64_t words, GError **error)
     return fail(error, NUMON_ERROR_HOST, "cannot allocate a dirty bitmap of %s", size);
 }
 
-/* 'late' for the blocks that have none yet. */
+/* 'late' and 'asleep' for the blocks that have none yet. */
 static bool
 allocate_late(struct hub *hub, GError **error) REQUIRES(hub->lock)
 {
     if (!hub->source.clear)
         return true;
-    if (!hub->late)
+    if (!hub->late) {
         hub->late = g_new0(uint64_t *, BLOCKS_MAX);
+        hub->asleep = g_new0(uint64_t *, BLOCKS_MAX);
+    }
     for (unsigned i = 0; i < hub->map->blocks->len; i++) {
         uint64_t words = WORDS_FOR(block_at(hub, i)->page_count);
 
         if (!hub->late[i])
             hub->late[i] = g_try_malloc0_n(words, sizeof(uint64_t));
-        if (!hub->late[i])
+        if (!hub->asleep[i])
+            hub->asleep[i] = g_try_malloc0_n(words, sizeof(uint64_t));
+        if (!hub->late[i] || !hub->asleep[i])
             return fail_words(words, error);
     }
     return true;
@@ -143,9 +153,11 @@ allocate_scratch(struct hub *hub, GError **error) REQUIRES(hub->lock)
     for (unsigned i = 0; i < hub->map->blocks->len; i++)
         most = MAX(most, WORDS_FOR(block_at(hub, i)->page_count));
     if (!hub->scratch) {
-        hub->scratch = g_try_new0(uint64_t, MAX(most, 1));
+        hub->scratch = g_try_new0(uint64_t, 2 * MAX(most, 1));
         hub->scratch_words = hub->scratch ? MAX(most, 1) : 0;
     }
+    if (hub->presence.pagemap < 0)
+        presence_init(&hub->presence);
     return (hub->scratch || fail_words(most, error)) && allocate_late(hub, error);
 }
 
@@ -212,6 +224,7 @@ fill_late(struct hub *hub) REQUIRES(hub->lock)
         struct block *b = block_at(hub, i);
 
         bits_clear(hub->late[i], 0, b->page_count);
+        bits_clear(hub->asleep[i], 0, b->page_count);
         if (hub->source.starts_full)
             bits_set(hub->late[i], 0, b->page_count);
     }
@@ -291,7 +304,7 @@ hub_unsubscribe(struct hub *hub, struct subscriber *s)
 static bool
 grow_scratch(struct hub *hub, uint64_t words, GError **error) REQUIRES(hub->lock)
 {
-    uint64_t *grown = hub->scratch ? g_try_realloc_n(hub->scratch, words, sizeof *grown) : NULL;
+    uint64_t *grown = hub->scratch ? g_try_realloc_n(hub->scratch, 2 * words, sizeof *grown) : NULL;
 
     if (hub->scratch && !grown)
         return fail_words(words, error);
@@ -309,8 +322,10 @@ drop_words(struct hub *hub, unsigned index) REQUIRES(hub->lock)
         if (hub->slots[i].writers)
             g_clear_pointer(&hub->slots[i].writers[index], g_free);
     }
-    if (hub->late)
+    if (hub->late) {
         g_clear_pointer(&hub->late[index], g_free);
+        g_clear_pointer(&hub->asleep[index], g_free);
+    }
 }
 
 static bool
@@ -321,7 +336,8 @@ add_late(struct hub *hub, const struct block *b, unsigned index, GError **error)
     if (!hub->late)
         return true;
     hub->late[index] = g_try_malloc0_n(words, sizeof(uint64_t));
-    if (!hub->late[index])
+    hub->asleep[index] = g_try_malloc0_n(words, sizeof(uint64_t));
+    if (!hub->late[index] || !hub->asleep[index])
         return fail_words(words, error);
     if (hub->source.starts_full)
         bits_set(hub->late[index], 0, b->page_count);
@@ -409,6 +425,7 @@ hub_remove_block(struct hub *hub, unsigned index, bool (*change)(void *self, GEr
             close_gap((void **)hub->slots[i].writers, index);
         }
         close_gap((void **)hub->late, index);
+        close_gap((void **)hub->asleep, index);
     }
     lock_drop(&hub->lock);
     return ok;
@@ -465,6 +482,8 @@ collect_block(struct hub *hub, struct block *b, GError **error) REQUIRES(hub->lo
     bits_clear(hub->scratch, 0, b->page_count);
     if (!hub->source.collect(hub->source.self, b, hub->scratch, error))
         return false;
+    if (hub->asleep && !hub_collect_asleep(hub, b, error))
+        return false;
     give_to_all(hub, b, hub->scratch);
     for (uint64_t i = 0; hub->late && i < WORDS_FOR(b->page_count); i++)
         hub->late[b->index][i] |= hub->scratch[i];
@@ -507,10 +526,13 @@ take_word(_Atomic uint64_t *words, uint64_t first, uint64_t count)
 
 /* Of the pages of a word that were taken, none may stay late. */
 static bool
-clear_taken(struct hub *hub, struct block *b, uint64_t word, uint64_t taken, GError **error) REQUIRES(hub->lock)
+clear_taken(struct hub *hub, const struct subscriber *s, struct block *b, uint64_t word, uint64_t taken,
+            GError **error) REQUIRES(hub->lock)
 {
     uint64_t chunk = word * 64 / CHUNK_PAGES * CHUNK_PAGES;
 
+    if (taken)
+        hub_wake(hub, s, b, word, taken);
     if (!(hub->late[b->index][word] & taken))
         return true;
     return clear_late_range(hub, b, chunk, MIN(CHUNK_PAGES, b->page_count - chunk), error);
@@ -528,7 +550,7 @@ clear_below(struct hub *hub, struct subscriber *s, struct block *b, uint64_t fir
         uint64_t taken = take_word(s->words[b->index], first, here);
 
         set += (unsigned)__builtin_popcountll(taken);
-        if (!clear_taken(hub, b, first / 64, taken, error))
+        if (!clear_taken(hub, s, b, first / 64, taken, error))
             return false;
         first += here;
         count -= here;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 libnumon_a_SOURCES += include/memory.h
 libnumon_a_SOURCES += src/memory/memory-private.h
+libnumon_a_SOURCES += src/memory/asleep.c
 libnumon_a_SOURCES += src/memory/backend.c
 libnumon_a_SOURCES += src/memory/block.c
 libnumon_a_SOURCES += src/memory/device.c
@@ -14,6 +15,7 @@ libnumon_a_SOURCES += src/memory/left.c
 libnumon_a_SOURCES += src/memory/map.c
 libnumon_a_SOURCES += src/memory/open.c
 libnumon_a_SOURCES += src/memory/populate.c
+libnumon_a_SOURCES += src/memory/presence.c
 libnumon_a_SOURCES += src/memory/usage.c
 libnumon_a_SOURCES += src/memory/view.c
 libnumon_a_SOURCES += src/memory/zero.c

@@ -54,10 +54,19 @@ struct hub {
 
     struct lock lock;               /* rank 20 */
     unsigned count GUARDED;         /* active slots */
-    uint64_t *scratch GUARDED;      /* words of the largest block */
+    uint64_t *scratch GUARDED;      /* twice the words of the largest block; the other half is for asleep.c */
     uint64_t scratch_words GUARDED;
-    uint64_t **late GUARDED;        /* by block index; NULL for a log that does not protect late */
+    /* By block index; NULL for a log that does not protect late. */
+    uint64_t **late GUARDED;
+    uint64_t **asleep GUARDED;      /* none of them late (asleep.c) */
+    struct presence presence;       /* fixed by the first subscriber */
 };
+
+/* asleep.c.  The pages of a word of the bitmap, whose bits 's' took, are late and no longer asleep. */
+void hub_wake(struct hub *hub, const struct subscriber *s, const struct block *b, uint64_t word, uint64_t pages)
+    REQUIRES(hub->lock);
+/* What was collected, in 'scratch', without those that sleep on and with those that have come. */
+bool hub_collect_asleep(struct hub *hub, struct block *b, GError **error) REQUIRES(hub->lock);
 
 static inline uint64_t
 hub_active_mask(const struct hub *hub)

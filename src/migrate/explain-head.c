@@ -7,8 +7,18 @@
 
 const struct migrate_feature_name migrate_feature_names[] = {
     { FEATURE_XBZRLE, "xbzrle" }, { FEATURE_COMPRESS, "compress" }, { FEATURE_CHECKSUM, "checksum" },
-    { FEATURE_HANDOVER, "memory-handover" }, { 0, NULL },
+    { FEATURE_HANDOVER, "memory-handover" }, { FEATURE_RUNS, "runs" }, { 0, NULL },
 };
+
+const char *
+feature_name(uint64_t feature)
+{
+    const struct migrate_feature_name *f = migrate_feature_names;
+
+    while (f->name && f->feature != feature)
+        f++;
+    return f->name;
+}
 
 /* --- head ------------------------------------------------------------------------------------------------------- */
 

@@ -347,6 +347,43 @@ take_page(struct explain *e, uint64_t offset, unsigned flags, uint64_t place, GE
     return true;
 }
 
+/* Of 'count' pages those that the block has are counted; the record's bytes are the first one's. */
+static void
+count_run(struct explain *e, enum page_form form, uint64_t offset, uint64_t count, uint64_t bytes)
+{
+    uint64_t size = block_at(e, (unsigned)e->block)->size, end = offset + count * PAGE_SIZE;
+
+    for (; offset < MIN(end, size); offset += PAGE_SIZE, bytes = 0)
+        count_page(e, form, offset, bytes);
+}
+
+/* Pages in a row, in one record of numon's own. */
+static bool
+take_run(struct explain *e, uint64_t offset, unsigned flags, uint64_t place, GError **error)
+{
+    enum page_form form = flags & RAM_ZERO ? PAGE_ZERO : PAGE_WHOLE;
+    uint32_t count;
+
+    explain_stops(e, place, "a run of pages");
+    if (!take_name(e, flags & RAM_CONTINUE, error) || !input_take32(&e->input, &count, error))
+        return false;
+    const struct explain_block *b = block_at(e, (unsigned)e->block);
+    if (e->report.ours && !(e->report.features & FEATURE_RUNS))
+        explain_fault(e, place, "the stream's head announced no runs of pages");
+    if (count == 0 || count > RAM_RUN_MOST)
+        return input_fail(&e->input, error, "a run of %u pages (1 to %d are allowed)", count, RAM_RUN_MOST);
+    if (offset >= b->size || count > (b->size - offset) / PAGE_SIZE)
+        explain_fault(e, place, "%u pages from 0x%" PRIx64 " on lie outside of block '%s' (%" PRIu64 " bytes)", count,
+                      offset, b->name, b->size);
+    if (form == PAGE_WHOLE && !explain_skip(e, (uint64_t)count * PAGE_SIZE, error))
+        return false;
+    count_run(e, form, offset, count, e->input.offset - place);
+    explain_tell(e, &(struct explain_event) {
+        .kind = EXPLAIN_PAGE, .place = place, .bytes = e->input.offset - place, .name = b->name, .number = offset,
+        .form = form, .pages = count });
+    return true;
+}
+
 bool
 explain_ram_record(struct explain *e, bool *ret_eos, GError **error)
 {
@@ -362,7 +399,10 @@ explain_ram_record(struct explain *e, bool *ret_eos, GError **error)
         return true;
     if (flags == RAM_MEM_SIZE)
         return take_list(e, word & ~(uint64_t)RAM_FLAGS, error);
-    return take_page(e, word & ~(uint64_t)RAM_FLAGS, flags, place, error);
+    word &= ~(uint64_t)RAM_FLAGS;
+    if (wire_ram_feature(flags) == FEATURE_RUNS)
+        return take_run(e, word, flags, place, error);
+    return take_page(e, word, flags, place, error);
 }
 
 void

@@ -56,7 +56,10 @@ explain_append(GString *out, const struct explain_event *e)
         g_string_append_printf(out, "block %s of %" PRIu64 " bytes", name, e->number);
         break;
     case EXPLAIN_PAGE:
-        g_string_append_printf(out, "page 0x%" PRIx64 " of %s, ", e->number, name);
+        if (e->pages)
+            g_string_append_printf(out, "%" PRIu64 " pages from 0x%" PRIx64 " of %s, ", e->pages, e->number, name);
+        else
+            g_string_append_printf(out, "page 0x%" PRIx64 " of %s, ", e->number, name);
         append_page(out, e);
         break;
     case EXPLAIN_FIELD:

@@ -2,7 +2,7 @@
 libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h src/migrate/record-private.h \
 	src/migrate/pure-private.h src/migrate/tell.c \
 	src/migrate/record.c src/migrate/pieces.c \
-	src/migrate/parameters.c src/migrate/wire.c src/migrate/scan.c src/migrate/presence.c src/migrate/pace.c \
+	src/migrate/parameters.c src/migrate/wire.c src/migrate/scan.c src/migrate/pace.c \
 	src/migrate/converge.c src/migrate/settle.c src/migrate/xbzrle.c src/migrate/page-cache.c src/migrate/compress.c src/migrate/deflate.c \
 	src/migrate/ram-out.c \
 	src/migrate/address.c src/migrate/channel.c src/migrate/child.c src/migrate/file.c src/migrate/listener.c \

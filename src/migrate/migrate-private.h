@@ -120,7 +120,7 @@ void listener_close(struct listener *l);
 
 /* --- output.c: what is going out, gathered ---------------------------------------------------------------------- */
 
-enum { OUTPUT_BYTES = 64 * 1024, OUTPUT_PIECES = 1000 };
+enum { OUTPUT_BYTES = 64 * 1024, OUTPUT_PIECES = 1000, OUTPUT_WAITING = 1 << 20 };
 
 /* Pages are not copied: the kernel reads them from guest memory when the buffer is flushed, which is after their
  * dirty bit was cleared.  To be summed up they must be: their guest may be writing them. */
@@ -129,6 +129,7 @@ struct output {
     uint64_t stall_ms;
     _Atomic uint64_t *accepted;     /* counter of bytes */
     uint64_t queued;                /* bytes ever put, those not yet flushed included */
+    size_t waiting;                 /* of pages, not yet flushed: OUTPUT_WAITING and a run at most */
     bool summing;
     uint32_t sum;                   /* of the bytes flushed */
     unsigned pieces;
@@ -142,6 +143,9 @@ bool output_put_zeros(struct output *o, uint64_t offset, uint64_t count, GError 
 bool output_put_array(struct output *o, GByteArray *a, GError **error);     /* empties the array */
 bool output_put_page(struct output *o, const uint8_t header[], size_t header_size, const uint8_t *page,
                      GError **error);
+/* A run of pages behind their header, which is not to be summed up. */
+bool output_put_pages(struct output *o, const uint8_t header[], size_t header_size, const uint8_t *pages,
+                      uint64_t count, GError **error);
 bool output_flush(struct output *o, GError **error);
 
 /* --- return.c: what the destination says ------------------------------------------------------------------------ */
@@ -196,6 +200,9 @@ void history_watch(struct session *s, struct subscriber *subscriber);
 void history_end(struct session *s, const struct moving_list *blocks);
 /* What became of a run of pages in this round: enum page_fate, a byte each. */
 void history_note(struct session *s, const struct block *b, uint64_t first, uint64_t count, const uint8_t *fates);
+
+/* explain-head.c: the name of a feature, which is one bit. */
+const char *feature_name(uint64_t feature);
 
 /* --- explain-text.c: records told while they pass --------------------------------------------------------------- */
 
@@ -397,6 +404,8 @@ struct input {
 };
 /* Exactly 'size' bytes.  Error: PEER, with the offset.  A state_read. */
 bool input_read(void *input, void *to, size_t size, GError **error);
+/* The same into guest memory, past the buffer and in large pieces; not to be summed up. */
+bool input_read_pages(struct input *in, uint8_t *to, size_t size, GError **error);
 /* What is there already, unread; and passes over some of it. */
 const uint8_t *input_peek(const struct input *in, size_t *ret_size);
 void input_skip(struct input *in, size_t size);
@@ -416,12 +425,12 @@ bool input_fail(struct input *in, GError **error, const char *format, ...) G_GNU
 /* --- ram-out.c: the pages of a source --------------------------------------------------------------------------- */
 
 enum { RUN_MOST = 4096 };           /* pages taken from the log at once */
+_Static_assert((int)RUN_MOST <= (int)RAM_RUN_MOST, "a run from the log may be one record");
 
 struct ram_out {
     struct session *session;        /* borrowed, as output and subscriber */
     struct output *output;
     struct moving_list list;
-    struct presence presence;
     struct block *block;            /* of the last record; NULL: none */
     bool one_way;
     bool last;                      /* the guest is stopped: what goes now is not sent again */
@@ -532,6 +541,7 @@ struct ram_in {
     _Atomic uint64_t *counter;      /* where bytes of RAM count */
     uint64_t features;              /* of the stream */
     uint64_t place;                 /* in the stream, of the record at hand */
+    uint32_t run;                   /* pages of it; 0: it is none of a run */
     struct pool *pool;              /* owned; NULL: no page is compressed */
     unsigned ahead;                 /* pages that are expected behind one that came whole */
     bool follows;                   /* the record before was such a page, 'last' of its block */

@@ -12,6 +12,7 @@ output_flush(struct output *o, GError **error)
 
     o->pieces = 0;
     o->used = 0;
+    o->waiting = 0;
     for (unsigned i = 0; o->summing && i < pieces; i++)
         o->sum = checksum_add(o->sum, o->iov[i].iov_base, o->iov[i].iov_len);
     return pieces == 0 || channel_write(o->channel, o->iov, pieces, o->stall_ms, o->accepted, error);
@@ -80,15 +81,26 @@ output_put_array(struct output *o, GByteArray *a, GError **error)
 }
 
 bool
-output_put_page(struct output *o, const uint8_t header[], size_t header_size, const uint8_t *page, GError **error)
+output_put_pages(struct output *o, const uint8_t header[], size_t header_size, const uint8_t *pages, uint64_t count,
+                 GError **error)
 {
-    if (o->summing)
-        return output_put(o, header, header_size, error) && output_put(o, page, PAGE_SIZE, error);
+    size_t size = count * PAGE_SIZE;
+
+    g_assert(!o->summing);
     if (o->used + header_size > OUTPUT_BYTES || o->pieces + 2 > OUTPUT_PIECES)
         if (!output_flush(o, error))
             return false;
     append(o, header, header_size);
-    o->iov[o->pieces++] = (struct iovec) { (uint8_t *)page, PAGE_SIZE };
-    o->queued += PAGE_SIZE;
-    return true;
+    o->iov[o->pieces++] = (struct iovec) { (uint8_t *)pages, size };
+    o->queued += size;
+    o->waiting += size;
+    return o->waiting < OUTPUT_WAITING || output_flush(o, error);
+}
+
+bool
+output_put_page(struct output *o, const uint8_t header[], size_t header_size, const uint8_t *page, GError **error)
+{
+    if (o->summing)
+        return output_put(o, header, header_size, error) && output_put(o, page, PAGE_SIZE, error);
+    return output_put_pages(o, header, header_size, page, 1, error);
 }

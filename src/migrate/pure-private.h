@@ -35,6 +35,8 @@ enum {
     RAM_CONTINUE            = 0x020,
     RAM_XBZRLE              = 0x040,
     RAM_COMPRESS            = 0x100,
+    RAM_RUN                 = 0x400,        /* ours, with ZERO or PAGE: be32 count of such pages in a row, the first
+                                             * at the offset; of PAGE then their bytes */
     RAM_FLAGS               = PAGE_SIZE - 1,
 
     XBZRLE_ENCODING         = 1,            /* the only one there is */
@@ -51,6 +53,7 @@ enum {
     NAME_MOST               = 127,          /* a length byte that older readers take as signed */
     RAM_HEADER_MOST         = 8 + 1 + NAME_MOST,
     RAM_ZERO_SIZE           = 8 + 1,        /* of the record of a zero page that names no block */
+    RAM_RUN_MOST            = 4096,         /* pages: what a reader may have to do before it looks up again */
     GLOBAL_STATE_TEXT       = 100,
     GLOBAL_STATE_SIZE       = 4 + GLOBAL_STATE_TEXT,
     MACHINE_TYPE_MOST       = 255,
@@ -62,7 +65,9 @@ enum {
 enum {
     FEATURE_XBZRLE = 1 << 0, FEATURE_COMPRESS = 1 << 1, FEATURE_CHECKSUM = 1 << 2,
     FEATURE_HANDOVER = 1 << 3,              /* memory comes as descriptors */
-    FEATURES_KNOWN = FEATURE_XBZRLE | FEATURE_COMPRESS | FEATURE_CHECKSUM | FEATURE_HANDOVER,
+    FEATURE_RUNS = 1 << 4,
+    FEATURES_KNOWN = FEATURE_XBZRLE | FEATURE_COMPRESS | FEATURE_CHECKSUM | FEATURE_HANDOVER
+                     | FEATURE_RUNS,
 };
 #define CHECKSUM_SECTION "checksum"
 enum { CHECKSUM_VERSION = 1 };
@@ -103,10 +108,16 @@ void wire_put_global_state(GByteArray *out, enum migrate_run_state state);
 void wire_put_return(GByteArray *out, uint16_t type, const void *data, uint16_t size);
 /* Header of a page's record; 'name' NULL means the block of the record before.  Returns its size. */
 size_t wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned flags, const char *name);
+/* The same of a run of 'count' pages, which are ZERO or PAGE. */
+enum { RAM_RUN_HEADER_MOST = RAM_HEADER_MOST + 4 };
+size_t wire_ram_run_header(uint8_t out[RAM_RUN_HEADER_MOST], uint64_t offset, unsigned kind, uint32_t count,
+                           const char *name);
 /* Records of 'count' zero pages in a row of the block of the record before; RAM_ZERO_SIZE bytes each. */
 void wire_ram_zeros(uint8_t *out, uint64_t offset, uint64_t count);
 /* How many such records of pages in a row 'size' bytes begin with; '*ret_offset' of the first page. */
 uint64_t wire_ram_zero_run(const uint8_t *from, size_t size, uint64_t *ret_offset);
+/* What the stream's head must announce for a record with these flags; 0: nothing. */
+uint64_t wire_ram_feature(unsigned flags);
 /* Is it the header of a page that comes whole, at this offset in the block of the record before? */
 bool wire_ram_is_page(const uint8_t header[8], uint64_t offset);
 /* The JSON text at the stream's end.  Its last bytes are the tail that wire_description_tail gives, so that no
@@ -188,17 +199,8 @@ bool sweep_next(struct sweep *w, uint64_t most, struct block **ret_block, uint64
 void sweep_fill(const struct moving_list *list);
 uint64_t sweep_remaining(const struct moving_list *list);
 
-/* --- presence.c: pages that were never there -------------------------------------------------------------------- */
-
-/* False (HOST) if pages of the block were lost under us: what was read from them were zeros. */
+/* ram-out.c: false (HOST) if pages of the block were lost under us: what was read from them were zeros. */
 bool block_is_whole(const struct block *b, GError **error);
-
-struct presence { int pagemap; };   /* of this process; -1: nothing is known of private memory */
-void presence_init(struct presence *p);
-void presence_release(struct presence *p);
-/* Sets bit i of 'absent' if page first + i is known to be zero without having to be read, and clears the others. */
-void presence_absent(const struct presence *p, const struct block *b, uint64_t first, uint64_t count,
-                     uint64_t *absent);
 
 /* --- xbzrle.c: a page as the difference from its predecessor, pure --------------------------- */
 

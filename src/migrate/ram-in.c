@@ -328,6 +328,64 @@ drain(struct ram_in *r, GError **error)
     return !r->pool || pool_drain(r->pool, finish_job, r, error);
 }
 
+/* --- runs of pages, which a numon sends that gets answers ------------------------------------------------------- */
+
+/* Pages of the record's block, some of which came before or have something in them. */
+static void
+make_zero(struct ram_in *r, uint64_t first, uint64_t count)
+{
+    const struct loading *l = r->of;
+    uint8_t *page = l->block->host + first * PAGE_SIZE;
+
+    for (uint64_t i = first; i < first + count; i++, page += PAGE_SIZE)
+        if (bit_test(l->seen, i) || (!l->fresh && !page_is_zero(page)))
+            memset(page, 0, PAGE_SIZE);
+    mark_pages(r, l->block, first, count);
+}
+
+static bool
+load_pages(struct ram_in *r, uint64_t first, uint64_t count, GError **error)
+{
+    struct block *b = r->of->block;
+    uint8_t *to = b->host + first * PAGE_SIZE;
+    uint64_t place = r->input->offset;
+
+    if (!(ahead_may(r) ? input_read_pages(r->input, to, count * PAGE_SIZE, error)
+                       : input_read(r->input, to, count * PAGE_SIZE, error)))
+        return broken_off(b, first * PAGE_SIZE + (r->input->offset - place) / PAGE_SIZE * PAGE_SIZE, error);
+    mark_pages(r, b, first, count);
+    counter_add(&r->session->counters.pages_normal, count);
+    return true;
+}
+
+static bool
+load_run(struct ram_in *r, uint64_t offset, unsigned flags, GError **error)
+{
+    struct loading *l = r->of;
+    uint64_t first = offset / PAGE_SIZE;
+
+    if (!input_take32(r->input, &r->run, error))
+        return broken_off(l->block, offset, error);
+    uint64_t count = r->run;
+    if (count == 0 || count > RAM_RUN_MOST || count > l->pages - first)
+        return input_fail(r->input, error, "a run of %" PRIu64 " pages from 0x%" PRIx64 " of block '%s' (1 to %d are "
+                          "allowed, and it has %" PRIu64 " from there on)", count, offset, l->block->name,
+                          RAM_RUN_MOST, l->pages - first);
+    bool seen = bits_next(l->seen, first + count, first) < first + count;
+    /* What workers still do to these pages comes first. */
+    if (seen && !drain(r, error))
+        return false;
+    if (flags & RAM_ZERO && (seen || !l->fresh))
+        make_zero(r, first, count);
+    bits_set(l->seen, first, count);
+    if (!(flags & RAM_ZERO))
+        return load_pages(r, first, count, error);
+    counter_add(&r->session->counters.pages_zero, count);
+    return true;
+}
+
+/* --- records ---------------------------------------------------------------------------------------------------- */
+
 /* The record's word is read: to 'of' its page belongs. */
 static bool
 take_place(struct ram_in *r, uint64_t offset, bool go_on, GError **error)
@@ -349,6 +407,9 @@ load_page(struct ram_in *r, uint64_t offset, unsigned flags, GError **error)
 {
     if (!take_place(r, offset, flags & RAM_CONTINUE, error))
         return false;
+    r->run = 0;
+    if (flags & RAM_RUN)
+        return load_run(r, offset, flags, error);
     struct block *b = r->of->block;
     bool seen = bit_test(r->of->seen, offset / PAGE_SIZE);
     bit_set(r->of->seen, offset / PAGE_SIZE);
@@ -385,7 +446,7 @@ static bool
 check_flags(struct ram_in *r, unsigned flags, GError **error)
 {
     unsigned kind = flags & ~(unsigned)RAM_CONTINUE;
-    uint64_t needed = kind == RAM_XBZRLE ? FEATURE_XBZRLE : kind == RAM_COMPRESS ? FEATURE_COMPRESS : 0;
+    uint64_t needed = wire_ram_feature(flags);
 
     if (kind != RAM_ZERO && kind != RAM_PAGE && !needed)
         return refuse_flags(r, flags, error);
@@ -393,7 +454,7 @@ check_flags(struct ram_in *r, unsigned flags, GError **error)
         return input_fail(r->input, error, "a page comes though the source's memory was handed over");
     return (r->features & needed) == needed
         || input_fail(r->input, error, "a record of section 'ram' has the flags 0x%x, and the stream's head "
-                      "announced no %s", flags, kind == RAM_XBZRLE ? "xbzrle" : "compress");
+                      "announced no %s", flags, feature_name(needed));
 }
 
 /* The record at hand, which was read. */
@@ -403,6 +464,7 @@ trace_page(struct ram_in *r, uint64_t offset, unsigned flags)
     uint64_t bytes = r->input->offset - r->place, header = 8 + (flags & RAM_CONTINUE ? 0 : 1 + strlen(r->of->block->name));
     struct explain_event e = {
         .kind = EXPLAIN_PAGE, .place = r->place, .bytes = bytes, .name = r->of->block->name, .number = offset,
+        .pages = r->run,
         .form = flags & RAM_ZERO ? PAGE_ZERO : flags & RAM_XBZRLE ? PAGE_DELTA
               : flags & RAM_COMPRESS ? PAGE_COMPRESSED : PAGE_WHOLE,
     };

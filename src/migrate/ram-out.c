@@ -19,7 +19,6 @@ ram_out_init(struct ram_out *r, struct session *s, struct output *output, GError
 {
     r->session = s;
     r->output = output;
-    presence_init(&r->presence);
     for (unsigned i = 0; i < s->block_count; i++)
         ram_out_join(r, s->blocks[i].block)->pages = s->blocks[i].pages;
     if (s->features & FEATURE_COMPRESS)
@@ -33,7 +32,6 @@ ram_out_release(struct ram_out *r)
     pool_free(r->pool);
     page_cache_free(r->cache);
     g_free(r->list.at);
-    presence_release(&r->presence);
 }
 
 void
@@ -99,6 +97,14 @@ ram_out_swept(const struct ram_out *r)
 }
 
 bool
+block_is_whole(const struct block *b, GError **error)
+{
+    g_autofree char *lost = block_lost_text(b);
+
+    return !lost || fail(error, NUMON_ERROR_HOST, "cannot migrate guest memory: %s", lost);
+}
+
+bool
 ram_out_whole(const struct ram_out *r, GError **error)
 {
     for (unsigned i = 0; i < r->list.count; i++)
@@ -119,6 +125,15 @@ put_header(struct ram_out *r, struct block *b, uint64_t offset, unsigned kind, u
     return wire_ram_header(header, offset, kind, name);
 }
 
+static size_t
+put_run_header(struct ram_out *r, struct block *b, uint64_t first, unsigned kind, uint64_t count, uint8_t header[])
+{
+    const char *name = b == r->block ? NULL : b->name;
+
+    r->block = b;
+    return wire_ram_run_header(header, first * PAGE_SIZE, kind, (uint32_t)count, name);
+}
+
 static uint64_t
 cache_address(const struct ram_out *r, const struct block *b, uint64_t index)
 {
@@ -135,13 +150,41 @@ send_whole(struct ram_out *r, struct block *b, uint64_t index, const uint8_t *pa
     return output_put_page(r->output, header, size, page, error);
 }
 
+/* Pages in a row as they are. */
+static bool
+send_whole_run(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, GError **error)
+{
+    uint8_t header[RAM_RUN_HEADER_MOST];
+    size_t size = put_run_header(r, b, first, RAM_PAGE, count, header);
+
+    counter_add(&r->session->counters.pages_normal, count);
+    r->handled += count;
+    r->fate = FATE_WHOLE;
+    return output_put_pages(r->output, header, size, b->host + first * PAGE_SIZE, count, error);
+}
+
+/* The records of zero pages in a row: one, or one for each where others than numon may read them. */
+static bool
+put_zeros(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, GError **error)
+{
+    uint8_t record[RAM_RUN_HEADER_MOST];
+    size_t size;
+
+    if (count > 1 && r->session->features & FEATURE_RUNS) {
+        size = put_run_header(r, b, first, RAM_ZERO, count, record);
+        return output_put(r->output, record, size, error);
+    }
+    size = put_header(r, b, first * PAGE_SIZE, RAM_ZERO, record);
+    record[size++] = 0;
+    return output_put(r->output, record, size, error)
+        && output_put_zeros(r->output, (first + 1) * PAGE_SIZE, count - 1, error);
+}
+
 /* Zero pages in a row.  'again': they were sent before, and there is but one. */
 static bool
 send_zeros(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, bool again, GError **error)
 {
     struct session *s = r->session;
-    uint8_t header[RAM_HEADER_MOST + 1];
-    size_t size = put_header(r, b, first * PAGE_SIZE, RAM_ZERO, header);
 
     if (r->cache && again) {
         uint8_t *cached = page_cache_insert(r->cache, cache_address(r, b, first),
@@ -151,9 +194,7 @@ send_zeros(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, b
     }
     counter_add(&s->counters.pages_zero, count);
     r->fate = FATE_ZERO;
-    header[size++] = 0;
-    return output_put(r->output, header, size, error)
-        && output_put_zeros(r->output, (first + 1) * PAGE_SIZE, count - 1, error);
+    return put_zeros(r, b, first, count, error);
 }
 
 /* --- differences ------------------------------------------------------------------------------------------------ */
@@ -288,6 +329,8 @@ zero_pages(const struct ram_out *r, const struct moving *m, uint64_t first, unsi
     const uint8_t *page = m->block->host + first * PAGE_SIZE;
     uint64_t zero = 0;
 
+    if (absent == UINT64_MAX && count == 64 && (!r->one_way || first >= m->sent))
+        return absent;
     for (unsigned i = 0; i < count; i++, page += PAGE_SIZE)
         if ((!r->one_way || first + i >= m->sent) && (absent >> i & 1 || page_is_zero(page)))
             zero |= UINT64_C(1) << i;
@@ -330,24 +373,38 @@ trace_page(struct ram_out *r, const struct block *b, uint64_t index, uint64_t pl
         trace_record(r->session, &e, r->coded, r->coded_size);
 }
 
-/* Up to 64 pages of a run.  One by one where each has a place of its own: in a trace, in the page cache. */
-static bool
-send_group(struct ram_out *r, const struct moving *m, uint64_t first, unsigned count, uint64_t absent, uint8_t *fates,
-           GError **error)
+/* Those pages from 'index' on that can go together, at most 'same', which all are zero or all are not.  One by one
+ * where each has a place of its own: in a trace, in the page cache, with a worker.  Returns how many were sent, 0
+ * with an error. */
+static uint64_t
+send_alike(struct ram_out *r, const struct moving *m, uint64_t index, uint64_t same, bool zero, GError **error)
 {
-    uint64_t zero = zero_pages(r, m, first, count, absent), sent;
+    struct session *s = r->session;
+    bool again = index < m->sent, single = trace_on(s) || (r->cache && again);
+
+    if (zero)
+        return send_pages(r, m->block, index, single ? 1 : same, again, error);
+    if (single || same == 1 || r->pool || r->output->summing || !(s->features & FEATURE_RUNS))
+        return send_pages(r, m->block, index, 0, again, error);
+    return send_whole_run(r, m->block, index, same, error) ? same : 0;
+}
+
+/* The pages of a run, of which those in 'zero' are zero pages. */
+static bool
+send_run(struct ram_out *r, const struct moving *m, uint64_t first, uint64_t count, const uint64_t *zero,
+         GError **error)
+{
     bool traced = trace_on(r->session);
 
-    for (unsigned i = 0; i < count; i += sent) {
-        uint64_t place = r->output->queued, other = ~(zero >> i);
-        unsigned zeros = other ? (unsigned)__builtin_ctzll(other) : 64;
+    for (uint64_t i = 0, sent; i < count; i += sent) {
+        uint64_t place = r->output->queued;
+        bool is_zero = bit_test(zero, i);
+        uint64_t end = is_zero ? bits_next_clear(zero, count, i) : bits_next(zero, count, i);
 
-        if (traced || r->cache)
-            zeros = MIN(zeros, 1);
-        sent = send_pages(r, m->block, first + i, zeros, first + i < m->sent, error);
+        sent = send_alike(r, m, first + i, end - i, is_zero, error);
         if (!sent)
             return false;
-        memset(fates + i, (int)r->fate, sent);
+        memset(r->fates + i, (int)r->fate, sent);
         if (traced)
             trace_page(r, m->block, first + i, place);
     }
@@ -357,18 +414,20 @@ send_group(struct ram_out *r, const struct moving *m, uint64_t first, unsigned c
 bool
 ram_out_run(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, GError **error)
 {
-    uint64_t taken = 0, absent[WORDS_FOR(RUN_MOST)] = { 0 };
+    uint64_t taken = 0, zero[WORDS_FOR(RUN_MOST)] = { 0 };
     struct moving *m = moving_of(r, b);
 
     g_assert(count <= RUN_MOST);
-    if (!hub_clear(r->session->guest.hub, r->list.subscriber, b, first, count, &taken, error))
+    struct hub *hub = r->session->guest.hub;
+
+    if (!(first + count > m->sent ? hub_clear_there(hub, r->list.subscriber, b, first, count, zero, &taken, error)
+                                  : hub_clear(hub, r->list.subscriber, b, first, count, &taken, error)))
         return false;
     r->taken += taken;
-    if (first + count > m->sent)
-        presence_absent(&r->presence, b, first, count, absent);
     for (uint64_t i = 0; i < count; i += 64)
-        if (!send_group(r, m, first + i, (unsigned)MIN(count - i, 64), absent[i / 64], r->fates + i, error))
-            return false;
+        zero[i / 64] = zero_pages(r, m, first + i, (unsigned)MIN(count - i, 64), zero[i / 64]);
+    if (!send_run(r, m, first, count, zero, error))
+        return false;
     history_note(r->session, b, first, count, r->fates);
     /* What was never sent is dirty, so runs leave none of it out. */
     if (first <= m->sent)

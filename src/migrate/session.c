@@ -280,6 +280,9 @@ prepare(struct session *s, const char *uri, GError **error)
     s->features = 0;
     if (s->direction == MIGRATE_OUT && s->capabilities && atomic_load(&s->capabilities->checksum))
         s->features |= FEATURE_CHECKSUM;
+    /* Who answers is numon; a file may be read by others. */
+    if (s->direction == MIGRATE_OUT && two_way)
+        s->features |= FEATURE_RUNS;
     s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     s->quit = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     s->proceed = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -239,6 +239,17 @@ wire_ram_header(uint8_t out[RAM_HEADER_MOST], uint64_t offset, unsigned flags, c
     return 9 + length;
 }
 
+size_t
+wire_ram_run_header(uint8_t out[RAM_RUN_HEADER_MOST], uint64_t offset, unsigned kind, uint32_t count,
+                    const char *name)
+{
+    size_t size = wire_ram_header(out, offset, kind | RAM_RUN, name);
+
+    g_assert(count > 0 && count <= RAM_RUN_MOST);
+    store32(out + size, count);
+    return size + sizeof count;
+}
+
 void
 wire_ram_zeros(uint8_t *out, uint64_t offset, uint64_t count)
 {
@@ -269,6 +280,22 @@ wire_ram_zero_run(const uint8_t *from, size_t size, uint64_t *ret_offset)
         count++;
     }
     return count;
+}
+
+uint64_t
+wire_ram_feature(unsigned flags)
+{
+    switch (flags & ~(unsigned)RAM_CONTINUE) {
+    case RAM_XBZRLE:
+        return FEATURE_XBZRLE;
+    case RAM_COMPRESS:
+        return FEATURE_COMPRESS;
+    case RAM_RUN | RAM_ZERO:
+    case RAM_RUN | RAM_PAGE:
+        return FEATURE_RUNS;
+    default:
+        return 0;
+    }
 }
 
 bool

@@ -40,6 +40,7 @@ EXTRA_DIST += testsuite/fuzz/fuzz-xbzrle.seeds/first-byte testsuite/fuzz/fuzz-xb
 EXTRA_DIST += testsuite/fuzz/fuzz-stream.seeds/checksum testsuite/fuzz/fuzz-stream.seeds/compress \
 	testsuite/fuzz/fuzz-stream.seeds/grow testsuite/fuzz/fuzz-stream.seeds/join \
 	testsuite/fuzz/fuzz-stream.seeds/join-grow testsuite/fuzz/fuzz-stream.seeds/plain testsuite/fuzz/fuzz-stream.seeds/xbzrle \
+	testsuite/fuzz/fuzz-stream.seeds/runs \
 	testsuite/fuzz/fuzz-configuration.seeds/same testsuite/fuzz/fuzz-configuration.seeds/other
 EXTRA_DIST += testsuite/fuzz/fuzz-kernel.seeds/elf testsuite/fuzz/fuzz-kernel.seeds/linux \
 	testsuite/fuzz/fuzz-kernel.seeds/multiboot testsuite/fuzz/fuzz-kernel.seeds/pvh

@@ -295,6 +295,22 @@ static const struct {
     { 3, { { 0x001, BYTES(0) } }, "2009 is not supported" },
     { 3, { { 0x800, BYTES(0) } }, "unknown flags 0x800" },
     { 1 << 20, { { 0 } }, "not known here (0x100000)" },
+    /* Runs: the block has 64 pages. */
+    { 0, { { RAM_RUN | RAM_ZERO, BYTES(0, 0, 0, 2) } }, "announced no runs" },
+    { 0, { { RAM_RUN | RAM_PAGE, BYTES(0, 0, 0, 2) } }, "announced no runs" },
+    { 16, { { RAM_RUN | RAM_ZERO, BYTES(0, 0, 0, 0) } }, "a run of 0 pages from 0x5000" },
+    { 16, { { RAM_RUN | RAM_ZERO, BYTES(0, 0, 0, 60) } }, "a run of 60 pages" },
+    { 16, { { RAM_RUN | RAM_PAGE, BYTES(0, 0, 0, 60) } }, "a run of 60 pages" },
+    { 16, { { RAM_RUN | RAM_ZERO, BYTES(0, 0, 0x10, 1) } }, "1 to 4096 are allowed" },
+    { 16, { { RAM_RUN | RAM_PAGE, BYTES(0xff, 0xff, 0xff, 0xff) } }, "it has 59 from there on" },
+    { 16, { { RAM_RUN, BYTES(0, 0, 0, 1) } }, "unknown flags 0x400" },
+    { 16, { { RAM_RUN | RAM_XBZRLE, BYTES(0, 0, 0, 1) } }, "unknown flags 0x440" },
+    { 16, { { RAM_RUN | RAM_ZERO | RAM_PAGE, BYTES(0, 0, 0, 1) } }, "unknown flags 0x40a" },
+    { 16, { { RAM_RUN | RAM_ZERO, BYTES(0, 0, 0, 59) }, { 0x800, BYTES(0) } }, "unknown flags 0x820" },
+    { 18, { { RAM_COMPRESS, BYTES(0, 0, 0, 4, 1, 2, 3, 4) }, { RAM_RUN | RAM_ZERO, BYTES(0, 0, 0, 2) } },
+      "cannot be decompressed" },
+    { 18, { { RAM_COMPRESS, BYTES(0, 0, 0, 4, 1, 2, 3, 4) }, { RAM_RUN | RAM_PAGE, BYTES(0, 0, 0, 2) } },
+      "cannot be decompressed" },
 };
 
 static void

@@ -25,14 +25,16 @@ small_map(struct block **ret_block, uint64_t pages)
     return map;
 }
 
-enum { LATE_PAGES = 4096 + 300, READERS = 4, STEPS = 6000 };
+enum { LATE_PAGES = 4096 + 300, READERS = 4, STEPS = 6000, YOUNG_SCENES = 60, YOUNG_STEPS = 60 };
 
 /* Page by page what KVM does: a page is reported from its first write on until it is cleared, and only a page that
  * was cleared since is protected, so that a write to it is noticed. */
 struct late_log {
     bool reported[LATE_PAGES], protected[LATE_PAGES];
     bool starts_full;
+    struct scene *scene;            /* its guest writes to pages that are about to be cleared; NULL: it does not */
 };
+static void scene_write(struct scene *s, unsigned page);
 
 static bool
 late_start(void *self, GError **error)
@@ -65,6 +67,8 @@ late_clear(void *self, struct block *b, uint64_t first, uint64_t count, const ui
     for (uint64_t i = 0; i < count; i++) {
         if (!bit_test(words, i))
             continue;
+        if (log->scene && g_test_rand_int_range(0, 50) == 0)
+            scene_write(log->scene, (unsigned)(first + i));
         log->reported[first + i] = false;
         log->protected[first + i] = true;
     }
@@ -90,10 +94,11 @@ struct scene {
     struct reader readers[READERS];
 };
 
+/* The version stands in the page too: one that was never written is not there. */
 static void
 scene_write(struct scene *s, unsigned page)
 {
-    s->version[page]++;
+    *(unsigned *)(void *)(s->block->host + page * PAGE_SIZE) = ++s->version[page];
     if (s->log.protected[page]) {
         s->log.protected[page] = false;
         s->log.reported[page] = true;
@@ -127,6 +132,23 @@ scene_read(struct scene *s, struct reader *r, unsigned first, unsigned count)
         if (g_test_rand_bit())
             scene_write(s, page);       /* between the clear and the read */
         r->seen[page] = s->version[page];
+    }
+}
+
+/* Of pages that are not there it believes what it is told.  The guest writes some before, between and after. */
+static void
+scene_read_there(struct scene *s, struct reader *r, unsigned first, unsigned count)
+{
+    uint64_t absent[WORDS_FOR(LATE_PAGES)], set;
+
+    count = MIN(count, LATE_PAGES - first);
+    if (!r->subscriber)
+        return;
+    g_assert_true(hub_clear_there(s->hub, r->subscriber, s->block, first, count, absent, &set, NULL));
+    for (unsigned i = 0; i < count; i++) {
+        if (g_test_rand_int_range(0, 100) == 0)
+            scene_write(s, first + i);
+        r->seen[first + i] = bit_test(absent, i) ? 0 : s->version[first + i];
     }
 }
 
@@ -167,6 +189,10 @@ scene_step(struct scene *s)
     case 4: case 5: case 6: case 7:
         scene_read(s, r, scene_page(), (unsigned)g_test_rand_int_range(1, 300));
         break;
+    case 8: case 9:
+        scene_read_there(s, r, (unsigned)g_test_rand_int_range(0, LATE_PAGES),
+                         (unsigned)g_test_rand_int_range(1, 3000));
+        break;
     default:
         for (unsigned i = 0; i < 20; i++)
             scene_write(s, scene_page());
@@ -174,22 +200,74 @@ scene_step(struct scene *s)
 }
 
 static void
+play_scene(bool starts_full, unsigned steps)
+{
+    struct scene *s = g_new0(struct scene, 1);
+    struct guest_map *map = small_map(&s->block, LATE_PAGES);
+
+    s->log.starts_full = starts_full;
+    s->log.scene = s;
+    s->hub = hub_new(map, (struct dirty_source) { late_start, late_collect, late_clear, late_stop, &s->log,
+                                                  .starts_full = starts_full });
+    for (unsigned i = 0; i < steps; i++)
+        scene_step(s);
+    scene_check(s);
+    hub_free(s->hub);
+    guest_map_free(map);
+    g_free(s);
+}
+
+static void
 late_log_keeps_every_write_in_every_order(void)
 {
-    for (unsigned starts_full = 0; starts_full < 2; starts_full++) {
-        struct scene *s = g_new0(struct scene, 1);
-        struct guest_map *map = small_map(&s->block, LATE_PAGES);
+    play_scene(false, STEPS);
+    play_scene(true, STEPS);
+}
 
-        s->log.starts_full = starts_full;
-        s->hub = hub_new(map, (struct dirty_source) { late_start, late_collect, late_clear, late_stop, &s->log,
-                                                      .starts_full = starts_full });
-        for (unsigned i = 0; i < STEPS; i++)
-            scene_step(s);
-        scene_check(s);
-        hub_free(s->hub);
-        guest_map_free(map);
-        g_free(s);
-    }
+/* As long as most of them are not there. */
+static void
+pages_that_come_are_noticed_in_every_order(void)
+{
+    for (unsigned i = 0; i < YOUNG_SCENES; i++)
+        play_scene(i % 4 != 0, YOUNG_STEPS);
+}
+
+/* A migration's first pass over memory that nobody touched asks nothing of the log; a page that comes later does. */
+static void
+pages_not_there_are_not_cleared_below(void)
+{
+    struct scene *s = g_new0(struct scene, 1);
+    struct guest_map *map = small_map(&s->block, LATE_PAGES);
+    uint64_t absent[WORDS_FOR(LATE_PAGES)], set;
+
+    s->log.starts_full = true;
+    s->hub = hub_new(map, (struct dirty_source) { late_start, late_collect, late_clear, late_stop, &s->log,
+                                                  .starts_full = true });
+    struct subscriber *one = hub_subscribe_full(s->hub, "one", NULL), *two = hub_subscribe_full(s->hub, "two", NULL);
+    _Atomic uint64_t *words = subscriber_words(one, s->block), *others = subscriber_words(two, s->block);
+    /* In two parts that share a word. */
+    g_assert_true(hub_clear_there(s->hub, one, s->block, 0, 990, absent, &set, NULL));
+    g_assert_cmpuint(bits_next_clear(absent, 990, 0), ==, 990);
+    g_assert_true(hub_clear_there(s->hub, one, s->block, 990, LATE_PAGES - 990, absent, &set, NULL));
+    g_assert_cmpuint(set, ==, LATE_PAGES - 990);
+    g_assert_cmpuint(bits_next_clear(absent, LATE_PAGES - 990, 0), ==, LATE_PAGES - 990);
+    g_assert_true(hub_sync(s->hub, NULL));
+    g_assert_cmpuint(bits_count_atomic(words, LATE_PAGES), ==, 0);
+    for (unsigned i = 0; i < LATE_PAGES; i++)
+        g_assert_false(s->log.protected[i]);
+    scene_write(s, 3000);
+    g_assert_true(hub_sync(s->hub, NULL));
+    g_assert_cmpuint(bits_count_atomic(words, LATE_PAGES), ==, 1);
+    g_assert_true(words[3000 / 64] >> 3000 % 64 & 1);
+    g_assert_true(s->log.protected[3000] && !s->log.protected[LATE_PAGES - 1]);
+    /* Another reader that looks wakes it, and the first is told. */
+    g_assert_cmpuint(taken(s->hub, two, s->block, 980, 1), ==, 1);
+    g_assert_true(s->log.protected[980] && !s->log.protected[LATE_PAGES - 1]);
+    g_assert_cmpuint(bits_count_atomic(words, LATE_PAGES), ==, 2);
+    g_assert_cmpuint(bits_count_atomic(others, LATE_PAGES), ==, LATE_PAGES - 1);
+    hub_free(s->hub);
+    guest_map_free(map);
+    g_free(s);
 }
 
 /* --- who wrote -------------------------------------------------------------------------------------------------- */
@@ -231,6 +309,9 @@ main(int argc, char **argv)
     main_thread_claim();
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/hub-late/every-write-is-kept-in-every-order", late_log_keeps_every_write_in_every_order);
+    g_test_add_func("/hub-late/pages-that-come-are-noticed-in-every-order",
+                    pages_that_come_are_noticed_in_every_order);
+    g_test_add_func("/hub-late/pages-not-there-are-not-cleared-below", pages_not_there_are_not_cleared_below);
     g_test_add_func("/hub-late/writers-are-counted-and-remembered", writers_are_counted_and_remembered);
     return g_test_run();
 }

@@ -148,6 +148,45 @@ zero_pages_leave_untouched_memory_alone(void)
     pair_release(&p);
 }
 
+/* Between two rounds: what was sent whole, compressed or not, and what lay at the destination before. */
+static void
+runs_of_pages_become_zero_again(void)
+{
+    for (unsigned compress = 0; compress < 2; compress++) {
+        struct pair p;
+
+        pair_init(&p, MIDDLE, 0);
+        for (unsigned i = 0; i < 2; i++) {
+            struct block *b = p.from.fake.map->blocks->pdata[i];
+            memset(b->host, 0xaa, b->size);
+        }
+        struct block *there = p.to.fake.map->blocks->pdata[2];
+        memset(there->host, 0x55, there->size);
+        fake_run(&p.from.fake);
+        atomic_store(&p.capabilities.compress, compress);
+        atomic_store(&p.parameters.step, true);
+        g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
+        pair_start(&p, uri, uri);
+        PAIR_WAIT(&p, session_may_continue(p.from.session, MIGRATE_ACTIVE, NULL));
+        for (unsigned i = 0; i < 2; i++) {
+            struct block *b = p.from.fake.map->blocks->pdata[i];
+            memset(b->host + 10 * PAGE_SIZE, 0, 100 * PAGE_SIZE);
+            hub_mark(p.from.fake.hub, b, 9, 102);
+        }
+        atomic_store(&p.parameters.step, false);
+        g_assert_true(session_continue(p.from.session, MIGRATE_ACTIVE, NULL));
+        PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+        g_assert_cmpstr(p.to.states->str, ==, "setup active device completed");
+        pair_assert_equal(&p);
+        struct migrate_info info;
+        session_info(p.to.session, &info);
+        g_assert_cmpuint(info.pages_zero, ==, there->page_count + 200);
+        migrate_info_release(&info);
+        g_assert_true(page_is_zero(((struct block *)p.to.fake.map->blocks->pdata[1])->host + 50 * PAGE_SIZE));
+        pair_release(&p);
+    }
+}
+
 /* --- refusals --------------------------------------------------------------------------------------------------- */
 
 static void
@@ -337,6 +376,7 @@ main(int argc, char **argv)
                     tiny_bandwidth_gives_rounds_full_speed_ends_them);
     g_test_add_func("/migrate/first pass is finished whatever the limit", first_pass_is_finished_whatever_the_limit);
     g_test_add_func("/migrate/zero pages leave untouched memory alone", zero_pages_leave_untouched_memory_alone);
+    g_test_add_func("/migrate/runs of pages become zero again", runs_of_pages_become_zero_again);
     g_test_add_func("/migrate/other definition is refused and may be mended",
                     other_definition_is_refused_and_may_be_mended);
     g_test_add_func("/migrate/garbage is refused", garbage_is_refused);

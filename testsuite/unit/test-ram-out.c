@@ -242,6 +242,32 @@ compressed_is_the_copy(void)
     rig_free(g);
 }
 
+/* Of eight pages the fourth to the sixth have something in them. */
+static void
+pages_go_by_runs_to_who_knows_them(void)
+{
+    for (unsigned known = 0; known < 2; known++) {
+        struct rig *g = rig_new(known ? FEATURE_RUNS : 0, 0);
+
+        memset(page_of(g, 3), 'A', 3 * PAGE_SIZE);
+        g_assert_true(ram_out_run(&g->ram, g->block, 0, PAGES, NULL));
+        send_out(g);
+        g_assert_cmpuint(g->session.counters.pages_zero, ==, 5);
+        g_assert_cmpuint(g->session.counters.pages_normal, ==, 3);
+        g_assert_cmpuint(flags_taken(g), ==, known ? RAM_RUN | RAM_ZERO : RAM_ZERO);
+        g_assert_cmpuint(g->taken_size, ==, 3 + 3 * PAGE_SIZE
+                         + (known ? 3 * (8 + 4) : 5 * RAM_ZERO_SIZE + 3 * 8));
+        for (unsigned i = 0; i < PAGES; i++)
+            g_assert_cmpint(g->ram.fates[i], ==, i >= 3 && i < 6 ? FATE_WHOLE : FATE_ZERO);
+        memset(page_of(g, 3), 0, PAGE_SIZE);        /* alone it is no run */
+        look(g, 3);
+        look(g, 4);
+        send_out(g);
+        g_assert_cmpuint(g->taken_size, ==, RAM_ZERO_SIZE + 8 + PAGE_SIZE);
+        rig_free(g);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -251,5 +277,6 @@ main(int argc, char **argv)
     g_test_add_func("/ram-out/zero page changes the copy", zero_page_changes_the_copy);
     g_test_add_func("/ram-out/refused page goes whole and has no copy", refused_page_goes_whole_and_has_no_copy);
     g_test_add_func("/ram-out/compressed is the copy", compressed_is_the_copy);
+    g_test_add_func("/ram-out/pages go by runs to who knows them", pages_go_by_runs_to_who_knows_them);
     return g_test_run();
 }

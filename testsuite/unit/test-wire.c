@@ -63,6 +63,21 @@ zero_pages_in_a_row_are_found(void)
 }
 
 static void
+run_of_pages_has_one_header(void)
+{
+    uint8_t bytes[RAM_RUN_HEADER_MOST];
+    static const uint8_t named[] = { 0, 0, 0, 0, 0, 0, 0x34, 2, 2, 'm', '0', 0, 0, 0x10, 0 };
+    static const uint8_t again[] = { 0, 0, 0, 1, 0, 0, 0x14, 0x28, 0, 0, 0, 2 };
+
+    g_assert_cmpmem(bytes, wire_ram_run_header(bytes, 0x3000, RAM_ZERO, RAM_RUN_MOST, "m0"), named, sizeof named);
+    g_assert_cmpmem(bytes, wire_ram_run_header(bytes, 0x100001000, RAM_PAGE, 2, NULL), again, sizeof again);
+    g_assert_cmphex(wire_ram_feature(RAM_RUN | RAM_ZERO | RAM_CONTINUE), ==, FEATURE_RUNS);
+    g_assert_cmphex(wire_ram_feature(RAM_RUN | RAM_PAGE), ==, FEATURE_RUNS);
+    g_assert_cmphex(wire_ram_feature(RAM_ZERO | RAM_CONTINUE), ==, 0);
+    g_assert_cmpstr(feature_name(FEATURE_RUNS), ==, "runs");
+}
+
+static void
 global_state_comes_back(void)
 {
     g_autoptr(GByteArray) out = g_byte_array_new();
@@ -290,6 +305,7 @@ main(int argc, char **argv)
     g_test_add_func("/wire/head is as the format has it", head_is_as_the_format_has_it);
     g_test_add_func("/wire/page header names a block once", page_header_names_a_block_once);
     g_test_add_func("/wire/zero pages in a row are found", zero_pages_in_a_row_are_found);
+    g_test_add_func("/wire/run of pages has one header", run_of_pages_has_one_header);
     g_test_add_func("/wire/global state comes back", global_state_comes_back);
     g_test_add_func("/wire/other global states are refused", other_global_states_are_refused);
     g_test_add_func("/wire/return messages are checked", return_messages_are_checked);

@@ -4,7 +4,7 @@
  * memfd or unnamed file of huge pages, which nobody but this mapping fills and whose holes SEEK_DATA does not see (not
  * mapped); all other memory is taken to be there.  A source asks after it has cleared the pages' dirty bits, so that a
  * page which comes between is sent again. */
-#include "migrate-private.h"
+#include "memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -129,12 +129,4 @@ presence_absent(const struct presence *p, const struct block *b, uint64_t first,
         absent_private(p, b, first, count, absent);
     else if (b->fd >= 0 && b->options.share && b->options.kind != BACKEND_FILE)
         absent_shared(b, first, count, absent);
-}
-
-bool
-block_is_whole(const struct block *b, GError **error)
-{
-    g_autofree char *lost = block_lost_text(b);
-
-    return !lost || fail(error, NUMON_ERROR_HOST, "cannot migrate guest memory: %s", lost);
 }

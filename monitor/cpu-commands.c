@@ -70,8 +70,8 @@ cpu_run(struct call *call, GError **error)
     if (g_ascii_isdigit(*what))
         return choose(call, what, error);
     if (monitor_built(call->monitor)) {
-        fail(error, NUMON_ERROR_STATE, "'%s' is no CPU's number, and a model is chosen in preconfig (`enter_preconfig` "
-             "goes back there)", what);
+        fail(error, NUMON_ERROR_STATE, "'%s' is no CPU's number, and a model is chosen in preconfig "
+             "(`enter_preconfig` goes back there)", what);
         return COMMAND_FAILED;
     }
     return call_edit(call, edit_cpu, error);

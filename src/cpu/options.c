@@ -141,8 +141,8 @@ set_feature(struct cpu_options *o, const char *name, bool on, GError **error)
     int feature = cpu_feature_find(name);
 
     if (!*name)
-        return fail(error, NUMON_ERROR_ARGUMENT, "the name of a CPU feature is missing: +avx2 asks for one, -avx2 takes "
-                    "it away");
+        return fail(error, NUMON_ERROR_ARGUMENT, "the name of a CPU feature is missing: +avx2 asks for one, -avx2 "
+                    "takes it away");
     if (feature < 0)
         return fail_unknown(name, error);
     if (cpu_features[feature].refused)

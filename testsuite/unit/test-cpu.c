@@ -142,7 +142,8 @@ wrong_options_change_nothing(void)
     static const char *const pairs[][2] = {
         { "", "unknown CPU model ''" }, { "qemu64", "unknown CPU model 'qemu64'" }, { "Base", "unknown CPU model" },
         { "base,", "the name of a CPU feature is missing" },
-        { "base,,+avx", "the name of a CPU feature is missing" }, { "base,avx", "CPU feature 'avx' needs a sign: +avx" },
+        { "base,,+avx", "the name of a CPU feature is missing" },
+        { "base,avx", "CPU feature 'avx' needs a sign: +avx" },
         { "base,+", "the name of a CPU feature is missing" },
         { "base,+avx9", "unknown CPU feature 'avx9'; nearest is avx" },
         { "base,+popcmt", "nearest is popcnt" }, { "base,avx=maybe", "must be 'on' or 'off', not 'maybe'" },

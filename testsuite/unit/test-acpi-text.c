@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { RSDP_GPA = 0xe0000, XSDT_GPA = 0xe0040, TABLE_GPA = 0xe0100, ROUNDS = 400 };
+enum { RSDP_GPA = 0xe0000, XSDT_GPA = 0xe0040, TABLE_GPA = 0xe0100, LOW_GPA = 0x1000, ROUNDS = 400 };
 
 static const char *const signatures[] = { "RSDP", "XSDT", "FACP", "DSDT", "APIC", "SRAT", "SLIT", "HMAT", "SSDT" };
 
@@ -118,6 +118,12 @@ pointers_lead_nowhere(void)
     g_assert_cmpint(error_of(map), ==, NUMON_ERROR_STATE);
     write_number(map, XSDT_GPA + 36, TABLE_GPA, 8);
     write_head(map, TABLE_GPA, "\x01?\xff ", 36);
+    g_assert_cmpint(error_of(map), ==, 103);
+    /* Longer than all tables may be together, and yet in memory. */
+    write_number(map, XSDT_GPA + 36, LOW_GPA, 8);
+    write_head(map, LOW_GPA, "SSDT", LAYOUT_ACPI_SIZE + 1);
+    g_assert_cmpint(error_of(map), ==, NUMON_ERROR_STATE);
+    write_head(map, LOW_GPA, "SSDT", LAYOUT_ACPI_SIZE);
     g_assert_cmpint(error_of(map), ==, 103);
 }
 

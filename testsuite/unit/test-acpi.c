@@ -112,6 +112,20 @@ find(const GPtrArray *tables, const char *signature)
     return found;
 }
 
+/* Of ACPI 6.4; with an older MADT a guest would take a CPU that can come for one that never does. */
+static void
+check_revision(const struct acpi_table *t)
+{
+    static const struct { const char *signature; unsigned revision; } wanted[] = {
+        { "XSDT", 1 }, { "FACP", 6 }, { "DSDT", 2 }, { "APIC", 5 }, { "SRAT", 3 }, { "SLIT", 1 }, { "HMAT", 2 },
+    };
+    unsigned i = 0;
+
+    while (strcmp(wanted[i].signature, t->signature) != 0)
+        g_assert_cmpuint(++i, <, G_N_ELEMENTS(wanted));
+    g_assert_cmpuint(field(t->bytes, 8, 1), ==, wanted[i].revision);
+}
+
 /* Every table is whole and lies where a guest may look, over no other. */
 static void
 check_places(const GPtrArray *tables)
@@ -132,6 +146,7 @@ check_places(const GPtrArray *tables)
         g_assert_cmpmem(t->signature, 4, t->bytes->data, 4);
         g_assert_cmpuint(field(t->bytes, 4, 4), ==, t->bytes->len);
         sums_to_zero(t->bytes, t->bytes->len);
+        check_revision(t);
     }
 }
 
@@ -148,8 +163,10 @@ check_fadt(const GPtrArray *tables)
     g_assert_cmphex(field(b, 116, 4), ==, 0x01000801);
     g_assert_cmphex(field(b, 120, 8), ==, PLATFORM_RESET_PORT);
     g_assert_cmphex(field(b, 128, 1), ==, PLATFORM_RESET_VALUE);
-    g_assert_cmpuint(field(b, 8, 1), ==, 6);
     g_assert_cmpuint(field(b, 131, 1), ==, 4);
+    g_assert_cmphex(field(b, 108, 1), ==, PLATFORM_RTC_CENTURY);
+    g_assert_cmphex(field(b, 109, 2), ==, 0x05);        /* a UART at a PC's place, no VGA */
+    g_assert_cmphex(field(b, 112, 4) & (1 << 4 | 1 << 5), ==, 1 << 4 | 1 << 5);     /* buttons are not fixed ones */
     g_assert_cmphex(field(b, 244, 4), ==, 0x01000801);
     g_assert_cmphex(field(b, 248, 8), ==, PLATFORM_SLEEP_CONTROL_PORT);
     g_assert_cmphex(field(b, 260, 8), ==, PLATFORM_SLEEP_STATUS_PORT);
@@ -431,6 +448,7 @@ hmat_says_what_was_given(void)
     const GByteArray *b;
 
     d->t.cpu_node[1] = 0;
+    d->t.node_initiator[0] = 0;
     d->t.node_initiator[1] = 0;
     add_lb(d, 0, 0, 0, 20);
     add_lb(d, 0, 0, 1, 150);
@@ -456,6 +474,24 @@ hmat_says_what_was_given(void)
     g_assert_cmpuint(field(b, 232, 8), ==, 8 * MIB);
     g_assert_cmphex(field(b, 240, 4), ==, 0x00402112);
     g_assert_cmphex(field(b, 272, 4), ==, 0x00801222);
+}
+
+/* Nothing else is said of it then. */
+static void
+hmat_tells_when_nobody_is_nearest(void)
+{
+    g_autoptr(described) d = flat(2, 2);
+    const GByteArray *b;
+
+    d->t.node_initiator[1] = -1;
+    d->setup.hmat = &d->hmat;
+    g_autoptr(GPtrArray) tables = build(d);
+
+    b = find(tables, "HMAT");
+    g_assert_cmpuint(field(b, 48, 2), ==, 1);
+    g_assert_cmpuint(field(b, 88, 2), ==, 0);
+    g_assert_cmpuint(field(b, 92, 4), ==, 0);
+    g_assert_cmpuint(field(b, 96, 4), ==, 1);
 }
 
 /* What guests refuse: attributes of memory that there is not. */
@@ -520,6 +556,7 @@ main(int argc, char **argv)
     g_test_add_func("/acpi/ram-lies-around-the-hole", ram_lies_around_the_hole);
     g_test_add_func("/acpi/devices-have-a-range", devices_have_a_range);
     g_test_add_func("/acpi/hmat-says-what-was-given", hmat_says_what_was_given);
+    g_test_add_func("/acpi/hmat-tells-when-nobody-is-nearest", hmat_tells_when_nobody_is_nearest);
     g_test_add_func("/acpi/hmat-leaves-out-nodes-without-memory", hmat_leaves_out_nodes_without_memory);
     g_test_add_func("/acpi/what-does-not-fit-is-refused", what_does_not_fit_is_refused);
     return g_test_run();

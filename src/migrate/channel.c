@@ -50,8 +50,8 @@ channel_new(int wake)
 
 /* The kernel widens a tcp socket's buffers by itself; a unix socket holds less than a reader takes while its writer
  * is being woken. */
-static void
-widen(int fd)
+void
+channel_widen(int fd)
 {
     int bytes = UNIX_BUFFER;
 
@@ -76,7 +76,7 @@ channel_new_socket(int fd, int wake)
     c->in = c->out = fd;
     c->local = is_local(fd);
     if (c->local)
-        widen(fd);
+        channel_widen(fd);
     /* Both fail on a unix socket, which needs neither. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);

@@ -168,6 +168,7 @@ inherited_open(struct channel *c, const struct address *a, enum migrate_directio
     /* It is used up: the other side must see the end when the migration ends. */
     close_fd(&given);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    channel_widen(fd);
     if (two_way)
         c->in = c->out = fd;
     else

@@ -61,6 +61,8 @@ enum { CHANNEL_GIVES = 250 };       /* at once; the kernel takes three more */
 /* Ready, given up (wake, alarm), or too late. */
 enum channel_wait { CHANNEL_READY, CHANNEL_WOKEN, CHANNEL_LATE };
 enum channel_wait channel_wait(const struct channel *c, int fd, short events, int64_t deadline_us);
+/* Lets a unix socket hold more; of other descriptors nothing changes. */
+void channel_widen(int fd);
 /* Takes the socket. */
 struct channel *channel_new_socket(int fd, int wake);
 /* Connects (until 'deadline_us') or starts the command.  Error: HOST or PEER. */

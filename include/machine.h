@@ -131,6 +131,7 @@ struct dirty_cell {                             /* a piece of one section */
 struct dirty_point { uint64_t us, pages; };     /* pages written until then, each counted once */
 struct dirty_measure {
     GArray *cells, *points;                     /* struct dirty_cell by rising address; struct dirty_point */
+    uint64_t log_us;                            /* until all of memory was watched; 0: it is not */
     uint64_t delta_pages, delta_bytes;          /* pages that changed, encoded against what they were: samples */
 };
 /* All of memory in cells of equally many pages (the last of a section may have fewer), 'most' at most unless there

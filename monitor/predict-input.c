@@ -202,6 +202,9 @@ predict_take_measure(struct predicting *p, const struct dirty_measure *q)
         add_piece(p, c->pages, (double)c->filled, c->dirty == 0 ? 0 : all ? (double)c->pages
                                                                           : MIN(share, (double)c->pages));
     }
+    /* To watch memory from the beginning is to watch each page again, which in a migration comes with sending it. */
+    if (p->input.log == LOG_CLEARED)
+        p->input.log_us = (double)q->log_us / (double)MAX(p->pages, 1);
     if (q->delta_pages)
         p->input.delta_bytes = (double)q->delta_bytes / (double)q->delta_pages;
     p->input.write_rate = p->writes.rate;

@@ -217,6 +217,7 @@ machine_measure_dirty(struct machine *m, unsigned cells, unsigned ms,
 {
     struct subscriber *s = NULL;
     struct dirtying *q;
+    int64_t begin_us;
 
     if (!m->parts)
         return fail(error, NUMON_ERROR_STATE, "cannot measure memory: there is no machine yet");
@@ -224,6 +225,7 @@ machine_measure_dirty(struct machine *m, unsigned cells, unsigned ms,
     if (machine_awaits_incoming(m) && machine_arriving(m))
         return fail(error, NUMON_ERROR_STATE, "cannot measure memory: this machine waits for an incoming guest");
     machine_settle_arrivals(m);
+    begin_us = g_get_monotonic_time();
     if (machine_running(m)) {
         s = hub_subscribe(m->parts->hub, "dirty measurement", error);
         if (!s)
@@ -234,7 +236,8 @@ machine_measure_dirty(struct machine *m, unsigned cells, unsigned ms,
         .machine = m, .subscriber = s, .begun_us = g_get_monotonic_time(), .period_us = (uint64_t)ms * 1000,
         .done = done, .self = self,
         .copies = g_malloc((size_t)COPIES * PAGE_SIZE),
-        .result = { .cells = machine_dirty_cells(m->parts->map, cells),
+        .result = { .log_us = s ? (uint64_t)(g_get_monotonic_time() - begin_us) : 0,
+                    .cells = machine_dirty_cells(m->parts->map, cells),
                     .points = g_array_new(FALSE, TRUE, sizeof(struct dirty_point)) },
     };
     m->dirtyings++;

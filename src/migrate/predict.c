@@ -192,11 +192,12 @@ speed(const struct model *m)
     return m->in->paced || m->switching ? m->in->line : MIN(m->in->line, m->in->bandwidth);
 }
 
-/* Sends as much of one kind as the budget allows; a page takes 'host_us', or what the line needs. */
+/* Sends as much of one kind as the budget allows; a page takes 'host_us' and what the log takes, or what the line
+ * needs. */
 static void
 send_kind(struct model *m, double *pages, double bytes, double host_us, struct budget *b)
 {
-    double page_s = MAX(bytes / speed(m), host_us / 1e6);
+    double page_s = MAX(bytes / speed(m), (host_us + m->in->log_us) / 1e6);
     double count = MIN(*pages, MIN(b->bytes / bytes, b->s / page_s));
 
     *pages -= count;

@@ -309,6 +309,25 @@ a_short_pass_is_no_single_step(void)
     predict_result_release(&result);
 }
 
+/* A log that is told of each page that goes takes its time too. */
+static void
+a_log_takes_its_time(void)
+{
+    struct predict_input in = input_of(0, 3e9, 3e9, 300);
+    struct predict_result result;
+
+    in.host = (struct rehearsal_result) { .fresh_us = 4, .again_us = 4, .alone_us = 4, .absent_us = 1 };
+    in.log_us = 1;
+    predict_run(&in, &result);
+    assert_near((double)result.total_us, PAGES * 5, 0.01);
+    predict_result_release(&result);
+    for (unsigned i = 0; i < PIECES; i++)
+        pieces[i] = (struct predict_piece) { PAGES / PIECES, 0, 0 };
+    predict_run(&in, &result);
+    assert_near((double)result.total_us, PAGES * 2, 0.01);
+    predict_result_release(&result);
+}
+
 /* A guest that gets less done while pages go leaves less to be sent again. */
 static void
 a_busy_host_slows_its_guest(void)
@@ -453,6 +472,7 @@ main(int argc, char **argv)
     g_test_add_func("/predict/a-slow-host-is-no-faster-than-it-is", a_slow_host_is_no_faster_than_it_is);
     g_test_add_func("/predict/pages-that-lie-alone-cost-more", pages_that_lie_alone_cost_more);
     g_test_add_func("/predict/a-short-pass-is-no-single-step", a_short_pass_is_no_single_step);
+    g_test_add_func("/predict/a-log-takes-its-time", a_log_takes_its_time);
     g_test_add_func("/predict/a-busy-host-slows-its-guest", a_busy_host_slows_its_guest);
     g_test_add_func("/predict/a-window-is-sent-at-once", a_window_is_sent_at_once);
     g_test_add_func("/predict/a-rehearsal-takes-no-more-than-there-is", a_rehearsal_takes_no_more_than_there_is);

@@ -150,8 +150,13 @@ sub spawn {
     $self->do("smp $self->{cpus}");
     my $prealloc = $self->{prealloc} ? ",prealloc=on,prealloc-threads=2" : "";
     my $backend = $self->{kept} ? "memfd" : $self->{backend};
-    $self->do("object_add memory-backend-$backend,id=m0,size=$self->{ram}M$prealloc");
-    $self->do("numa node,nodeid=0,cpus=0-" . ($self->{cpus} - 1) . ",memdev=m0");
+    my $nodes = $self->{nodes} // 1;
+    my $size = $self->{ram} / $nodes;
+    $self->do("object_add memory-backend-$backend,id=m$_,size=${size}M$prealloc") for 0 .. $nodes - 1;
+    $self->do("numa node,nodeid=$_,memdev=m$_" . ($_ ? "" : ",cpus=0-" . ($self->{cpus} - 1))) for 0 .. $nodes - 1;
+    for my $from ($nodes > 1 ? 0 .. $nodes - 1 : ()) {
+        $self->do("numa dist,src=$from,dst=$_,val=" . ($_ == $from ? 10 : 20 + ($from + $_) % 50)) for 0 .. $nodes - 1;
+    }
     $self->do("kernel $self->{image}");
     $self->do("workload interval=3600000");
 }

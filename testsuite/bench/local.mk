@@ -52,6 +52,14 @@ bench-console: numon$(EXEEXT) testsuite/bench/bench-limits$(EXEEXT) src/guest/nu
 .PHONY: bench-console
 CLEANFILES += bench-console.json
 
+# What size, vCPUs and nodes cost; BENCH_TEXINFO=FILE writes the tables of the manual.
+EXTRA_DIST += testsuite/bench/curves.pl
+bench-curves: numon$(EXEEXT) testsuite/bench/bench-limits$(EXEEXT) src/guest/numon-workload.elf
+	$(srcdir)/testsuite/bench/curves.pl ./numon$(EXEEXT) testsuite/bench/bench-limits$(EXEEXT) \
+		src/guest/numon-workload.elf bench-curves.json
+.PHONY: bench-curves
+CLEANFILES += bench-curves.json
+
 # The encoder of differences beside a plain loop.
 EXTRA_PROGRAMS += testsuite/bench/bench-xbzrle
 testsuite_bench_bench_xbzrle_SOURCES = testsuite/bench/bench-xbzrle.c

@@ -516,7 +516,7 @@ bool out_send_run(struct out *o, struct block *b, uint64_t first, uint64_t count
 bool out_sync(struct out *o, uint64_t *ret_bytes, GError **error);
 /* hold.c: after a round, until a person lets it go on.  Error STATE: nobody wants it any more; HOST. */
 bool out_hold(struct out *o, GError **error);
-/* throttle.c: may it be slowed down at all?  Auto-converge: a guest that dirties too much gets less time; dirty-limit: it
+/* throttle.c: may it be slowed down, or is it still?  Auto-converge: a guest that dirties too much gets less time; dirty-limit: it
  * dirties less.  'fresh' pages were dirtied since the last look. */
 bool out_slows_down(const struct out *o);
 bool out_slow_down(struct out *o, uint64_t fresh, GError **error);

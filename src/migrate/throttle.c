@@ -48,10 +48,39 @@ show_limit(struct session *s)
     atomic_store(&s->limit_full_us, full_us);
 }
 
+static void
+end_limit(struct session *s)
+{
+    if (atomic_exchange(&s->dirty_limit, false))
+        s->guest.limit(s->guest.self, 0, 0, NULL);
+}
+
+static void
+end_share(struct out *o)
+{
+    struct session *s = o->session;
+
+    if (o->converge.percent == 0)
+        return;
+    o->converge.percent = 0;
+    s->guest.throttle(s->guest.self, 0, NULL);
+    session_throttle(s, 0);
+}
+
+/* What was switched off under way lets go of the guest. */
+static void
+let_go(struct out *o)
+{
+    if (!limits(o))
+        end_limit(o->session);
+    if (!converges(o))
+        end_share(o);
+}
+
 bool
 out_slows_down(const struct out *o)
 {
-    return converges(o) || limits(o);
+    return converges(o) || limits(o) || o->converge.percent || atomic_load(&o->session->dirty_limit);
 }
 
 bool
@@ -66,7 +95,10 @@ out_slow_down(struct out *o, uint64_t fresh, GError **error)
         .most = (unsigned)parameter(&p->max_cpu_throttle), .tailslow = parameter(&p->cpu_throttle_tailslow),
     };
 
-    if (!out_slows_down(o) || o->stopped)
+    if (o->stopped)
+        return true;
+    let_go(o);
+    if (!converges(o) && !limits(o))
         return true;
     show_limit(s);
     /* What the guest wrote while the line was not used says nothing of the two. */
@@ -94,13 +126,6 @@ out_slow_down(struct out *o, uint64_t fresh, GError **error)
 void
 out_end_throttle(struct out *o)
 {
-    struct session *s = o->session;
-
-    if (atomic_exchange(&s->dirty_limit, false))
-        s->guest.limit(s->guest.self, 0, 0, NULL);
-    if (o->converge.percent == 0)
-        return;
-    o->converge.percent = 0;
-    s->guest.throttle(s->guest.self, 0, NULL);
-    session_throttle(s, 0);
+    end_limit(o->session);
+    end_share(o);
 }

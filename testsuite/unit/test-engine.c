@@ -175,7 +175,8 @@ bandwidth_that_is_told_counts_at_once(void)
     pair_release(&p);
 }
 
-/* Two seconds in which it dirties too much throttle it; the end of the migration, whichever, ends that. */
+/* Two seconds in which it dirties too much throttle it; who switches that off ends it, and so does the end of the
+ * migration, whichever. */
 static void
 throttle_ends_with_the_migration(void)
 {
@@ -193,6 +194,11 @@ throttle_ends_with_the_migration(void)
     PAIR_WAIT(&p, p.from.fake.throttle >= 20);
     PAIR_WAIT(&p, (session_info(p.from.session, &info), migrate_info_release(&info), info.throttle_percent >= 20));
     g_assert_cmpuint(info.throttle_strikes, >=, 2);
+    p.capabilities.auto_converge = false;
+    PAIR_WAIT(&p, p.from.fake.throttle == 0);
+    g_assert_false(side_ended(&p.from));
+    p.capabilities.auto_converge = true;
+    PAIR_WAIT(&p, p.from.fake.throttle >= 20);
     g_assert_true(session_cancel(p.from.session, NULL));
     PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
     g_assert_cmpuint(p.from.fake.throttle, ==, 0);

@@ -78,7 +78,8 @@ bool channel_write(struct channel *c, struct iovec *iov, unsigned count, uint64_
 ssize_t channel_read(struct channel *c, void *to, size_t size, int64_t deadline_us, GError **error);
 ssize_t channel_read_pieces(struct channel *c, const struct iovec *iov, unsigned count, int64_t deadline_us,
                             GError **error);
-/* From now on descriptors that come are kept, CHANNEL_GIVEN_MOST at most, or closed again: those that are there too. */
+/* From now on descriptors that come are kept, CHANNEL_GIVEN_MOST at most, or closed again: those that are there
+ * too. */
 enum { CHANNEL_GIVEN_MOST = BLOCKS_MAX + 1 };
 void channel_take_descriptors(struct channel *c, bool take);
 /* Our side says no more. */
@@ -213,7 +214,7 @@ bool trace_on(const struct session *s);
 /* 'coded': of a delta page, its encoding. */
 void trace_record(struct session *s, struct explain_event *event, const void *coded, size_t size);
 
-/* --- handover.c: memory that stays where it is ------------------------------------------------------------------- */
+/* --- handover.c: memory that stays where it is ------------------------------------------------------------------ */
 
 /* Who may run the guest: a word in a page that both sides have mapped. */
 struct claim {
@@ -516,8 +517,8 @@ bool out_send_run(struct out *o, struct block *b, uint64_t first, uint64_t count
 bool out_sync(struct out *o, uint64_t *ret_bytes, GError **error);
 /* hold.c: after a round, until a person lets it go on.  Error STATE: nobody wants it any more; HOST. */
 bool out_hold(struct out *o, GError **error);
-/* throttle.c: may it be slowed down, or is it still?  Auto-converge: a guest that dirties too much gets less time; dirty-limit: it
- * dirties less.  'fresh' pages were dirtied since the last look. */
+/* throttle.c: may it be slowed down, or is it still?  Auto-converge: a guest that dirties too much gets less time;
+ * dirty-limit: it dirties less.  'fresh' pages were dirtied since the last look. */
 bool out_slows_down(const struct out *o);
 bool out_slow_down(struct out *o, uint64_t fresh, GError **error);
 void out_end_throttle(struct out *o);

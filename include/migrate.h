@@ -57,7 +57,9 @@ extern const char *const migrate_mode_words[];
     X(switchover, "switchover", PROPERTY_CHOICE, 0, 0, 0, "patient", NULL, migrate_switchover_words,               \
       "patient finishes the first pass before it may stop the guest, eager may stop it at any time")               \
     X(switchover_timeout, "switchover-timeout", PROPERTY_UINT, 1, 100, 600000, "5000", "ms", NULL,                 \
-      "without progress for so long while switching over, the source goes on by itself")
+      "without progress for so long while switching over, the source goes on by itself")                           \
+    X(link_timeout, "link-timeout", PROPERTY_UINT, 1, 0, 3600, "60", "s", NULL,                                    \
+      "tcp: a host that does not even answer the network for so long is gone; 0 waits for ever")
 
 struct migrate_parameters {
 #define X(c, name, type, unit_size, min, max, value, unit, words, help) _Atomic uint64_t c;

@@ -67,6 +67,23 @@ is_local(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX;
 }
 
+/* Half of the time passes before the kernel there is asked; the other half is for its answers to some questions. */
+void
+channel_watch_link(struct channel *c, uint64_t seconds, bool drains)
+{
+    unsigned patience_ms = drains ? (unsigned)seconds * 1000 : 0;
+    int idle = (int)MAX(seconds / 2, 1), between = (int)MAX(seconds / 8, 1);
+    int questions = MAX(((int)seconds - idle) / between, 1), on = seconds > 0;
+
+    if (!channel_two_way(c) || c->local)
+        return;
+    setsockopt(c->in, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(c->in, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(c->in, IPPROTO_TCP, TCP_KEEPINTVL, &between, sizeof between);
+    setsockopt(c->in, IPPROTO_TCP, TCP_KEEPCNT, &questions, sizeof questions);
+    setsockopt(c->in, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof patience_ms);
+}
+
 struct channel *
 channel_new_socket(int fd, int wake)
 {
@@ -77,9 +94,8 @@ channel_new_socket(int fd, int wake)
     c->local = is_local(fd);
     if (c->local)
         channel_widen(fd);
-    /* Both fail on a unix socket, which needs neither. */
+    /* Fails on a unix socket, which does not need it. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
     return c;
 }
 

@@ -69,6 +69,7 @@ open_in(struct in *n, GError **error)
     if (!n->channel)
         return false;
     channel_take_descriptors(n->channel, true);
+    channel_watch_link(n->channel, counter_read(&s->parameters->link_timeout), true);
     n->input.channel = n->channel;
     n->input.counter = &s->counters.bytes;
     n->input.summing = true;        /* until the head has said whether it is to be */

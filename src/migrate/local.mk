@@ -43,6 +43,9 @@ testsuite_unit_test_coding_SOURCES = testsuite/unit/test-coding.c testsuite/unit
 testsuite_unit_test_handoff_SOURCES = testsuite/unit/test-handoff.c testsuite/unit/migrate-fake.c \
 	testsuite/unit/migrate-link.c testsuite/unit/migrate-fake.h
 EXTRA_DIST += testsuite/lib/read-stream.pl
+unit_programs += testsuite/unit/test-silence
+testsuite_unit_test_silence_SOURCES = testsuite/unit/test-silence.c testsuite/unit/migrate-fake.c \
+	testsuite/unit/migrate-fake.h
 libnumon_a_SOURCES += src/migrate/load.c
 unit_programs += testsuite/unit/test-join
 testsuite_unit_test_join_SOURCES = testsuite/unit/test-join.c testsuite/unit/migrate-fake.c \

@@ -65,6 +65,10 @@ enum channel_wait channel_wait(const struct channel *c, int fd, short events, in
 void channel_widen(int fd);
 /* Takes the socket. */
 struct channel *channel_new_socket(int fd, int wake);
+/* With the other host silent for so long (0: for ever) the link is dead: reading fails.  A program there that does
+ * nothing is not silent; but a source's bytes may have to wait for it, so that only a destination's that are on their
+ * way ('drains': the source always reads) must be acknowledged in time.  Only tcp can tell. */
+void channel_watch_link(struct channel *c, uint64_t seconds, bool drains);
 /* Connects (until 'deadline_us') or starts the command.  Error: HOST or PEER. */
 struct channel *channel_open(const struct address *a, enum migrate_direction direction, int wake, int64_t deadline_us,
                              GError **error);

@@ -372,6 +372,7 @@ connect_out(struct out *o, GError **error)
     o->channel = channel_open(&s->address, MIGRATE_OUT, s->wake, INT64_MAX, error);
     if (!o->channel)
         return false;
+    channel_watch_link(o->channel, parameter(&s->parameters->link_timeout), false);
     o->output.channel = o->channel;
     o->output.accepted = &s->counters.bytes;
     o->output.summing = s->features & FEATURE_CHECKSUM;

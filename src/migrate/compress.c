@@ -198,8 +198,10 @@ pool_new(bool inflates, unsigned count, GError **error)
     p->inflates = inflates;
     p->count = count;
     p->size = MAX(MIN(count * JOBS_EACH, JOBS_MOST), count);
-    p->awaited = UINT_MAX;
     lock_init(&p->lock, 40, "compression");
+    lock_take(&p->lock);
+    p->awaited = UINT_MAX;
+    lock_drop(&p->lock);
     condition_init(&p->ready);
     condition_init(&p->done);
     p->ring = g_new0(struct slot, p->size);

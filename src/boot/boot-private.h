@@ -119,6 +119,8 @@ bool elf_read(const struct bootfile *file, const uint8_t *head, uint64_t head_si
               struct kernel_image *ret, GError **error);
 /* Adds a segment after checking it against the file, the others and numon's own places. */
 bool image_add(struct kernel_image *image, const struct bootfile *file, const struct segment *s, GError **error);
+/* Checks that the kernel begins in something that is loaded. */
+bool image_check_entry(const struct kernel_image *image, const struct bootfile *file, GError **error);
 
 struct multiboot_header { uint32_t offset, flags, header_address, load_address, load_end, bss_end, entry; };
 /* Finds the Multiboot 1 header; false if there is none. */

@@ -69,6 +69,18 @@ image_add(struct kernel_image *image, const struct bootfile *file, const struct 
     return true;
 }
 
+bool
+image_check_entry(const struct kernel_image *image, const struct bootfile *file, GError **error)
+{
+    for (unsigned i = 0; i < image->segment_count; i++) {
+        const struct segment *s = &image->segments[i];
+
+        if (image->entry >= s->gpa && image->entry - s->gpa < s->memory_size)
+            return true;
+    }
+    return fail_file(file, error, "it is to be entered at 0x%" PRIx64 ", where nothing of it is loaded", image->entry);
+}
+
 /* Looks for the PVH entry among notes; wrong notes end the search. */
 static bool
 find_pvh_note(const uint8_t *notes, uint64_t end, uint64_t *ret)
@@ -199,5 +211,7 @@ elf_read(const struct bootfile *file, const uint8_t *head, uint64_t head_size, b
         return fail_file(file, error, "it has nothing to load");
     if (ret->kind == KERNEL_MULTIBOOT)
         ret->entry = number_at(head, c->entry, c->address_size);
-    return ret->entry <= UINT32_MAX || fail_file(file, error, "its entry lies above 4 GiB");
+    if (ret->entry > UINT32_MAX)
+        return fail_file(file, error, "its entry lies above 4 GiB");
+    return image_check_entry(ret, file, error);
 }

@@ -84,7 +84,7 @@ multiboot_read(const struct bootfile *file, const struct multiboot_header *h, st
         .offset = offset, .file_size = size, .gpa = h->load_address, .memory_size = MAX(memory, size),
     };
     *ret = (struct kernel_image) { .kind = KERNEL_MULTIBOOT, .entry = h->entry };
-    return image_add(ret, file, &s, error);
+    return image_add(ret, file, &s, error) && image_check_entry(ret, file, error);
 }
 
 /* The list of modules, and their texts one behind the other. */

@@ -97,6 +97,12 @@ take_memory(struct reset *r)
     m->resetting = NULL;
     if (!r->filled && !r->error)
         fail(&r->error, NUMON_ERROR_STATE, "the guest was not reset: the session ends");
+    /* Main held the guest for it, which the reset is about to let go. */
+    if (r->filled && guest_map_is_lost(r->parts->map)) {
+        g_autofree char *lost = guest_map_lost(r->parts->map);
+
+        r->filled = fail(&r->error, NUMON_ERROR_HOST, "the guest was not reset: %s", lost);
+    }
     r->filled = r->filled && parts_reset(r->parts, &r->error);
     mark_all(r->parts);
     machine_forget_wishes(m);

@@ -243,6 +243,26 @@ wild_program_headers_are_refused(void)
     g_assert_cmpint(try_bytes(map, copy, size, NULL), ==, -1);
 }
 
+/* A guest would begin in zeros, or in nothing, and be reset or lost. */
+static void
+an_entry_outside_is_refused(void)
+{
+    static const uint32_t wild[] = { 0, 0xfffff, 0x7fffffff, 0xffffffff };
+    g_autoptr(guest_map) map = new_map(0);
+    gsize size;
+    g_autofree char *image = read_image(&size);
+    Elf32_Ehdr *head = (Elf32_Ehdr *)image;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(wild); i++) {
+        g_autofree char *text = NULL, *wanted = g_strdup_printf(": it is to be entered at 0x%x, where nothing of it is "
+                                                                "loaded", wild[i]);
+
+        head->e_entry = wild[i];
+        g_assert_cmpint(try_bytes(map, image, size, &text), ==, NUMON_ERROR_ARGUMENT);
+        g_assert_true(g_str_has_suffix(text, wanted));
+    }
+}
+
 static void
 wild_notes_are_refused(void)
 {
@@ -352,6 +372,7 @@ main(int argc, char **argv)
     g_test_add_func("/boot/installed-image-is-the-builtin-one", installed_image_is_the_builtin_one);
     g_test_add_func("/boot/truncated-files-are-refused", truncated_files_are_refused);
     g_test_add_func("/boot/wild-program-headers-are-refused", wild_program_headers_are_refused);
+    g_test_add_func("/boot/an-entry-outside-is-refused", an_entry_outside_is_refused);
     g_test_add_func("/boot/wild-notes-are-refused", wild_notes_are_refused);
     g_test_add_func("/boot/too-large-for-ram-is-refused", too_large_for_ram_is_refused);
     g_test_add_func("/boot/other-files-are-named", other_files_are_named);

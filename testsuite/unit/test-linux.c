@@ -208,13 +208,14 @@ long_mode_is_entered_as_documented(void)
 }
 
 static void
-without_a_64_bit_entry_the_32_bit_one_is_taken(void)
+begins_in_32_bits(unsigned version, unsigned xloadflags)
 {
     g_autoptr(guest_map) map = new_map(64 * MIB);
     g_autofree uint8_t *image = new_image();
     struct cpu_start s;
 
-    set(image, 0x236, 2, 0x7e);
+    set(image, 0x206, 2, version);
+    set(image, 0x236, 2, xloadflags);
     g_autofree char *kernel = new_file("kernel", image, SETUP_SIZE + CODE_SIZE);
     g_assert_true(load(map, kernel, NULL, NULL, &s, NULL));
     g_assert_cmphex(s.rip, ==, 0x1000000);
@@ -224,6 +225,14 @@ without_a_64_bit_entry_the_32_bit_one_is_taken(void)
     g_assert_true(s.cs.db && !s.cs.l);
     g_assert_cmphex(field(map, s.gdt_base + 0x10, 8), ==, 0x00cf9b000000ffff);
     g_assert_cmphex(s.rbx | s.rbp | s.rdi, ==, 0);
+}
+
+/* Before boot protocol 2.12 nothing says whether there is one: what stands there means something else. */
+static void
+without_a_64_bit_entry_the_32_bit_one_is_taken(void)
+{
+    begins_in_32_bits(0x20f, 0x7e);
+    begins_in_32_bits(0x20b, 0x7f);
 }
 
 static void
@@ -447,6 +456,8 @@ modules_are_told_their_names_and_arguments(void)
     g_assert_no_error(error);
     g_assert_cmphex(start.rax, ==, 0x2badb002);
     g_assert_cmphex(field(map, INFO_GPA, 4), ==, 1 | 4 | 8 | 64 | 512);
+    g_assert_cmpuint(field(map, INFO_GPA + 4, 4), ==, 639);             /* KiB below 1 MiB and from there on */
+    g_assert_cmpuint(field(map, INFO_GPA + 8, 4), ==, 63 * 1024);
     g_assert_cmpuint(field(map, INFO_GPA + 20, 4), ==, 3);
     at = field(map, INFO_GPA + 24, 4);
     for (unsigned i = 0; i < 3; i++, at += 16) {

@@ -157,7 +157,7 @@ print_predicted(GVariant *tree, unsigned columns, GString *out)
         text = g_strdup_printf("predicted: will not converge: the first pass is not over after %" PRIu64 " s",
                                tree_number(tree, "total-us") / 1000000);
     else
-        text = g_strdup_printf("predicted: will not converge: after each pass %s remain, and %s would fit", left,
+        text = g_strdup_printf("predicted: will not converge: each pass leaves %s at least, and %s would fit", left,
                                fits);
     wrap_text(out, text, 2, columns);
 }

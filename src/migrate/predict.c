@@ -385,6 +385,9 @@ is_steady(struct model *m, double remaining)
     if (m->passes < STEADY_PASSES)
         return false;
     steady = !may_slow && m->least >= 0.98 * m->least_before && m->least_before > 0;
+    /* They go up and down a little. */
+    if (steady)
+        m->last_remaining = m->least_before;
     m->least_before = m->least;
     m->passes = 0;
     return steady;

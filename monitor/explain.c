@@ -2,6 +2,7 @@
 /* `explain`: what a stream in a file holds.  A job reads on until there is some text to show (with -v) or the time is
  * up, main shows it and has it read on: so neither a large file nor a slow terminal stops anyone or fills memory. */
 #include "monitor-private.h"
+#include "table.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -196,44 +197,44 @@ small_at(GVariant *row, const char *key)
     return number;
 }
 
-static int
-name_width(GVariant *rows, const char *key)
-{
-    size_t most = strlen("block");
+static void
+print_line(unsigned columns, GString *out, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
-    for (size_t i = 0; i < g_variant_n_children(rows); i++) {
-        g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
-        most = MAX(most, strlen(tree_text(row, key)));
-    }
-    return (int)most;
+static void
+print_line(unsigned columns, GString *out, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    g_autofree char *line = g_strdup_vprintf(format, args);
+    va_end(args);
+    wrap_text(out, line, 2, columns);
 }
 
 static void
-print_head(GVariant *tree, GString *out)
+print_head(GVariant *tree, unsigned columns, GString *out)
 {
-    g_autoptr(GVariant) features = g_variant_lookup_value(tree, "features", G_VARIANT_TYPE("as"));
+    g_auto(GStrv) features = NULL;
     const char *text;
 
-    g_string_append_printf(out, "stream: %" PRIu64 " bytes", tree_number(tree, "size"));
     if (tree_number(tree, "read") < tree_number(tree, "size"))
-        g_string_append_printf(out, ", the first %" PRIu64 " understood", tree_number(tree, "read"));
-    g_string_append_c(out, '\n');
+        print_line(columns, out, "stream: %" PRIu64 " bytes, the first %" PRIu64 " understood",
+                   tree_number(tree, "size"), tree_number(tree, "read"));
+    else
+        print_line(columns, out, "stream: %" PRIu64 " bytes", tree_number(tree, "size"));
     if (g_variant_lookup(tree, "machine", "&s", &text))
-        g_string_append_printf(out, "machine: %s\n", text);
+        print_line(columns, out, "machine: %s", text);
     if (g_variant_lookup(tree, "capabilities", "&s", &text))
-        g_string_append_printf(out, "capabilities: %s\n", text);
-    if (!features)
+        print_line(columns, out, "capabilities: %s", text);
+    if (!g_variant_lookup(tree, "features", "^as", &features))
         return;
-    g_string_append_printf(out, "migration id: %s\nfeatures:", tree_text(tree, "id"));
-    for (size_t i = 0; i < g_variant_n_children(features); i++) {
-        g_variant_get_child(features, i, "&s", &text);
-        g_string_append_printf(out, " %s", text);
-    }
-    g_string_append(out, g_variant_n_children(features) ? "\n" : " none\n");
+    g_autofree char *names = g_strjoinv(" ", features);
+    print_line(columns, out, "migration id: %s", tree_text(tree, "id"));
+    print_line(columns, out, "features: %s", *names ? names : "none");
 }
 
 static void
-print_configuration(GVariant *tree, GString *out)
+print_configuration(GVariant *tree, unsigned columns, GString *out)
 {
     g_autoptr(GVariant) lines = g_variant_lookup_value(tree, "configuration", G_VARIANT_TYPE("as"));
 
@@ -244,100 +245,119 @@ print_configuration(GVariant *tree, GString *out)
         const char *line;
 
         g_variant_get_child(lines, i, "&s", &line);
-        g_string_append_printf(out, "  %s\n", line);
+        g_autofree char *text = g_strdup_printf("  %s", line);
+        wrap_text(out, text, 4, columns);
     }
 }
 
 static void
-print_sections(GVariant *tree, GString *out)
+add_number(struct table *t, GVariant *row, const char *key)
+{
+    table_add(t, "%" PRIu64, tree_number(row, key));
+}
+
+static const struct table_column section_columns[] = {
+    { "section", 99, true }, { "id", 50 }, { "instance", 80 }, { "version", 60 }, { "parts", 40 }, { "at byte", 70 },
+    { "bytes", 90 },
+};
+
+static void
+print_sections(GVariant *tree, unsigned columns, GString *out)
 {
     g_autoptr(GVariant) rows = g_variant_lookup_value(tree, "sections", G_VARIANT_TYPE("aa{sv}"));
-    int width = MAX(name_width(rows, "name"), (int)strlen("section"));
+    g_autoptr(table) t = table_new(section_columns, G_N_ELEMENTS(section_columns));
 
-    g_string_append_printf(out, "%-*s %5s %8s %7s %7s %14s %14s\n", width, "section", "id", "instance", "version",
-                           "parts", "at byte", "bytes");
     for (size_t i = 0; i < g_variant_n_children(rows); i++) {
         g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
 
-        g_string_append_printf(out, "%-*s %5u %8u %7u %7" PRIu64 " %14" PRIu64 " %14" PRIu64 "\n", width,
-                               tree_text(row, "name"), small_at(row, "id"), small_at(row, "instance"),
-                               small_at(row, "version"), tree_number(row, "parts"), tree_number(row, "place"),
-                               tree_number(row, "bytes"));
+        table_add_text(t, tree_text(row, "name"));
+        table_add(t, "%u", small_at(row, "id"));
+        table_add(t, "%u", small_at(row, "instance"));
+        table_add(t, "%u", small_at(row, "version"));
+        add_number(t, row, "parts");
+        add_number(t, row, "place");
+        add_number(t, row, "bytes");
     }
+    table_print(t, columns, out);
     if (tree_number(tree, "commands"))
         g_string_append_printf(out, "%" PRIu64 " commands of %" PRIu64 " bytes\n", tree_number(tree, "commands"),
                                tree_number(tree, "command-bytes"));
 }
 
 static void
-print_forms(GVariant *row, GString *out)
+add_forms(struct table *t, GVariant *row)
 {
     for (unsigned form = 0; form < PAGE_FORMS; form++)
-        g_string_append_printf(out, " %10" PRIu64, tree_number(row, page_form_names[form]));
-    g_string_append_printf(out, " %14" PRIu64 "\n", tree_number(row, "bytes"));
+        add_number(t, row, page_form_names[form]);
+    add_number(t, row, "bytes");
 }
 
-static void
-print_forms_heading(GString *out)
-{
-    for (unsigned form = 0; form < PAGE_FORMS; form++)
-        g_string_append_printf(out, " %10s", page_form_names[form]);
-    g_string_append_printf(out, " %14s\n", "bytes");
-}
+static const struct table_column block_columns[] = {
+    { "block", 99, true }, { "size", 60 }, { "pages", 70 }, { "zero", 75 }, { "whole", 85 }, { "delta", 84 },
+    { "compressed", 83 }, { "bytes", 90 },
+};
+_Static_assert(G_N_ELEMENTS(block_columns) == 4 + PAGE_FORMS, "a column for each form");
 
 static void
-print_blocks(GVariant *tree, GString *out)
+print_blocks(GVariant *tree, unsigned columns, GString *out)
 {
     g_autoptr(GVariant) rows = g_variant_lookup_value(tree, "blocks", G_VARIANT_TYPE("aa{sv}"));
-    int width = name_width(rows, "name");
+    g_autoptr(table) t = table_new(block_columns, G_N_ELEMENTS(block_columns));
 
     if (g_variant_n_children(rows) == 0)
         return;
-    g_string_append_printf(out, "%-*s %14s %10s", width, "block", "size", "pages");
-    print_forms_heading(out);
     for (size_t i = 0; i < g_variant_n_children(rows); i++) {
         g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
 
-        g_string_append_printf(out, "%-*s %14" PRIu64 " %10" PRIu64, width, tree_text(row, "name"),
-                               tree_number(row, "size"), tree_number(row, "pages"));
-        print_forms(row, out);
+        table_add_text(t, tree_text(row, "name"));
+        add_number(t, row, "size");
+        add_number(t, row, "pages");
+        add_forms(t, row);
     }
+    table_print(t, columns, out);
 }
 
+static const struct table_column round_columns[] = {
+    { "round", 99 }, { "block", 95, true }, { "zero", 75 }, { "whole", 85 }, { "delta", 84 }, { "compressed", 83 },
+    { "bytes", 90 },
+};
+_Static_assert(G_N_ELEMENTS(round_columns) == 3 + PAGE_FORMS, "a column for each form");
+
 static void
-print_rounds(GVariant *tree, GString *out)
+print_rounds(GVariant *tree, unsigned columns, GString *out)
 {
     g_autoptr(GVariant) rows = g_variant_lookup_value(tree, "rounds", G_VARIANT_TYPE("aa{sv}"));
-    int width = name_width(rows, "block");
+    g_autoptr(table) t = table_new(round_columns, G_N_ELEMENTS(round_columns));
     gboolean folded = FALSE;
 
     g_variant_lookup(tree, "rounds-folded", "b", &folded);
     if (g_variant_n_children(rows) == 0)
         return;
-    g_string_append_printf(out, "%5s %-*s", "round", width, "block");
-    print_forms_heading(out);
     for (size_t i = 0; i < g_variant_n_children(rows); i++) {
         g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
 
-        g_string_append_printf(out, "%5u %-*s", small_at(row, "round"), width, tree_text(row, "block"));
-        print_forms(row, out);
+        table_add(t, "%u", small_at(row, "round"));
+        table_add_text(t, tree_text(row, "block"));
+        add_forms(t, row);
     }
+    table_print(t, columns, out);
     if (folded)
-        g_string_append(out, "(the last round of each block stands for all that follow)\n");
+        wrap_text(out, "(the last round of each block stands for all that follow)", 1, columns);
 }
 
 static void
-print_notes(GVariant *tree, const char *key, GString *out)
+print_notes(GVariant *tree, const char *key, unsigned columns, GString *out)
 {
     g_autoptr(GVariant) rows = g_variant_lookup_value(tree, key, G_VARIANT_TYPE("aa{sv}"));
+    g_autoptr(GString) line = g_string_new(NULL);
 
     for (size_t i = 0; i < g_variant_n_children(rows); i++) {
         g_autoptr(GVariant) row = g_variant_get_child_value(rows, i);
 
-        g_string_append_printf(out, "  byte %" PRIu64 ": %s", tree_number(row, "place"), tree_text(row, "text"));
+        g_string_printf(line, "  byte %" PRIu64 ": %s", tree_number(row, "place"), tree_text(row, "text"));
         if (tree_number(row, "count") > 1)
-            g_string_append_printf(out, " (the first of %" PRIu64 ")", tree_number(row, "count"));
-        g_string_append_c(out, '\n');
+            g_string_append_printf(line, " (the first of %" PRIu64 ")", tree_number(row, "count"));
+        wrap_text(out, line->str, 4, columns);
     }
 }
 
@@ -350,20 +370,20 @@ has_notes(GVariant *tree, const char *key)
 }
 
 static void
-print_explanation(GVariant *tree, GString *out)
+print_explanation(GVariant *tree, unsigned columns, GString *out)
 {
-    print_head(tree, out);
-    print_configuration(tree, out);
-    print_sections(tree, out);
-    print_blocks(tree, out);
-    print_rounds(tree, out);
+    print_head(tree, columns, out);
+    print_configuration(tree, columns, out);
+    print_sections(tree, columns, out);
+    print_blocks(tree, columns, out);
+    print_rounds(tree, columns, out);
     g_string_append(out, has_notes(tree, "faults") ? "faults:\n" : "faults: none\n");
-    print_notes(tree, "faults", out);
+    print_notes(tree, "faults", columns, out);
     if (tree_number(tree, "more-faults"))
         g_string_append_printf(out, "  and %" PRIu64 " more\n", tree_number(tree, "more-faults"));
-    g_string_append(out, has_notes(tree, "analyser") ? "QEMU's stream analyser would stop at:\n"
-                                                     : "QEMU's stream analyser: would read all of it\n");
-    print_notes(tree, "analyser", out);
+    wrap_text(out, has_notes(tree, "analyser") ? "QEMU's stream analyser would stop at:"
+                                               : "QEMU's stream analyser: would read all of it", 2, columns);
+    print_notes(tree, "analyser", columns, out);
 }
 
 /* --- record by record ------------------------------------------------------------------------------------------- */
@@ -421,7 +441,7 @@ finish(struct explaining *x)
         call->data_free = NULL;
         if (!x->error) {
             g_autoptr(GVariant) tree = explain_tree(x->path, explain_report(x->explain));
-            print_explanation(tree, call->output);
+            print_explanation(tree, info_columns(call), call->output);
         }
         call_finish(call, x->error);
     }

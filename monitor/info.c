@@ -105,9 +105,8 @@ info_parse(struct call *call, const struct info_item *item, struct values **ret,
     return good;
 }
 
-/* Columns of the terminal that the output goes to; 0: it goes to no terminal, or to one that says nothing of them. */
-static unsigned
-columns_of(const struct call *call)
+unsigned
+info_columns(const struct call *call)
 {
     const struct input_class *class = call->input->class;
 
@@ -120,7 +119,7 @@ info_print(struct call *call, const struct info_item *item, GVariant *tree)
     if (call->command->run == info_run && call->args->at[INFO_P_JSON].set)
         json_append(tree, call->output);
     else if (item->fit)
-        item->fit(tree, columns_of(call), call->output);
+        item->fit(tree, info_columns(call), call->output);
     else
         item->print(tree, call->output);
 }

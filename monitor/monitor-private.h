@@ -139,6 +139,8 @@ extern const struct info_item info_config_items[], info_run_items[], info_migrat
     info_predict_items[];
 /* Prints a tree (borrowed) of the item's as the call's output. */
 void info_print(struct call *call, const struct info_item *item, GVariant *tree);
+/* Columns of the terminal that the output goes to; 0: it goes to no terminal, or to one that says nothing of them. */
+unsigned info_columns(const struct call *call);
 /* Appends a tree as one line of JSON (json.c). */
 void json_append(GVariant *tree, GString *out);
 /* Ends a call whose item has 'begin': prints the tree (taken if floating), or fails. */

@@ -78,7 +78,8 @@ image_check_entry(const struct kernel_image *image, const struct bootfile *file,
         if (image->entry >= s->gpa && image->entry - s->gpa < s->memory_size)
             return true;
     }
-    return fail_file(file, error, "it is to be entered at 0x%" PRIx64 ", where nothing of it is loaded", image->entry);
+    return fail_file(file, error, "it is to be entered at 0x%" PRIx64 ", where nothing of it is loaded",
+                     image->entry);
 }
 
 /* Looks for the PVH entry among notes; wrong notes end the search. */

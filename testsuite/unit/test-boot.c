@@ -254,9 +254,9 @@ an_entry_outside_is_refused(void)
     Elf32_Ehdr *head = (Elf32_Ehdr *)image;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(wild); i++) {
-        g_autofree char *text = NULL, *wanted = g_strdup_printf(": it is to be entered at 0x%x, where nothing of it is "
-                                                                "loaded", wild[i]);
+        g_autofree char *text = NULL, *wanted = NULL;
 
+        wanted = g_strdup_printf(": it is to be entered at 0x%x, where nothing of it is loaded", wild[i]);
         head->e_entry = wild[i];
         g_assert_cmpint(try_bytes(map, image, size, &text), ==, NUMON_ERROR_ARGUMENT);
         g_assert_true(g_str_has_suffix(text, wanted));

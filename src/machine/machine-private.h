@@ -98,7 +98,7 @@ struct machine {
     struct lock writes;             /* rank 5 */
     struct condition written;       /* 'writing' fell */
     bool frozen GUARDED;            /* the guest's last copy is being made, or it is gone */
-    bool writing GUARDED;           /* main writes */
+    bool writing GUARDED;           /* main writes, or the job of a reset that it began */
     struct time_jump jump GUARDED;  /* of the last guest that arrived */
 
     struct lock mapping;            /* rank 6: main changes the map, a migration's thread looks at it */

@@ -455,7 +455,7 @@ a_refused_second_one_leaves_the_first_as_it_was(void)
     world_close(&w);
 }
 
-/* Main writes guest memory (a reset reads a file meanwhile): a migration does not take its last copy until that is
+/* Main writes guest memory (or a reset's job does): a migration does not take its last copy until that is
  * done, and no lock is held over it. */
 static void
 a_migration_waits_for_who_writes(void)

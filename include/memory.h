@@ -119,8 +119,9 @@ bool block_discard_range(struct block *b, uint64_t first, uint64_t size, GError 
  * then on.  Can the block take another's?  Error: STATE, why not. */
 bool block_may_hand_over(const struct block *b, GError **error);
 bool block_may_take_over(const struct block *b, GError **error);
-/* Is 'fd', which a peer sent, such memory, of the block's size and pages?  Error: PEER. */
-bool block_check_offer(const struct block *b, int fd, GError **error);
+/* Is 'fd', which a peer sent, such memory, of the block's size (and, 'to_keep', of its pages, to be written)?  Error:
+ * PEER. */
+bool block_check_offer(const struct block *b, int fd, bool to_keep, GError **error);
 /* Maps it, at the same address, in place of the block's own: first to be read only; then as the block's memory, the
  * own going back to the host.  'fd' stays the caller's.  Any thread, while nobody writes.  Error: HOST; block_renew is
  * all that may follow then. */

@@ -11,11 +11,9 @@
 
 /* --- parameters and capabilities: declared once, live ----------------------------------------------------------- */
 
-/* When may a guest be stopped? */
-enum { SWITCHOVER_PATIENT, SWITCHOVER_EAGER };
-extern const char *const migrate_switchover_words[];
+enum { SWITCHOVER_PATIENT, SWITCHOVER_EAGER };           /* when may a guest be stopped */
+extern const char *const migrate_switchover_words[], *const migrate_mode_words[];
 enum { MIGRATE_MODE_NORMAL, MIGRATE_MODE_TRANSFER };      /* guest memory is copied, or handed over */
-extern const char *const migrate_mode_words[];
 
 /* Name in C, name for people, property type, unit of a number without suffix, min, max, default as typed, unit, words
  * of a choice (else NULL), help.  A choice's value is its index, a switch's 0 or 1. */
@@ -96,7 +94,8 @@ char *migrate_parameter_text(const struct migrate_parameters *p, unsigned at);
       "the guest being stopped, wait for `migrate_continue pre-switchover`")                                       \
     X(dirty_limit, "dirty-limit",                                                                                  \
       "hold each vCPU to vcpu-dirty-limit while the guest dirties memory faster than the line; needs a dirty ring") \
-    X(checksum, "checksum", "sum every byte of the stream up; the destination compares before it answers")
+    X(checksum, "checksum", "sum every byte of the stream up; the destination compares before it answers")         \
+    X(local_copy, "local-copy", "on one host, over a unix socket: the destination copies shared memory itself")
 
 struct migrate_capabilities {
 #define X(c, name, help) _Atomic bool c;
@@ -143,6 +142,7 @@ migrate_state_ended(enum migrate_state s)
     X(compress_pages, "pages", "sent compressed")                                          \
     X(compressed_bytes, "bytes", "of these, without the word that begins each record")     \
     X(handed_bytes, "bytes", "of memory handed over as descriptors, not sent")             \
+    X(copied_bytes, "bytes", "of pages that the destination copied from memory of the source")  \
     X(compress_busy, "pages", "sent whole because all compressing threads were at work")
 
 struct migrate_counters {
@@ -263,7 +263,6 @@ enum migrate_owner {
     OWNER_COPY,             /* one-way transport done: a file or pipe holds a copy, ours may go on */
 };
 
-struct session;
 /* Parameters and capabilities are borrowed and may change live. */
 struct session *session_new(enum migrate_direction direction, const struct migrate_guest *guest,
                             struct migrate_parameters *parameters, struct migrate_capabilities *capabilities,
@@ -296,13 +295,11 @@ void session_set_sections(struct session *s, const struct state_section *const *
  * end, told or not. */
 void session_ask_outcome(struct session *s, void (*done)(void *self, enum migrate_owner owner, const GError *error),
                          void *self, GDestroyNotify release);
-/* The user said `cont -f`, or `system_reset -f` ('anew'): ours, whatever became of the other.  Error STATE: its memory
- * was handed over, and it ran there.  Main. */
+/* The user said `cont -f`, or `system_reset -f` ('anew'): ours.  Error STATE: it ran elsewhere in its memory.  Main. */
 bool session_claim(struct session *s, bool anew, GError **error);
 bool session_may_claim(struct session *s, bool anew, GError **error);
-/* True if the guest's memory went along with it: what is here is fresh.  Any thread. */
+/* Did the guest's memory go along with it?  Any thread.  Waits until what is here is fresh.  Main. */
 bool session_took_memory(struct session *s);
-/* Waits for that, before anybody writes to guest memory again.  Main. */
 void session_settle(struct session *s);
 
 /* One consistent reading; any thread. */
@@ -313,6 +310,7 @@ struct migrate_info {
     char *error;                            /* owned; NULL if none */
     enum numon_error error_code;            /* of it: HOST or LIMIT is this side's; all else PEER */
     char *uri;                              /* owned; as given; incoming tcp with the port chosen */
+    const char *sent_because;               /* static: why local-copy could not be; NULL: it could, or is off */
     uint64_t id;                            /* the migration's random id; 0 before it is known */
     uint64_t total_ms, setup_ms, downtime_us, expected_downtime_ms;
     bool downtime_known;

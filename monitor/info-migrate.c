@@ -22,6 +22,7 @@ static const struct { const char *key, *label, *unit; } migrate_lines[] = {
     { "normal", "normal", " pages" },
     { "normal-bytes", "normal bytes", " kbytes" },
     { "handed-bytes", "handed over", " kbytes" },
+    { "copied-bytes", "copied by the destination", " kbytes" },
     { "dirty-sync-count", "dirty sync count", "" },
     { "page-size", "page size", " kbytes" },
     { "multifd-bytes", "multifd bytes", " kbytes" },
@@ -79,6 +80,8 @@ put_ram(GVariantDict *dict, const struct migrate_info *i)
     put(dict, "normal-bytes", i->pages_normal * i->page_size);
     if (i->handed_bytes)
         put(dict, "handed-bytes", i->handed_bytes);
+    if (i->copied_bytes)
+        put(dict, "copied-bytes", i->copied_bytes);
     put(dict, "dirty-sync-count", i->dirty_syncs);
     put(dict, "page-size", i->page_size);
     put(dict, "multifd-bytes", 0);
@@ -151,6 +154,8 @@ tree_of(const struct migrate_info *i)
         g_variant_dict_insert_value(&dict, "socket-address", text_variant(i->uri));
     if (i->direction == MIGRATE_OUT && migrate_state_ended(i->state))
         g_variant_dict_insert(&dict, "guest", "s", owner_word(i));
+    if (i->sent_because)
+        g_variant_dict_insert(&dict, "sent-because", "s", i->sent_because);
     put_times(&dict, i);
     put_ram(&dict, i);
     if (i->xbzrle)
@@ -325,6 +330,8 @@ print_migrate(GVariant *tree, unsigned columns, GString *out)
     g_string_append_c(out, '\n');
     for (size_t i = 0; i < G_N_ELEMENTS(migrate_lines); i++)
         print_line(tree, migrate_lines[i].key, migrate_lines[i].label, migrate_lines[i].unit, out);
+    if (g_variant_lookup(tree, "sent-because", "&s", &text))
+        g_string_append_printf(out, "local copy: memory is sent, as %s\n", text);
     if (g_variant_lookup(tree, "socket-address", "&s", &text))
         g_string_append_printf(out, "socket address: [\n\t%s\n]\n", text);
     if (g_variant_lookup(tree, "guest", "&s", &text))

@@ -68,7 +68,7 @@ memory_page_size(int fd)
 }
 
 bool
-block_check_offer(const struct block *b, int fd, GError **error)
+block_check_offer(const struct block *b, int fd, bool to_keep, GError **error)
 {
     int seals = fcntl(fd, F_GET_SEALS), flags = fcntl(fd, F_GETFL);
     uint64_t page_size = memory_page_size(fd);
@@ -77,18 +77,20 @@ block_check_offer(const struct block *b, int fd, GError **error)
     if (fstat(fd, &s) != 0 || !S_ISREG(s.st_mode) || page_size == 0 || seals < 0)
         return fail(error, NUMON_ERROR_PEER, "what was handed over for '%s' is no memfd", b->name);
     if ((uint64_t)s.st_size != b->size)
-        return fail(error, NUMON_ERROR_PEER, "the memory handed over for '%s' has %" G_GINT64_FORMAT " bytes, and here "
-                    "it has %" G_GUINT64_FORMAT, b->name, (gint64)s.st_size, b->size);
+        return fail(error, NUMON_ERROR_PEER, "the memory handed over for '%s' has %" G_GINT64_FORMAT " bytes, and "
+                    "here it has %" G_GUINT64_FORMAT, b->name, (gint64)s.st_size, b->size);
     if ((seals & SIZE_SEALS) != SIZE_SEALS)
-        return fail(error, NUMON_ERROR_PEER, "the memory handed over for '%s' is not sealed: its size could be changed "
-                    "under the guest", b->name);
+        return fail(error, NUMON_ERROR_PEER, "the memory handed over for '%s' is not sealed: its size could be "
+                    "changed under the guest", b->name);
+    if (!to_keep)
+        return true;
     if ((flags & O_ACCMODE) != O_RDWR || seals & WRITE_SEALS)
         return fail(error, NUMON_ERROR_PEER, "the memory handed over for '%s' cannot be written", b->name);
     if (page_size != b->page_size) {
         g_autofree char *theirs = size_format(page_size), *ours = size_format(b->page_size);
 
-        return fail(error, NUMON_ERROR_PEER, "the memory handed over for '%s' is of pages of %s, and here of %s", b->name,
-                    theirs, ours);
+        return fail(error, NUMON_ERROR_PEER, "the memory handed over for '%s' is of pages of %s, and here of %s",
+                    b->name, theirs, ours);
     }
     return true;
 }

@@ -7,7 +7,7 @@
 
 const struct migrate_feature_name migrate_feature_names[] = {
     { FEATURE_XBZRLE, "xbzrle" }, { FEATURE_COMPRESS, "compress" }, { FEATURE_CHECKSUM, "checksum" },
-    { FEATURE_HANDOVER, "memory-handover" }, { FEATURE_RUNS, "runs" }, { 0, NULL },
+    { FEATURE_HANDOVER, "memory-handover" }, { FEATURE_RUNS, "runs" }, { FEATURE_LOCAL, "memory-copy" }, { 0, NULL },
 };
 
 const char *

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Mode cpr-transfer: guest memory stays where it is, and the destination, on the same host, is handed its descriptors
- * over the unix socket (SCM_RIGHTS), in sections "memory-handover" in front of the list of blocks.  No page is sent and
- * the dirty log is not needed: the guest is stopped at once.
+ * over the unix socket (SCM_RIGHTS), in sections "memory-handover" in front of the list of blocks.  No page is sent
+ * and the dirty log is not needed: the guest is stopped at once.
  *
  *   section "memory-handover": be32 count, then for each block: length byte, name, be64 size, be64 size of its pages.
  *   With its first byte come as many descriptors, in this order; with instance 0 one more before them, the claim.
@@ -9,8 +9,8 @@
  * Two processes have the same memory then, so who may run the guest must be certain whatever becomes of the socket.
  * The claim is a word in a page that both have mapped, changed by compare-and-swap alone:
  *
- *   OFFERED  the source may take the guest back              source: -> BACK      destination: -> TAKEN
- *   TAKEN    all is loaded, the answer is being written      source, by cont -f: -> BACK    destination: -> RUNNING, BACK
+ *   OFFERED  the source may take the guest back              source: -> BACK               destination: -> TAKEN
+ *   TAKEN    all is loaded, the answer is being written      source, cont -f: -> BACK      destination: -> RUNNING, BACK
  *   RUNNING  it ran at the destination: it is gone           nobody leaves this
  *   BACK     the destination never ran it and never will     nobody leaves this
  *
@@ -109,8 +109,8 @@ handover_prepare(struct session *s, GError **error)
     if (parameter(&s->parameters->mode) != MIGRATE_MODE_TRANSFER)
         return true;
     if (s->address.transport != TRANSPORT_UNIX)
-        return fail(error, NUMON_ERROR_STATE, "mode cpr-transfer hands memory over to a process of this host: it needs a "
-                    "peer or unix:PATH");
+        return fail(error, NUMON_ERROR_STATE, "mode cpr-transfer hands memory over to a process of this host: it needs "
+                    "a peer or unix:PATH");
     for (unsigned i = 0; i < blocks->len; i++)
         if (!block_may_hand_over(blocks->pdata[i], error)) {
             g_prefix_error(error, "cannot migrate in mode cpr-transfer: ");
@@ -178,10 +178,12 @@ handover_send(struct out *o, GError **error)
     unsigned total = o->ram.list.count;
     uint32_t instance = 0;
 
-    if (!handover_is(o->session))
+    if (!(o->session->features & (FEATURE_HANDOVER | FEATURE_LOCAL)))
         return true;
     if (!out_put(o, error) || !output_flush(&o->output, error) || !await_agreement(o, error))
         return false;
+    if (!handover_is(o->session))
+        return local_offer(o, error);
     for (unsigned first = 0; first < total; first += BLOCKS_AT_ONCE)
         if (!send_some(o, first, MIN(total - first, BLOCKS_AT_ONCE), instance++, error))
             return false;
@@ -285,7 +287,7 @@ take_one(struct ram_in *r, GError **error)
         return input_fail(r->input, error, "the memory handed over for '%s' is that of another block", l->block->name);
     l->handed = g_array_index(given, int, 0);
     g_array_remove_index(given, 0);
-    return block_may_take_over(l->block, error) && block_check_offer(l->block, l->handed, error);
+    return block_may_take_over(l->block, error) && block_check_offer(l->block, l->handed, true, error);
 }
 
 bool
@@ -294,12 +296,13 @@ handover_take(struct ram_in *r, uint32_t instance, GError **error)
     uint32_t count;
 
     if (!(r->features & FEATURE_HANDOVER) || instance != r->handovers)
-        return input_fail(r->input, error, "section '" HANDOVER_SECTION "' instance %u is not expected here", instance);
+        return input_fail(r->input, error, "section '" HANDOVER_SECTION "' instance %u is not expected here",
+                          instance);
     if (!input_take32(r->input, &count, error))
         return false;
     if (count == 0 || count > BLOCKS_AT_ONCE)
-        return input_fail(r->input, error, "section '" HANDOVER_SECTION "' names %u blocks (1 to %d are allowed)", count,
-                          BLOCKS_AT_ONCE);
+        return input_fail(r->input, error, "section '" HANDOVER_SECTION "' names %u blocks (1 to %d are allowed)",
+                          count, BLOCKS_AT_ONCE);
     if (instance == 0 && !take_claim(r, error))
         return false;
     for (uint32_t i = 0; i < count; i++)

@@ -21,6 +21,7 @@ read_guarded(struct session *s, struct migrate_info *ret, int64_t now) REQUIRES(
 
     ret->state = s->state;
     ret->owner = s->owner;
+    ret->sent_because = s->sent_because;
     ret->error = s->failure ? g_strdup(s->failure->message) : NULL;
     ret->error_code = code_of(s->failure);
     ret->uri = g_strdup(s->uri);

@@ -292,10 +292,12 @@ take_join(struct in *n, const struct section_head *h, GError **error)
 static bool
 take_handover(struct in *n, const struct section_head *h, GError **error)
 {
-    if (n->ram_started || h->version != HANDOVER_VERSION)
-        return input_fail(&n->input, error, "section '" HANDOVER_SECTION "' version %u is not known or cannot be here",
+    bool copies = g_str_equal(h->name, LOCAL_SECTION);
+
+    if (n->ram_started || h->version != (copies ? LOCAL_VERSION : HANDOVER_VERSION))
+        return input_fail(&n->input, error, "section '%s' version %u is not known or cannot be here", h->name,
                           h->version);
-    return handover_take(&n->ram, h->instance, error) && take_footer(n, h->id, h->name, error);
+    return (copies ? local_take : handover_take)(&n->ram, h->instance, error) && take_footer(n, h->id, h->name, error);
 }
 
 static bool
@@ -308,7 +310,7 @@ take_full(struct in *n, GError **error)
         return false;
     if (g_str_equal(h.name, JOIN_SECTION))
         return take_join(n, &h, error);
-    if (g_str_equal(h.name, HANDOVER_SECTION))
+    if (g_str_equal(h.name, HANDOVER_SECTION) || g_str_equal(h.name, LOCAL_SECTION))
         return take_handover(n, &h, error);
     if (!n->ram_ended)
         return input_fail(&n->input, error, "section '%s' comes before the end of RAM", h.name);

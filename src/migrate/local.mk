@@ -9,7 +9,7 @@ libnumon_a_SOURCES += include/migrate.h src/migrate/migrate-private.h src/migrat
 	src/migrate/checksum.c src/migrate/output.c src/migrate/input.c src/migrate/session.c src/migrate/info.c \
 	src/migrate/return.c src/migrate/outcome.c src/migrate/out.c src/migrate/throttle.c \
 	src/migrate/switchover.c \
-	src/migrate/in.c src/migrate/ram-in.c src/migrate/ahead.c src/migrate/join.c src/migrate/handover.c \
+	src/migrate/in.c src/migrate/ram-in.c src/migrate/ahead.c src/migrate/join.c src/migrate/handover.c src/migrate/local.c src/migrate/handover-private.h \
 	src/migrate/explain.h src/migrate/explain.c src/migrate/explain-head.c \
 	src/migrate/explain-ram.c src/migrate/explain-fields.c \
 	src/migrate/page-history.c src/migrate/explain-text.c src/migrate/predict.c \

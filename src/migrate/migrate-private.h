@@ -12,6 +12,7 @@
 #include "migrate.h"
 #include "pure-private.h"
 #include "record-private.h"
+#include "handover-private.h"
 
 /* --- address.c: URIs -------------------------------------------------------------------------------------------- */
 
@@ -218,44 +219,6 @@ bool trace_on(const struct session *s);
 /* 'coded': of a delta page, its encoding. */
 void trace_record(struct session *s, struct explain_event *event, const void *coded, size_t size);
 
-/* --- handover.c: memory that stays where it is ------------------------------------------------------------------ */
-
-/* Who may run the guest: a word in a page that both sides have mapped. */
-struct claim {
-    _Atomic uint32_t *word;         /* NULL: memory is not handed over */
-    int fd;                         /* -1: none */
-};
-void claim_release(struct claim *c);
-/* Source: true if the destination never ran the guest and never will: it may go on here. */
-bool claim_back(const struct claim *c);
-bool claim_runs(const struct claim *c);             /* the guest ran there */
-/* The same for a user who says so: false only if it ran there. */
-bool claim_forced_back(const struct claim *c);
-bool claim_may_be_forced(const struct claim *c);
-
-struct session;
-struct out;
-struct ram_in;
-/* Main: in mode cpr-transfer, can this migration be one?  Makes the claim then. */
-bool handover_prepare(struct session *s, GError **error);
-bool handover_is(const struct session *s);          /* of a source */
-/* Source's worker, in the place of pages, the dirty log and passes. */
-bool handover_send(struct out *o, GError **error);
-bool handover_begin(struct out *o, GError **error);
-bool handover_send_end(struct out *o, GError **error);
-/* Before a guest that was stopped goes on here: 'owner' becomes UNKNOWN if it may not (false). */
-bool handover_take_back(struct out *o, GError **error);
-/* The guest is gone: fresh memory in the place of what went along.  May take long. */
-void handover_let_go(struct session *s);
-/* Destination's worker: the section; the list of blocks was read; all is loaded; before and after the answer. */
-bool handover_take(struct ram_in *r, uint32_t instance, GError **error);
-bool handover_show(struct ram_in *r, GError **error);
-bool handover_adopt(struct ram_in *r, GError **error);
-bool handover_claim(struct session *s, GError **error);
-bool handover_run(struct session *s, GError **error);
-/* It did not come to that: fresh memory, before anything is reset. */
-void handover_give_back(struct session *s, struct ram_in *r);
-
 struct tell;                        /* events on their way to main; outlives the session */
 
 struct session {
@@ -271,6 +234,7 @@ struct session {
     uint64_t features;              /* of an outgoing stream */
     struct listener listener;
     struct claim claim;             /* destination: the worker's */
+    const char *sent_because;       /* source: why local-copy does not copy; static, NULL: it does, or is off */
     int wake;                       /* eventfd: the worker gives up what it waits for */
     int quit;                       /* eventfd: session_free; server and asker end */
     int proceed;                    /* eventfd: session_continue; the worker leaves PRE_SWITCHOVER */
@@ -441,6 +405,8 @@ struct ram_out {
     struct block *block;            /* of the last record; NULL: none */
     bool one_way;
     bool last;                      /* the guest is stopped: what goes now is not sent again */
+    uint64_t told, copied;          /* pages that the destination is to copy: not waited for; of the whole */
+    uint32_t marks;                 /* times it was waited for */
     uint64_t taken;                 /* pages, of those taken from the log since the caller set this to 0 */
     struct pool *pool;              /* owned; NULL: pages are not compressed */
     struct page_cache *cache;       /* owned; NULL: differences are not used */
@@ -495,6 +461,7 @@ struct out {
     uint64_t rate_pages;            /* dirtied since rate_us */
     int64_t rate_us;
     int64_t sync_us;                /* of the last sync */
+    uint64_t copied_before;         /* ram.copied that the pace knows */
     int64_t look_us;                /* what it took */
     struct settle settle;
     enum settle_step step;          /* what it came to */
@@ -540,7 +507,8 @@ struct ram_in {
         uint64_t pages;             /* of the length that was announced; 0: it is not listed */
         bool fresh;                 /* nothing was ever there */
         int handed;                 /* memory that is to be the block's; owned; -1: none */
-        bool shown;                 /* it has been mapped */
+        bool shown;                 /* it has been mapped in place of the block's own */
+        uint8_t *copied;            /* mapped to copy from; NULL: not */
     } *blocks;                      /* owned */
     unsigned count;                 /* devices may come on their own once the guest has arrived */
     uint32_t handovers;             /* sections of such memory */

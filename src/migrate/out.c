@@ -20,9 +20,10 @@ enum { LAST_WORDS_US = 500 * 1000 };
 static void
 spend(struct out *o, uint64_t before, uint64_t pages)
 {
-    uint64_t bytes = o->output.queued - before;
+    uint64_t bytes = o->output.queued - before, copied = (o->ram.copied - o->copied_before) * PAGE_SIZE;
 
-    pace_spend(&o->pace, bytes, pages);
+    o->copied_before = o->ram.copied;
+    pace_spend(&o->pace, bytes + copied, pages);
     counter_add(o->ram.last ? &o->session->counters.downtime_bytes : &o->session->counters.precopy_bytes, bytes);
 }
 
@@ -50,7 +51,7 @@ out_send_run(struct out *o, struct block *b, uint64_t first, uint64_t count, GEr
         struct piece *piece = pieces_find(&o->pieces, b, first, &here);
 
         here = MIN(here, count);
-        if (!send_part_of_run(o, piece, b, first, here, error))
+        if (!send_part_of_run(o, piece, b, first, here, error) || !local_settle(o, false, error))
             return false;
         first += here;
         count -= here;
@@ -140,7 +141,7 @@ out_end_part(struct out *o, GError **error)
 {
     uint64_t before = o->output.queued;
 
-    if (!ram_out_drain(&o->ram, error))
+    if (!ram_out_drain(&o->ram, error) || !local_settle(o, true, error))
         return false;
     spend(o, before, 0);
     wire_put64(o->bytes, RAM_EOS);
@@ -318,14 +319,16 @@ send_slice(struct out *o, bool *ret_end, GError **error)
     struct session *s = o->session;
     int64_t begin_us = g_get_monotonic_time();
     uint64_t before = o->output.queued, zero = counter_read(&s->counters.pages_zero), handled = o->ram.handled;
+    uint64_t copied = o->ram.copied;
 
     if (!session_alive(s, error) || !out_begin_part(o, RECORD_PART, error) || !send_slice_pages(o, ret_end, error)
         || !out_end_part(o, error))
         return false;
     handled = o->ram.handled - handled;
     zero = counter_read(&s->counters.pages_zero) - zero;
-    flow_add(&o->flow, (double)((handled - MIN(zero, handled)) * PAGE_SIZE), (double)(o->output.queued - before),
-             (double)(g_get_monotonic_time() - begin_us));
+    copied = (o->ram.copied - copied) * PAGE_SIZE;
+    flow_add(&o->flow, (double)((handled - MIN(zero, handled)) * PAGE_SIZE),
+             (double)(o->output.queued - before + copied), (double)(g_get_monotonic_time() - begin_us));
     return true;
 }
 

@@ -37,6 +37,7 @@ enum {
     RAM_COMPRESS            = 0x100,
     RAM_RUN                 = 0x400,        /* ours, with ZERO or PAGE: be32 count of such pages in a row, the first
                                              * at the offset; of PAGE then their bytes */
+    RAM_LOCAL               = 0x800,        /* ours: be32 count of pages to copy; 0: be32 to answer with */
     RAM_FLAGS               = PAGE_SIZE - 1,
 
     XBZRLE_ENCODING         = 1,            /* the only one there is */
@@ -66,8 +67,9 @@ enum {
     FEATURE_XBZRLE = 1 << 0, FEATURE_COMPRESS = 1 << 1, FEATURE_CHECKSUM = 1 << 2,
     FEATURE_HANDOVER = 1 << 3,              /* memory comes as descriptors */
     FEATURE_RUNS = 1 << 4,
+    FEATURE_LOCAL = 1 << 5,                 /* pages are copied from descriptors */
     FEATURES_KNOWN = FEATURE_XBZRLE | FEATURE_COMPRESS | FEATURE_CHECKSUM | FEATURE_HANDOVER
-                     | FEATURE_RUNS,
+                     | FEATURE_RUNS | FEATURE_LOCAL,
 };
 #define CHECKSUM_SECTION "checksum"
 enum { CHECKSUM_VERSION = 1 };
@@ -80,6 +82,9 @@ enum { JOIN_VERSION = 1, JOIN_TEXT_MOST = 4096 };
 /* Memory that is handed over instead of sent (handover.c).  Ours; stands in front of the list of blocks. */
 #define HANDOVER_SECTION "memory-handover"
 enum { HANDOVER_VERSION = 1 };
+/* Memory from which pages are copied instead of being sent (local.c).  Ours; at the same place. */
+#define LOCAL_SECTION "memory-copy"
+enum { LOCAL_VERSION = 1 };
 
 #define MACHINE_SUBSECTION "configuration/numon-machine"
 enum { MACHINE_SUBSECTION_VERSION = 1, MACHINE_SUBSECTION_FIXED = 8 + 8 + 4 + 4 };
@@ -176,6 +181,7 @@ struct moving {
     uint64_t pages;                 /* announced: of the longest used length so far; what lies behind is not looked
                                      * at */
     uint64_t sent;                  /* pages below were sent at least once */
+    bool local;                     /* the destination copies its pages */
     uint64_t address;               /* of its first byte in the page cache's numbering */
 };
 /* The worker's own list, in the map's order: main adds blocks to the map while the worker goes over these. */

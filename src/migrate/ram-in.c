@@ -77,6 +77,7 @@ ram_in_release(struct ram_in *r)
     ram_in_stop(r);
     for (unsigned i = 0; i < r->count; i++) {
         g_free(r->blocks[i].seen);
+        local_release(&r->blocks[i]);
         close_fd(&r->blocks[i].handed);
     }
     g_clear_pointer(&r->blocks, g_free);
@@ -518,11 +519,14 @@ ram_in_pages(struct ram_in *r, GError **error)
                 return false;
             continue;
         }
-        if (!check_flags(r, flags, error) || !load_page(r, word & ~(uint64_t)RAM_FLAGS, flags, error))
+        uint64_t offset = word & ~(uint64_t)RAM_FLAGS;
+        if (!check_flags(r, flags, error)
+            || !(flags & RAM_LOCAL ? local_load(r, offset, flags & RAM_CONTINUE, error)
+                 : load_page(r, offset, flags, error)))
             return false;
         counter_add(r->counter, r->input->offset - r->place);
-        if (trace_on(r->session))
-            trace_page(r, word & ~(uint64_t)RAM_FLAGS, flags);
+        if (trace_on(r->session) && !(flags & RAM_LOCAL))
+            trace_page(r, offset, flags);
     }
 }
 

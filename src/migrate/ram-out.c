@@ -19,8 +19,12 @@ ram_out_init(struct ram_out *r, struct session *s, struct output *output, GError
 {
     r->session = s;
     r->output = output;
-    for (unsigned i = 0; i < s->block_count; i++)
-        ram_out_join(r, s->blocks[i].block)->pages = s->blocks[i].pages;
+    for (unsigned i = 0; i < s->block_count; i++) {
+        struct moving *m = ram_out_join(r, s->blocks[i].block);
+
+        m->pages = s->blocks[i].pages;
+        m->local = local_may(s, m->block);
+    }
     if (s->features & FEATURE_COMPRESS)
         r->pool = pool_new(false, (unsigned)parameter(&s->parameters->compress_threads), error);
     return r->pool || !(s->features & FEATURE_COMPRESS);
@@ -411,6 +415,46 @@ send_run(struct ram_out *r, const struct moving *m, uint64_t first, uint64_t cou
     return true;
 }
 
+/* A run that the destination is to copy. */
+static bool
+tell_copies(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, GError **error)
+{
+    uint8_t header[RAM_HEADER_MOST + 4];
+    uint64_t place = r->output->queued;
+    size_t size = put_header(r, b, first * PAGE_SIZE, RAM_LOCAL, header);
+    uint32_t pages = GUINT32_TO_BE((uint32_t)count);
+
+    memcpy(header + size, &pages, sizeof pages);
+    size += sizeof pages;
+    counter_add(&r->session->counters.pages_normal, count);
+    counter_add(&r->session->counters.copied_bytes, count * PAGE_SIZE);
+    r->told += count;
+    r->copied += count;
+    if (trace_on(r->session))
+        trace_record(r->session, &(struct explain_event) {
+            .kind = EXPLAIN_PAGE, .place = place, .bytes = size, .name = b->name, .number = first * PAGE_SIZE,
+            .form = PAGE_WHOLE }, NULL, 0);
+    return output_put(r->output, header, size, error);
+}
+
+/* Pages that were never there are zero pages; all else is copied without being looked at. */
+static bool
+tell_run(struct ram_out *r, const struct moving *m, uint64_t first, uint64_t count, const uint64_t *absent,
+         GError **error)
+{
+    for (uint64_t i = 0, next; i < count; i = next) {
+        bool zero = bit_test(absent, i);
+
+        next = zero ? bits_next_clear(absent, count, i) : bits_next(absent, count, i);
+        if (!(zero ? send_zeros(r, m->block, first + i, next - i, false, error)
+              : tell_copies(r, m->block, first + i, next - i, error)))
+            return false;
+        memset(r->fates + i, zero ? FATE_ZERO : FATE_WHOLE, next - i);
+        r->handled += next - i;
+    }
+    return true;
+}
+
 bool
 ram_out_run(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, GError **error)
 {
@@ -424,9 +468,9 @@ ram_out_run(struct ram_out *r, struct block *b, uint64_t first, uint64_t count, 
                                   : hub_clear(hub, r->list.subscriber, b, first, count, &taken, error)))
         return false;
     r->taken += taken;
-    for (uint64_t i = 0; i < count; i += 64)
+    for (uint64_t i = 0; !m->local && i < count; i += 64)
         zero[i / 64] = zero_pages(r, m, first + i, (unsigned)MIN(count - i, 64), zero[i / 64]);
-    if (!send_run(r, m, first, count, zero, error))
+    if (!(m->local ? tell_run : send_run)(r, m, first, count, zero, error))
         return false;
     history_note(r->session, b, first, count, r->fates);
     /* What was never sent is dirty, so runs leave none of it out. */

@@ -289,7 +289,7 @@ prepare(struct session *s, const char *uri, GError **error)
     if (s->wake < 0 || s->quit < 0 || s->proceed < 0)
         return fail_host(error, errno, "cannot make an event descriptor");
     if (s->direction == MIGRATE_OUT)
-        return handover_prepare(s, error) && (handover_is(s) || prepare_pages(s, error));
+        return handover_prepare(s, error) && (handover_is(s) || prepare_pages(s, error)) && local_prepare(s);
     if (address_listens(&s->address))
         return listener_open(&s->listener, &s->address, uri, error);
     return true;

@@ -290,6 +290,8 @@ wire_ram_feature(unsigned flags)
         return FEATURE_XBZRLE;
     case RAM_COMPRESS:
         return FEATURE_COMPRESS;
+    case RAM_LOCAL:
+        return FEATURE_LOCAL;
     case RAM_RUN | RAM_ZERO:
     case RAM_RUN | RAM_PAGE:
         return FEATURE_RUNS;

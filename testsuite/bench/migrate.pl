@@ -45,7 +45,7 @@ sub rate_name {
 # ram in MiB; fill: MiB of it that hold something.  rate: what the guest writes while it moves, pages a second (0: as
 # fast as it can, undef: nothing) over 'span' MiB.  kept: memory is shared and stays where it is, with numon by its
 # descriptor (mode cpr-transfer), with QEMU in a file that both open (x-ignore-shared).  handed: the same of numon's, while
-# QEMU, which wants a file for that, sends it.
+# QEMU, which wants a file for that, sends it.  copied: numon's destination copies it (local-copy).
 my @cases = (
     { name => "untouched 4 GiB", ram => 4096 },
     { name => "zeroed 4 GiB", ram => 4096, prealloc => 1 },
@@ -55,6 +55,7 @@ my @cases = (
     { name => "random file", fill => 900, transport => "file" },
     { name => "random memfd", fill => 900, backend => "memfd" },
     { name => "random memfd handed", fill => 900, backend => "memfd", handed => 1 },
+    { name => "random memfd local-copy", fill => 900, backend => "memfd", copied => 1 },
     (map +{ name => "shared kept $_ GiB", ram => $_ * 1024, prealloc => 1, kept => 1 }, 1, 4, 16),
     { name => "text unix", fill => 900, kind => "text" },
     { name => "text compress", fill => 900, kind => "text", capabilities => ["compress"] },
@@ -154,6 +155,7 @@ sub run_once {
     }
     my $to = destination($case, $kind, $uri, $tsc_khz);
     my $pace = set_to_work($source, $case);
+    $source->do("migrate_set_capability local-copy on") if $case->{copied} && $kind eq "numon";
     $uri = $kind eq "numon" ? "file:$file" : "exec:cat > $file" if !$to;
     unlink $file;
     my $taken = ($case->{fill} // 0) + ($case->{prealloc} && !$case->{kept} ? $case->{ram} : 0);

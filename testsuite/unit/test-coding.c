@@ -293,7 +293,7 @@ static const struct {
     { 3, { { 0x080, BYTES(0) } }, "RDMA is not supported" },
     { 3, { { 0x200, BYTES(0) } }, "multifd is not supported" },
     { 3, { { 0x001, BYTES(0) } }, "2009 is not supported" },
-    { 3, { { 0x800, BYTES(0) } }, "unknown flags 0x800" },
+    { 3, { { 0x800, BYTES(0) } }, "announced no memory-copy" },
     { 1 << 20, { { 0 } }, "not known here (0x100000)" },
     /* Runs: the block has 64 pages. */
     { 0, { { RAM_RUN | RAM_ZERO, BYTES(0, 0, 0, 2) } }, "announced no runs" },
@@ -306,7 +306,7 @@ static const struct {
     { 16, { { RAM_RUN, BYTES(0, 0, 0, 1) } }, "unknown flags 0x400" },
     { 16, { { RAM_RUN | RAM_XBZRLE, BYTES(0, 0, 0, 1) } }, "unknown flags 0x440" },
     { 16, { { RAM_RUN | RAM_ZERO | RAM_PAGE, BYTES(0, 0, 0, 1) } }, "unknown flags 0x40a" },
-    { 16, { { RAM_RUN | RAM_ZERO, BYTES(0, 0, 0, 59) }, { 0x800, BYTES(0) } }, "unknown flags 0x820" },
+    { 16, { { RAM_RUN | RAM_ZERO, BYTES(0, 0, 0, 59) }, { 0x800, BYTES(0) } }, "announced no memory-copy" },
     { 18, { { RAM_COMPRESS, BYTES(0, 0, 0, 4, 1, 2, 3, 4) }, { RAM_RUN | RAM_ZERO, BYTES(0, 0, 0, 2) } },
       "cannot be decompressed" },
     { 18, { { RAM_COMPRESS, BYTES(0, 0, 0, 4, 1, 2, 3, 4) }, { RAM_RUN | RAM_PAGE, BYTES(0, 0, 0, 2) } },

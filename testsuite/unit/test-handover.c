@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Mode cpr-transfer: memory that is handed over.  A guest's memory is one and the same on both sides while it moves, so
- * besides what test-handoff demands: a destination that does not get the guest has changed none of it, and a source
- * whose guest is gone reaches none of it. */
+/* Mode cpr-transfer: memory that is handed over; and local-copy: memory from which the destination copies.  In the first
+ * a guest's memory is one and the same on both sides while it moves, so besides what test-handoff demands: a destination
+ * that does not get the guest has changed none of it, and a source whose guest is gone reaches none of it. */
 #include "migrate-fake.h"
 
 #include <fcntl.h>
@@ -191,7 +191,7 @@ hostile_descriptors_are_refused(void)
             g_assert_cmpint(ftruncate(fd, offers[i].size), ==, 0);
         if (offers[i].seals)
             g_assert_cmpint(fcntl(fd, F_ADD_SEALS, offers[i].seals), ==, 0);
-        g_assert_false(block_check_offer(b, fd, &error));
+        g_assert_false(block_check_offer(b, fd, true, &error));
         if (!strstr(error->message, offers[i].why))
             g_error("offer %zu: %s", i, error->message);
         g_clear_error(&error);
@@ -199,7 +199,7 @@ hostile_descriptors_are_refused(void)
     }
     unlink(path);
     g_assert_true(block_may_hand_over(block_of(&p.from, 0), NULL));
-    g_assert_true(block_check_offer(b, block_of(&p.from, 0)->fd, NULL));
+    g_assert_true(block_check_offer(b, block_of(&p.from, 0)->fd, true, NULL));
     pair_release(&p);
 }
 
@@ -242,12 +242,21 @@ assert_untouched(struct pair *p)
         g_assert_cmpmem(block_of(&p->from, i)->host, f->stopped_size[i], f->stopped[i], f->stopped_size[i]);
 }
 
+/* The same memory, but copied (capability local-copy). */
 static void
-run_harm(struct proxy *x, unsigned pause_us, struct tally *t)
+init_copied(struct pair *p, uint64_t block_size, unsigned pause_us)
+{
+    pair_init_shared(p, block_size, pause_us);
+    atomic_store(&p->parameters.mode, MIGRATE_MODE_NORMAL);
+    atomic_store(&p->capabilities.local_copy, true);
+}
+
+static void
+run_harm(struct proxy *x, bool copied, unsigned pause_us, struct tally *t)
 {
     struct pair p;
 
-    pair_init_shared(&p, SMALL, pause_us);
+    (copied ? init_copied : pair_init_shared)(&p, SMALL, pause_us);
     if (x->harm != HARM_NONE)
         atomic_store(&p.parameters.switchover_timeout, 40);
     fake_fill(&p.from.fake, 15);
@@ -264,7 +273,11 @@ run_harm(struct proxy *x, unsigned pause_us, struct tally *t)
         session_cancel(p.from.session, NULL);
     PAIR_WAIT(&p, side_ended(&p.from));
     enum migrate_owner owner = session_owner(p.from.session);
-    if (owner == OWNER_UNKNOWN) {
+    if (owner == OWNER_UNKNOWN && copied) {
+        session_claim(p.from.session, false, NULL);
+        session_cancel(p.to.session, NULL);
+        PAIR_WAIT(&p, side_ended(&p.to));
+    } else if (owner == OWNER_UNKNOWN) {
         settle_unknown(&p, t);
     } else {
         if (side_state(&p.to) != MIGRATE_COMPLETED)
@@ -286,12 +299,12 @@ run_harm(struct proxy *x, unsigned pause_us, struct tally *t)
 }
 
 static void
-harm_never_makes_two_nor_none(void)
+harm_at_random(bool copied)
 {
     struct tally t = { 0 };
     struct proxy whole = { .harm = HARM_NONE };
 
-    run_harm(&whole, 0, &t);
+    run_harm(&whole, copied, 0, &t);
     g_assert_cmpuint(t.there, ==, 1);
     for (unsigned i = 0; i < 200; i++) {
         struct proxy x = { .harm = HARM_CUT + (unsigned)g_test_rand_int_range(0, 100) * 3 / 100,
@@ -302,10 +315,89 @@ harm_never_makes_two_nor_none(void)
             x.harm = HARM_STALL;
         x.offset = i % 2 ? bytes - (uint64_t)g_test_rand_int_range(1, x.backward ? 9 : 40)
                  : (uint64_t)g_test_rand_int_range(0, (int)bytes);
-        run_harm(&x, i % 2 ? 0 : 20, &t);
+        run_harm(&x, copied, i % 2 ? 0 : 20, &t);
     }
     g_test_message("there %u, here %u, by force %u", t.there, t.here, t.forced);
     g_assert_cmpuint(t.here, >, 0);
+}
+
+static void
+harm_never_makes_two_nor_none(void)
+{
+    harm_at_random(false);
+}
+
+static void
+harm_while_pages_are_copied_loses_none(void)
+{
+    harm_at_random(true);
+}
+
+/* --- pages that the destination copies -------------------------------------------------------------------------- */
+
+static void
+pages_are_copied(void)
+{
+    struct migrate_info info;
+    struct pair p;
+
+    init_copied(&p, 512 * PAGE_SIZE, 20);
+    fake_fill(&p.from.fake, 31);
+    fake_run(&p.from.fake);
+    g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
+    pair_start(&p, uri, uri);
+    PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+    pair_assert_moved(&p);
+    session_info(p.from.session, &info);
+    g_assert_null(info.sent_because);
+    g_assert_cmpuint(info.copied_bytes, ==, info.pages_normal * PAGE_SIZE);
+    g_assert_cmpuint(info.bytes, <, info.total_bytes / 4);
+    migrate_info_release(&info);
+    assert_apart(&p);
+    pair_release(&p);
+}
+
+/* Memory of its own kind goes its own way, in one migration. */
+static void
+private_memory_is_sent_beside(void)
+{
+    struct migrate_info info;
+    struct pair p;
+
+    pair_init(&p, 512 * PAGE_SIZE, 20);
+    atomic_store(&p.capabilities.local_copy, true);
+    fake_fill(&p.from.fake, 32);
+    fake_run(&p.from.fake);
+    g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
+    pair_start(&p, uri, uri);
+    PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+    pair_assert_moved(&p);
+    session_info(p.from.session, &info);
+    g_assert_cmpuint(info.copied_bytes, >, 0);
+    g_assert_cmpuint(info.copied_bytes, <, info.pages_normal * PAGE_SIZE);
+    migrate_info_release(&info);
+    pair_release(&p);
+}
+
+static void
+other_ways_say_why_pages_are_sent(void)
+{
+    struct migrate_info info;
+    struct pair p;
+
+    init_copied(&p, SMALL, 20);
+    atomic_store(&p.capabilities.checksum, true);
+    fake_fill(&p.from.fake, 33);
+    fake_run(&p.from.fake);
+    g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
+    pair_start(&p, uri, uri);
+    PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+    pair_assert_moved(&p);
+    session_info(p.from.session, &info);
+    g_assert_nonnull(strstr(info.sent_because, "checksum"));
+    g_assert_cmpuint(info.copied_bytes, ==, 0);
+    migrate_info_release(&info);
+    pair_release(&p);
 }
 
 static void
@@ -343,6 +435,10 @@ main(int argc, char **argv)
     g_test_add_func("/handover/bytes without descriptors are refused", bytes_without_descriptors_are_refused);
     g_test_add_func("/handover/hostile descriptors are refused", hostile_descriptors_are_refused);
     g_test_add_func("/handover/harm never makes two nor none", harm_never_makes_two_nor_none);
+    g_test_add_func("/handover/pages are copied", pages_are_copied);
+    g_test_add_func("/handover/private memory is sent beside", private_memory_is_sent_beside);
+    g_test_add_func("/handover/other ways say why pages are sent", other_ways_say_why_pages_are_sent);
+    g_test_add_func("/handover/harm while pages are copied loses none", harm_while_pages_are_copied_loses_none);
     g_test_add_func("/handover/cancel at any moment", cancel_at_any_moment);
     return g_test_run();
 }

@@ -398,6 +398,14 @@ pair_init(struct pair *p, uint64_t block_size, unsigned pause_us)
 }
 
 void
+pair_open(struct pair *p, uint64_t block_size, unsigned pause_us, uint64_t seed)
+{
+    pair_init(p, block_size, pause_us);
+    fake_fill(&p->from.fake, seed);
+    fake_run(&p->from.fake);
+}
+
+void
 pair_init_shared(struct pair *p, uint64_t block_size, unsigned pause_us)
 {
     init_pair(p, block_size, pause_us, true);

@@ -66,6 +66,8 @@ struct pair {
 };
 
 void pair_init(struct pair *p, uint64_t block_size, unsigned pause_us);
+/* The same with a guest that runs at the source, its memory filled from the seed. */
+void pair_open(struct pair *p, uint64_t block_size, unsigned pause_us, uint64_t seed);
 /* All memory is shared, and the mode is cpr-transfer. */
 void pair_init_shared(struct pair *p, uint64_t block_size, unsigned pause_us);
 void pair_release(struct pair *p);

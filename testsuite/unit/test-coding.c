@@ -236,9 +236,7 @@ file_tells_what_reading_it_needs(void)
 {
     struct pair p;
 
-    pair_init(&p, SMALL, 20);
-    fake_fill(&p.from.fake, 38);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 20, 38);
     g_autofree char *file = g_build_filename(p.directory, "file", NULL);
     g_autofree char *out = g_strdup_printf("exec:cat > '%s'", file);
     g_autofree char *in = g_strdup_printf("exec:cat '%s'", file);

@@ -63,9 +63,7 @@ eager_stops_within_the_first_pass(void)
     struct pair p;
     struct migrate_info info;
 
-    pair_init(&p, MIDDLE, 20);
-    fake_fill(&p.from.fake, 21);
-    fake_run(&p.from.fake);
+    pair_open(&p, MIDDLE, 20, 21);
     atomic_store(&p.parameters.max_bandwidth, MIB);
     atomic_store(&p.parameters.downtime_limit, 2000000);
     atomic_store(&p.parameters.switchover, SWITCHOVER_EAGER);
@@ -86,9 +84,7 @@ eager_file_holds_the_guest(void)
 {
     struct pair p;
 
-    pair_init(&p, MIDDLE, 1000);
-    fake_fill(&p.from.fake, 22);
-    fake_run(&p.from.fake);
+    pair_open(&p, MIDDLE, 1000, 22);
     atomic_store(&p.parameters.max_bandwidth, 8 * MIB);
     atomic_store(&p.parameters.downtime_limit, 300);
     atomic_store(&p.parameters.switchover, SWITCHOVER_EAGER);
@@ -111,9 +107,7 @@ guest_waits_before_the_switchover(void)
     struct pair p;
     g_autoptr(GError) error = NULL;
 
-    pair_init(&p, SMALL, 20);
-    fake_fill(&p.from.fake, 23);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 20, 23);
     p.capabilities.pause_before_switchover = true;
     g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
     pair_start(&p, uri, uri);
@@ -138,9 +132,7 @@ pause_before_switchover_is_released(void)
     for (unsigned lost = 0; lost < 2; lost++) {
         struct pair p;
 
-        pair_init(&p, SMALL, 20);
-        fake_fill(&p.from.fake, 24);
-        fake_run(&p.from.fake);
+        pair_open(&p, SMALL, 20, 24);
         p.capabilities.pause_before_switchover = true;
         g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
         pair_start(&p, uri, uri);
@@ -162,9 +154,7 @@ bandwidth_that_is_told_counts_at_once(void)
 {
     struct pair p;
 
-    pair_init(&p, SMALL, 50);
-    fake_fill(&p.from.fake, 25);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 50, 25);
     atomic_store(&p.parameters.max_bandwidth, MIB);
     atomic_store(&p.parameters.downtime_limit, 1);
     g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
@@ -185,9 +175,7 @@ throttle_ends_with_the_migration(void)
     struct pair p;
     struct migrate_info info;
 
-    pair_init(&p, SMALL, 50);
-    fake_fill(&p.from.fake, 26);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 50, 26);
     p.capabilities.auto_converge = true;
     atomic_store(&p.parameters.max_bandwidth, MIB);
     atomic_store(&p.parameters.downtime_limit, 0);
@@ -237,9 +225,7 @@ file_takes_its_name_when_it_is_whole(void)
     struct pair p;
     struct stat file;
 
-    pair_init(&p, SMALL, 20);
-    fake_fill(&p.from.fake, 31);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 20, 31);
     g_autofree char *path = g_build_filename(p.directory, "file", NULL);
     g_autofree char *uri = g_strconcat("file:", path, NULL);
     g_assert_true(g_file_set_contents(path, "older", -1, NULL));
@@ -287,9 +273,7 @@ folder_that_cannot_be_synced_does_not_matter(void)
     struct migrate_info info;
     struct pair p;
 
-    pair_init(&p, SMALL, 20);
-    fake_fill(&p.from.fake, 34);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 20, 34);
     g_autofree char *path = g_build_filename(p.directory, "file", NULL);
     g_autofree char *uri = g_strconcat("file:", path, NULL);
     atomic_store(&folder_errno, EIO);
@@ -314,9 +298,7 @@ file_with_offset_is_written_in_place(void)
     g_autofree char *data = NULL;
     size_t size;
 
-    pair_init(&p, SMALL, 20);
-    fake_fill(&p.from.fake, 32);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 20, 32);
     g_autofree char *path = g_build_filename(p.directory, "file", NULL);
     g_autofree char *uri = g_strdup_printf("file:%s,offset=4K", path);
     g_assert_true(g_file_set_contents(path, "header", -1, NULL));
@@ -355,9 +337,7 @@ inherited_socket_is_two_way(void)
     struct pair p;
     int ends[2];
 
-    pair_init(&p, SMALL, 20);
-    fake_fill(&p.from.fake, 33);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 20, 33);
     p.capabilities.return_path = true;
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), ==, 0);
     g_autofree char *out = g_strdup_printf("fd:%d", ends[0]);
@@ -377,9 +357,7 @@ inherited_pipe_is_one_way(void)
     int ends[2];
     g_autoptr(GError) error = NULL;
 
-    pair_init(&p, SMALL, 20);
-    fake_fill(&p.from.fake, 34);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 20, 34);
     g_assert_cmpint(pipe(ends), ==, 0);
     g_autofree char *out = g_strdup_printf("fd:%d", ends[1]);
     g_autofree char *in = g_strdup_printf("fd:%d", ends[0]);
@@ -422,9 +400,7 @@ guest_moves_over_tcp_v6(void)
     struct pair p;
     struct migrate_info info;
 
-    pair_init(&p, SMALL, 20);
-    fake_fill(&p.from.fake, 35);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 20, 35);
     if (!session_start(p.to.session, "tcp:[::1]:0", NULL)) {
         g_test_skip("there is no IPv6 here");
     } else {
@@ -465,9 +441,7 @@ damaged_byte_is_noticed(void)
     g_autofree char *data = NULL;
     size_t size;
 
-    pair_init(&p, SMALL, 0);
-    fake_fill(&p.from.fake, 36);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 0, 36);
     p.capabilities.checksum = true;
     g_autofree char *path = g_build_filename(p.directory, "file", NULL);
     g_autofree char *uri = g_strconcat("file:", path, NULL);
@@ -495,9 +469,7 @@ checksum_travels_both_ways(void)
     for (unsigned coding = 0; coding < 4; coding++) {
         struct pair p;
 
-        pair_init(&p, MIDDLE, 20);
-        fake_fill(&p.from.fake, 37 + coding);
-        fake_run(&p.from.fake);
+        pair_open(&p, MIDDLE, 20, 37 + coding);
         p.capabilities.checksum = true;
         p.capabilities.xbzrle = coding & 1;
         p.capabilities.compress = coding & 2;

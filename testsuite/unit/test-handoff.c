@@ -34,9 +34,7 @@ cancel_at_any_moment(void)
 
     for (unsigned i = 0; i < 100; i++) {
         struct pair p;
-        pair_init(&p, SMALL, 20);
-        fake_fill(&p.from.fake, i + 1);
-        fake_run(&p.from.fake);
+        pair_open(&p, SMALL, 20, i + 1);
         g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
         pair_start(&p, uri, uri);
         int64_t at = g_get_monotonic_time() + g_test_rand_int_range(0, 4000);
@@ -69,9 +67,7 @@ cancel_wakes_a_stalled_link(void)
     struct pair p;
     struct proxy x = { .harm = HARM_STALL, .offset = 50000 };
 
-    pair_init(&p, MIDDLE, 20);
-    fake_fill(&p.from.fake, 14);
-    fake_run(&p.from.fake);
+    pair_open(&p, MIDDLE, 20, 14);
     g_autofree char *in = g_strconcat("unix:", p.path, NULL);
     g_autofree char *path = g_strconcat(p.path, "-link", NULL);
     g_autofree char *out = g_strconcat("unix:", path, NULL);
@@ -235,9 +231,7 @@ damaged_files_are_refused_or_loaded(void)
     g_autofree char *data = NULL;
     size_t size;
 
-    pair_init(&p, SMALL / 4, 0);
-    fake_fill(&p.from.fake, 17);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL / 4, 0, 17);
     g_autofree char *file = g_build_filename(p.directory, "file", NULL);
     g_autofree char *out = g_strdup_printf("exec:cat > '%s'", file);
     g_autofree char *in = g_strdup_printf("exec:cat '%s'", file);

@@ -17,9 +17,7 @@ guest_moves_over_unix(void)
     struct pair p;
     struct stat file;
 
-    pair_init(&p, MIDDLE, 20);
-    fake_fill(&p.from.fake, 7);
-    fake_run(&p.from.fake);
+    pair_open(&p, MIDDLE, 20, 7);
     g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
     pair_start(&p, uri, uri);
     g_assert_cmpint(lstat(p.path, &file), ==, 0);
@@ -56,9 +54,7 @@ file_by_exec_holds_the_guest(void)
 {
     struct pair p;
 
-    pair_init(&p, SMALL, 20);
-    fake_fill(&p.from.fake, 9);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 20, 9);
     g_autofree char *file = g_build_filename(p.directory, "file", NULL);
     g_autofree char *out = g_strdup_printf("exec:cat > '%s'", file);
     g_autofree char *in = g_strdup_printf("exec:cat '%s'", file);
@@ -88,9 +84,7 @@ tiny_bandwidth_gives_rounds_full_speed_ends_them(void)
     struct pair p;
     struct migrate_info info;
 
-    pair_init(&p, SMALL, 100);
-    fake_fill(&p.from.fake, 10);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 100, 10);
     atomic_store(&p.parameters.max_bandwidth, 4 * MIB);
     atomic_store(&p.parameters.downtime_limit, 0);
     g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
@@ -114,9 +108,7 @@ first_pass_is_finished_whatever_the_limit(void)
 {
     struct pair p;
 
-    pair_init(&p, SMALL, 0);
-    fake_fill(&p.from.fake, 11);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 0, 11);
     atomic_store(&p.parameters.downtime_limit, 2000000);
     g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
     pair_start(&p, uri, uri);
@@ -208,9 +200,7 @@ other_definition_is_refused_and_may_be_mended(void)
 {
     struct pair p;
 
-    pair_init(&p, MIDDLE, 20);
-    fake_fill(&p.from.fake, 12);
-    fake_run(&p.from.fake);
+    pair_open(&p, MIDDLE, 20, 12);
     g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
     p.to.fake.description = "nodes=3\n";
     pair_start(&p, uri, uri);
@@ -275,9 +265,7 @@ command_that_fails_gives_the_guest_back(void)
         { "exec:head -c 100000 > /dev/null; kill -15 $$", "signal 15" },
     };
 
-    pair_init(&p, SMALL, 20);
-    fake_fill(&p.from.fake, 13);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 20, 13);
     atomic_store(&p.parameters.switchover_timeout, 100);
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
         pair_sessions(&p);
@@ -301,9 +289,7 @@ command_that_took_all_and_failed_keeps_the_guest_paused(gconstpointer data)
     struct pair p;
     const char *const *uri_and_why = data;
 
-    pair_init(&p, SMALL, 20);
-    fake_fill(&p.from.fake, 13);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 20, 13);
     atomic_store(&p.parameters.switchover_timeout, 100);
     g_assert_true(session_start(p.from.session, uri_and_why[0], NULL));
     PAIR_WAIT(&p, side_ended(&p.from));

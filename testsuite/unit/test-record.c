@@ -181,9 +181,7 @@ move_and_check(void (*prepare)(struct pair *p))
                                          "destination load", "description", "answer" };
     struct pair p;
 
-    pair_init(&p, SMALL, 100);
-    fake_fill(&p.from.fake, 31);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 100, 31);
     prepare(&p);
     g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
     pair_start(&p, uri, uri);
@@ -263,9 +261,7 @@ a_round_that_is_held_begins_with_what_is_left_then(void)
     struct pair p;
     struct migrate_info info = { 0 };
 
-    pair_init(&p, SMALL, 0);
-    fake_fill(&p.from.fake, 32);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 0, 32);
     atomic_store(&p.parameters.step, true);
     g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
     pair_start(&p, uri, uri);

@@ -33,9 +33,7 @@ destination_does_not_wait_for_a_host_that_is_gone(void)
         g_test_skip("this process may not have a network of its own");
         return;
     }
-    pair_init(&p, SMALL, 50);
-    fake_fill(&p.from.fake, 41);
-    fake_run(&p.from.fake);
+    pair_open(&p, SMALL, 50, 41);
     atomic_store(&p.parameters.max_bandwidth, 64 * KIB);
     atomic_store(&p.parameters.downtime_limit, 0);
     atomic_store(&p.parameters.link_timeout, 2);

@@ -373,6 +373,10 @@ can_tear_down(struct machine *m, bool force, GError **error)
     if (machine_running(m))
         return fail(error, NUMON_ERROR_STATE,
                     "cannot tear the machine down: the guest runs (`stop` it, or `enter_preconfig -f`)");
+    /* Its source has been told that it is here, or is just being told. */
+    if (machine_arriving(m) && !session_may_cancel(m->incoming, NULL))
+        return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: a guest is just arriving "
+                    "(`enter_preconfig -f`)");
     if (machine_out_lives(m))
         return fail(error, NUMON_ERROR_STATE, "cannot tear the machine down: a migration is not settled "
                     "(`migrate_cancel`, `migrate_outcome`, or `enter_preconfig -f`)");

@@ -432,6 +432,29 @@ a_listener_that_fails_changes_nothing(void)
     world_close(&w);
 }
 
+/* Between the answer to its source, which lets go of it then, and its first step here it is nowhere else. */
+static void
+a_guest_that_is_just_arriving_is_not_torn_down(void)
+{
+    g_autoptr(GError) error = NULL;
+    struct world w;
+
+    open_pair(&w, "synthetic");
+    g_assert_true(machine_cont(w.a, false, NULL));
+    loop_until(&w, world_ticks(w.a) >= 2);
+    g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
+    lock_take(&w.b->writes);            /* before it starts the guest, its thread wants it */
+    g_assert_true(machine_migrate(w.a, w.uri, NULL));
+    while (!migrate_state_ended(world_state(w.a)))
+        g_usleep(500);
+    g_assert_false(machine_teardown(w.b, false, &error));
+    lock_drop(&w.b->writes);
+    g_assert_nonnull(strstr(error->message, "a guest is just arriving"));
+    loop_until(&w, !machine_awaits_incoming(w.b));
+    assert_runs(&w, w.b);
+    world_close(&w);
+}
+
 /* Its session still answers who asks what became of the guest. */
 static void
 a_refused_second_one_leaves_the_first_as_it_was(void)
@@ -463,10 +486,8 @@ a_migration_waits_for_who_writes(void)
     struct world w;
     struct lock lowest;
 
-    world_open(&w, g_main_context_new());
+    open_pair(&w, "synthetic");
     lock_init(&lowest, 1, "lowest");
-    w.a = machine_of(&w, "synthetic");
-    w.b = machine_of(&w, "synthetic");
     g_assert_true(machine_incoming(w.b, w.uri, false, NULL));
     g_assert_true(machine_cont(w.a, false, NULL));
     g_assert_true(machine_writes_begin(w.a, "write", NULL));
@@ -564,6 +585,8 @@ main(int argc, char **argv)
     g_test_add_func("/machine/a-reset-wanted-at-the-last-moment-goes-along",
                     a_reset_wanted_at_the_last_moment_goes_along);
     g_test_add_func("/machine/a-listener-that-fails-changes-nothing", a_listener_that_fails_changes_nothing);
+    g_test_add_func("/machine/a-guest-that-is-just-arriving-is-not-torn-down",
+                    a_guest_that_is_just_arriving_is_not_torn_down);
     g_test_add_func("/machine/a-refused-second-one-leaves-the-first-as-it-was",
                     a_refused_second_one_leaves_the_first_as_it_was);
     g_test_add_func("/machine/a-migration-waits-for-who-writes", a_migration_waits_for_who_writes);

@@ -48,6 +48,8 @@ GPtrArray *machine_check(const struct machine *m);
  * everything is as before.  Preallocation makes it slow: 'done' is called on main when it ended ('error' NULL if it
  * is built), never from within this call. */
 void machine_build(struct machine *m, void (*done)(void *self, const GError *error), void *self);
+/* The same of a definition in which machine_check just found no problem: it is not looked at a second time. */
+void machine_build_checked(struct machine *m, void (*done)(void *self, const GError *error), void *self);
 /* Tears the machine down to preconfig.  Without 'force' refused (STATE) while the guest runs or a migration lives. */
 bool machine_teardown(struct machine *m, bool force, GError **error);
 /* The accelerator in use and, if none was asked for by name, why not the ones before it (NULL if the first). */

@@ -144,6 +144,6 @@ monitor_build(struct call *call, void (*done)(struct call *call, const GError *e
     call->data = b;
     call->data_free = build_forget_call;
     b->progress = progress_start(call);
-    machine_build(call->monitor->machine, build_done, b);
+    machine_build_checked(call->monitor->machine, build_done, b);
     return true;
 }

@@ -307,7 +307,7 @@ build_refused(void *data)
 }
 
 static bool
-can_build(struct machine *m, GError **error)
+can_build(struct machine *m, bool checked, GError **error)
 {
     g_autoptr(GPtrArray) problems = NULL;
 
@@ -315,6 +315,8 @@ can_build(struct machine *m, GError **error)
         return fail(error, NUMON_ERROR_STATE, "cannot build the machine: it is just being built");
     if (m->parts)
         return fail(error, NUMON_ERROR_STATE, "cannot build the machine: it is built already");
+    if (checked)
+        return true;
     problems = machine_check(m);
     if (problems->len) {
         const struct problem *first = g_ptr_array_index(problems, 0);
@@ -333,15 +335,15 @@ forget_hotplugged(struct definition *d)
         g_array_index(d->devices, struct memory_device, i).hotplugged = false;
 }
 
-void
-machine_build(struct machine *m, void (*done)(void *self, const GError *error), void *self)
+static void
+begin_build(struct machine *m, bool checked, void (*done)(void *self, const GError *error), void *self)
 {
     struct build *b = g_new0(struct build, 1);
 
     *b = (struct build) { .machine = m, .done = done, .self = self };
     forget_hotplugged(m->definition);
     b->definition = definition_copy(m->definition);
-    if (can_build(m, &b->error)) {
+    if (can_build(m, checked, &b->error)) {
         m->building = true;
         machine_progress_begin(m);
         definition_complete(b->definition, &b->topology);
@@ -350,6 +352,18 @@ machine_build(struct machine *m, void (*done)(void *self, const GError *error), 
     }
     /* Told through the mailbox, so that 'done' never comes from within. */
     mailbox_post(m->mailbox, build_refused, b, build_free);
+}
+
+void
+machine_build(struct machine *m, void (*done)(void *self, const GError *error), void *self)
+{
+    begin_build(m, false, done, self);
+}
+
+void
+machine_build_checked(struct machine *m, void (*done)(void *self, const GError *error), void *self)
+{
+    begin_build(m, true, done, self);
 }
 
 /* --- tearing down ----------------------------------------------------------------------------------------------- */

@@ -211,12 +211,14 @@ predict_take_measure(struct predicting *p, const struct dirty_measure *q)
     p->input.sequential = p->writes.sequential;
 }
 
-/* As its rounds tell.  Where the working pages lie is not known: everywhere alike. */
+/* As its rounds tell; but not by what rounds left that a person held, or those behind them: a replay holds none.  Where
+ * the working pages lie is not known: everywhere alike. */
 void
 predict_take_record(struct predicting *p, const struct migrate_record *r)
 {
     enum { PIECES = 64 };
     uint64_t pages = r->info.total_bytes / PAGE_SIZE, zero = 0, writes = 0, us = 0;
+    bool held = false;
 
     for (unsigned i = 0; i < r->rounds->len; i++) {
         const struct migrate_round *round = &g_array_index(r->rounds, struct migrate_round, i);
@@ -228,9 +230,11 @@ predict_take_record(struct predicting *p, const struct migrate_record *r)
             continue;
         if (round->writes_known) {
             writes += round->writes;
-            us += round->duration_us * (100 - MIN(round->throttle_percent, 99)) / 100;
+            us += (round->duration_us + round->held_us) * (100 - MIN(round->throttle_percent, 99)) / 100;
         }
-        g_array_append_val(p->known, known);
+        held = held || round->held_us;
+        if (!held)
+            g_array_append_val(p->known, known);
     }
     for (unsigned i = 0; i < PIECES; i++)
         add_piece(p, pages / PIECES, (double)(pages - MIN(zero, pages)) / PIECES, 0);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 enum { MAP_WORDS = WORDS_FOR(PAGE_SIZE), STEP = 64, LENGTH_MOST = 2, SHORT_LENGTHS = 0x80, SHORT_RUN = 16 };
+enum { BORDERS_AT_ONCE = 4 };
 
 /* --- the map of differing bytes --------------------------------------------------------------------------------- */
 
@@ -66,14 +67,21 @@ map_avx512(const uint8_t *old, const uint8_t *new, size_t size, uint64_t *map)
         *map = step_plain(old + at, new + at, size - at);
 }
 
+/* What list_borders_fast needs. */
+static bool
+has_bits(void)
+{
+    return __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt");
+}
+
 bool
 xbzrle_has(enum xbzrle_unit unit)
 {
     switch (unit) {
     case XBZRLE_AVX512:
-        return __builtin_cpu_supports("avx512bw");
+        return __builtin_cpu_supports("avx512bw") && has_bits();
     case XBZRLE_AVX2:
-        return __builtin_cpu_supports("avx2");
+        return __builtin_cpu_supports("avx2") && has_bits();
     default:
         return true;
     }
@@ -128,29 +136,61 @@ put_run(struct coding *c, size_t begin, size_t end)
     return true;
 }
 
-/* Borders are where a bit differs from the one before it; above the page's last byte the map has zeros. */
-static size_t
-encode_map(const uint64_t *map, const uint8_t *new, size_t size, uint8_t *out, size_t room)
+/* Borders are where a bit differs from the one before it: runs that differ begin and end there, in turn.  One behind
+ * the other into 'at', which has room for some more than there are; returns how many. */
+static unsigned
+list_borders(const uint64_t *map, size_t words, uint16_t *at)
 {
-    struct coding c = { .new = new, .size = size, .out = out, .room = room };
-    uint64_t before = 0, begin = 0;
-    bool differs = false;
+    uint64_t before = 0;
+    unsigned count = 0;
 
-    for (size_t i = 0; i < WORDS_FOR(size); i++) {
-        uint64_t borders = map[i] ^ (map[i] << 1 | before);
-
-        for (; borders; borders &= borders - 1) {
-            uint64_t place = i * 64 + (uint64_t)__builtin_ctzll(borders);
-
-            if (differs && !put_run(&c, begin, place))
-                return XBZRLE_TOO_BIG;
-            differs = !differs;
-            begin = place;
-        }
+    for (size_t i = 0; i < words; i++) {
+        for (uint64_t borders = map[i] ^ (map[i] << 1 | before); borders; borders &= borders - 1)
+            at[count++] = (uint16_t)(i * 64 + (uint64_t)__builtin_ctzll(borders));
         before = map[i] >> 63;
     }
-    if (differs && !put_run(&c, begin, size))
-        return XBZRLE_TOO_BIG;
+    return count;
+}
+
+/* The same.  How many there are in a word is hard to foretell: so four are written at once, of which those that are
+ * none are written over. */
+__attribute__((target("bmi,popcnt"))) static unsigned
+list_borders_fast(const uint64_t *map, size_t words, uint16_t *at)
+{
+    uint64_t before = 0, last_bit = UINT64_C(1) << 63;
+    unsigned count = 0;
+
+    for (size_t i = 0; i < words; i++) {
+        /* Most of a page is the same, mostly. */
+        if (i % 4 == 0 && words - i >= 4 && !(before | map[i] | map[i + 1] | map[i + 2] | map[i + 3])) {
+            i += 3;
+            continue;
+        }
+        uint64_t borders = map[i] ^ (map[i] << 1 | before);
+        unsigned end = count + (unsigned)__builtin_popcountll(borders);
+        do {
+            for (unsigned k = 0; k < BORDERS_AT_ONCE; k++, borders &= borders - 1)
+                at[count + k] = (uint16_t)(i * 64 + (uint64_t)__builtin_ctzll(borders | last_bit));
+            count += BORDERS_AT_ONCE;
+        } while (count < end);
+        count = end;
+        before = map[i] >> 63;
+    }
+    return count;
+}
+
+/* Above the page's last byte the map has zeros. */
+static size_t
+encode_map(bool fast, const uint64_t *map, const uint8_t *new, size_t size, uint8_t *out, size_t room)
+{
+    struct coding c = { .new = new, .size = size, .out = out, .room = room };
+    uint16_t at[PAGE_SIZE + 2 * BORDERS_AT_ONCE];
+    unsigned count = (fast ? list_borders_fast : list_borders)(map, WORDS_FOR(size), at);
+
+    at[count] = (uint16_t)size;
+    for (unsigned i = 0; i < count; i += 2)
+        if (!put_run(&c, at[i], at[i + 1]))
+            return XBZRLE_TOO_BIG;
     /* So it is before the equal run at the end, too, which is then left out. */
     return c.at > 0 && c.at < size && room - c.used < LENGTH_MOST ? XBZRLE_TOO_BIG : c.used;
 }
@@ -168,7 +208,7 @@ xbzrle_encode_by(enum xbzrle_unit unit, const uint8_t *old, const uint8_t *new, 
         map_avx2(old, new, size, map);
     else
         map_plain(old, new, size, map);
-    return encode_map(map, new, size, out, room);
+    return encode_map(unit != XBZRLE_PLAIN, map, new, size, out, room);
 }
 
 size_t

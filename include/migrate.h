@@ -224,15 +224,15 @@ struct migrate_guest {
     void (*limit_times)(void *self, uint64_t *ret_nap_us, uint64_t *ret_full_us);
     /* Migration thread, for the account of rounds; NULL: not known.  Appends a struct migrate_cpu a CPU slot. */
     void (*progress)(void *self, GArray *cpus);
-    /* Migration thread, at the start and when blocks came: appends a struct migrate_range for each part of guest memory
-     * that has a node or a vCPU, none overlapping.  NULL: nothing has. */
+    /* Migration thread, at the start and when blocks came: appends a struct migrate_range for each part of guest
+     * memory that has a node or a vCPU, none overlapping.  NULL: nothing has. */
     void (*ranges)(void *self, GArray *ranges);
     /* Read after stop(). */
     enum migrate_run_state (*run_state)(void *self);
     /* Destination: everything loaded and the answer is sent: takes STOP_MIGRATE away; the guest goes on as it was. */
     void (*start)(void *self, enum migrate_run_state s);
-    /* Destination, after start(), on the migration's thread: has the guest done anything yet?  SEEN with the gap that it
-     * saw, by its own clock; UNKNOWN if that cannot be told.  May be NULL. */
+    /* Destination, after start(), on the migration's thread: has the guest done anything yet?  SEEN with the gap that
+     * it saw, by its own clock; UNKNOWN if that cannot be told.  May be NULL. */
     enum migrate_progress (*progressed)(void *self, uint64_t *ret_gap_us);
     /* Destination, after a failed load: RAM and devices as fresh. */
     void (*reset)(void *self);
@@ -269,7 +269,8 @@ struct session *session_new(enum migrate_direction direction, const struct migra
                             struct mailbox *mailbox, const struct migrate_events *events);
 /* Cancels, joins its threads, frees.  Main. */
 void session_free(struct session *s);
-/* Checks the URI's form (unix:PATH, tcp:HOST:PORT, exec:COMMAND, fd:NUMBER, file:PATH[,offset=SIZE]) without touching anything. */
+/* Checks the URI's form (unix:PATH, tcp:HOST:PORT, exec:COMMAND, fd:NUMBER, file:PATH[,offset=SIZE]) without touching
+ * anything. */
 bool migrate_uri_check(const char *uri, enum migrate_direction direction, GError **error);
 /* Sets up and returns in state SETUP; connecting and everything else happens on the migration thread.  Incoming:
  * the listener exists when this returns (errors are told here), the guest is loaded when a source connects; a
@@ -279,8 +280,8 @@ bool session_start(struct session *s, const char *uri, GError **error);
 bool session_cancel(struct session *s, GError **error);
 /* Would it be refused now?  The same errors; nothing happens. */
 bool session_may_cancel(struct session *s, GError **error);
-/* Lets a migration go on that waits in this state: PRE_SWITCHOVER, or ACTIVE between two rounds; NONE: in whichever it
- * waits.  Error STATE: it does not wait there. */
+/* Lets a migration go on that waits in this state: PRE_SWITCHOVER, or ACTIVE between two rounds; NONE: in whichever
+ * it waits.  Error STATE: it does not wait there. */
 bool session_continue(struct session *s, enum migrate_state at, GError **error);
 bool session_may_continue(struct session *s, enum migrate_state at, GError **error);
 /* Of an incoming session: HERE once the guest was started here, THERE until then. */
@@ -291,11 +292,12 @@ bool session_exposed(const struct session *s);
 void session_set_sections(struct session *s, const struct state_section *const *sections, unsigned count);
 /* Owner unknown: asks the destination again by migration id (running, discarded, unknown) on a thread; 'done' on
  * main with its answer: OWNER_THERE, OWNER_HERE (the caller then lets the guest go on), or OWNER_UNKNOWN and an
- * error saying what was tried.  Not called any more after session_free.  'release' (may be NULL) is called on 'self' in the
- * end, told or not. */
+ * error saying what was tried.  Not called any more after session_free.  'release' (may be NULL) is called on 'self'
+ * in the end, told or not. */
 void session_ask_outcome(struct session *s, void (*done)(void *self, enum migrate_owner owner, const GError *error),
                          void *self, GDestroyNotify release);
-/* The user said `cont -f`, or `system_reset -f` ('anew'): ours.  Error STATE: it ran elsewhere in its memory.  Main. */
+/* The user said `cont -f`, or `system_reset -f` ('anew'): ours.  Error STATE: it ran elsewhere in its memory.
+ * Main. */
 bool session_claim(struct session *s, bool anew, GError **error);
 bool session_may_claim(struct session *s, bool anew, GError **error);
 /* Did the guest's memory go along with it?  Any thread.  Waits until what is here is fresh.  Main. */
@@ -354,8 +356,8 @@ enum migrate_verdict {
 };
 const char *migrate_verdict_name(enum migrate_verdict v);
 
-/* What lies between two collections of the dirty log.  The first begins with the session and the last ends with it, so
- * that the sums over all rounds are the session's totals; source only. */
+/* What lies between two collections of the dirty log.  The first begins with the session and the last ends with it,
+ * so that the sums over all rounds are the session's totals; source only. */
 struct migrate_round {
     uint64_t number, last;                  /* from 1; the same, but where old rounds were summed up in one */
     uint64_t start_us, duration_us;         /* the start since the session's */
@@ -379,8 +381,8 @@ struct migrate_round {
 /* Older rounds are summed up in the second one. */
 enum { MIGRATE_ROUNDS = 1024 };
 
-struct migrate_step { enum migrate_state state; uint64_t at_us; };      /* since the session's begin; an incoming one's
-                                                                         * begins when its source connects */
+/* The time is since the session's begin; an incoming one's begins when its source connects. */
+struct migrate_step { enum migrate_state state; uint64_t at_us; };
 
 /* Of the time the guest stood still. */
 enum { MIGRATE_PART_NAME = 64, MIGRATE_PARTS = 1024 };
@@ -404,7 +406,8 @@ struct migrate_record {
     GArray *parts;                          /* struct migrate_part, in their order; their sum is 'stopped_us', to
                                              * which the part under way is added */
     uint64_t stopped_us;
-    GArray *there;                          /* outgoing: the same of the destination, since the last RAM began to come */
+    GArray *there;                          /* outgoing: the same of the destination, since the last RAM began to
+                                             * come */
     uint64_t progress_us;                   /* from the guest's start until it did something; 0: not known */
     bool there_asked;                       /* it was asked for it */
     uint64_t guest_gap_us;                  /* between two turns of the guest's loop, by its clock; 0: not known */
@@ -440,15 +443,15 @@ GArray *session_page_history(struct session *s, const struct block *b, uint64_t 
 int session_page_writer(struct session *s, const struct block *b, uint64_t page);
 /* True if that is known for some pages: the dirty log tells vCPUs apart. */
 bool session_knows_writers(struct session *s);
-/* How many of these pages were sent, or found to be the same, in a round: they were dirty when it began.  False if the
- * round is not remembered. */
+/* How many of these pages were sent, or found to be the same, in a round: they were dirty when it began.  False if
+ * the round is not remembered. */
 bool session_round_pages(struct session *s, uint64_t round, const struct block *b, uint64_t first, uint64_t count,
                          uint64_t *ret);
 
 /* Bytes of the difference of two pages, PAGE_SIZE if it would be larger, 0 if they are equal.  Pure. */
 size_t migrate_delta_size(const uint8_t *old, const uint8_t *now);
 
-/* --- what migrations cost on this host ---------------------------------------------------------------------------- */
+/* --- what migrations cost on this host -------------------------------------------------------------------------- */
 
 /* As the engine found it that sent so much to itself, twice.  Time a page: into memory that the destination has not
  * touched yet; once more, behind the one before it, and alone; of a page that is not there. */
@@ -459,8 +462,8 @@ struct rehearsal_result {
     uint64_t setup_us, switchover_us;           /* until the first page; without pages, devices and vCPUs */
 };
 struct rehearsal;
-/* Then 'done' on main, never from within, unless rehearsal_free came first.  It takes some tenths of a second and three
- * times 96 MiB of memory, or less where less is left.  Error: HOST, LIMIT.  Main. */
+/* Then 'done' on main, never from within, unless rehearsal_free came first.  It takes some tenths of a second and
+ * three times 96 MiB of memory, or less where less is left.  Error: HOST, LIMIT.  Main. */
 struct rehearsal *rehearsal_new(struct mailbox *mailbox, struct jobs *jobs,
                                 void (*done)(void *self, const struct rehearsal_result *result, const GError *error),
                                 void *self, GError **error);
@@ -469,7 +472,7 @@ void rehearsal_free(struct rehearsal *r);       /* not from 'done'; NULL is fine
 struct memory_left;
 bool rehearsal_size(const struct memory_left *left, uint64_t *ret_size, GError **error);
 
-/* --- what a migration would be like: pure ------------------------------------------------------------------------ */
+/* --- what a migration would be like: pure ----------------------------------------------------------------------- */
 
 /* Memory by rising address: all pages; of these, not zero; of all, that the guest writes. */
 struct predict_piece { uint64_t pages; double filled, working; };
@@ -517,8 +520,9 @@ struct predict_result {
     unsigned throttle_percent;
     GArray *rounds;                             /* struct predict_round; the last is the switchover */
 };
-/* The same, and how a migration went whose settings are those of 'in': finds 'working' and, unless 'write_rate' is known
- * (not 0), that too; pieces get 'working' alike.  'ends' of the rounds' dirty pages: fresh_pages and duration_us. */
+/* The same, and how a migration went whose settings are those of 'in': finds 'working' and, unless 'write_rate' is
+ * known (not 0), that too; pieces get 'working' alike.  'ends' of the rounds' dirty pages: fresh_pages and
+ * duration_us. */
 void predict_fit_rounds(struct predict_input *in, struct predict_piece *pieces, const struct predict_round *rounds,
                         unsigned count, struct predict_writes *ret);
 void predict_run(const struct predict_input *in, struct predict_result *ret);
@@ -593,8 +597,8 @@ struct explain *explain_new(const char *path, void (*record)(void *self, const s
                             GError **error);
 void explain_free(struct explain *e);
 /* Reads on, record by record, until the end, or '*enough' is true after a record ('enough' may be NULL), or
- * explain_stop.  '*ret_end': nothing more comes.  What is wrong with the stream is a fault of the report and no error.
- * Any one thread.  Errors: HOST, STATE (stopped). */
+ * explain_stop.  '*ret_end': nothing more comes.  What is wrong with the stream is a fault of the report and no
+ * error.  Any one thread.  Errors: HOST, STATE (stopped). */
 bool explain_run(struct explain *e, const bool *enough, bool *ret_end, GError **error);
 void explain_stop(struct explain *e);       /* any thread */
 /* What is known so far, borrowed. */

@@ -258,9 +258,9 @@ static const struct command examine_commands[] = {
       .args = pmemsave_args, .when = WHEN_BUILT, .run = pmemsave_run, .detach = pmemsave_detach },
     { .name = "acpi_dump", .summary = "write the guest's ACPI tables to files", .form = FORM_WORDS,
       .args = acpi_dump_args, .when = WHEN_ALWAYS, .run = acpi_dump_run, .detach = acpi_dump_detach,
-      .details = "A file each, facp.dat and so on, as iasl -d reads them; several tables of one signature are numbered from "
-                 "1 on, ssdt1.dat, ssdt2.dat.  In preconfig they are what the definition comes to, later what lies in "
-                 "guest memory." },
+      .details = "A file each, facp.dat and so on, as iasl -d reads them; several tables of one signature are "
+                 "numbered from 1 on, ssdt1.dat, ssdt2.dat.  In preconfig they are what the definition comes to, "
+                 "later what lies in guest memory." },
     { 0 }
 };
 

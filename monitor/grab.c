@@ -31,7 +31,8 @@ struct grab {
     unsigned stop_id;               /* its source */
 };
 
-/* The main thread has it blocked, but one that a library made may have been given it: where it can be read it goes. */
+/* The main thread has it blocked, but one that a library made may have been given it: where it can be read it
+ * goes. */
 static void
 pass_on(int signal_number)
 {

@@ -18,7 +18,8 @@ static const struct property acpi_args[] = {
 
 /* --- info acpi -------------------------------------------------------------------------------------------------- */
 
-/* The signature, and a number from 1 on where several tables have it: as Linux names its files of them.  Caller frees. */
+/* The signature, and a number from 1 on where several tables have it: as Linux names its files of them.  Caller
+ * frees. */
 static char *
 table_label(const GPtrArray *tables, unsigned at)
 {

@@ -350,8 +350,8 @@ begin(struct predicting *p, GError **error)
     if (!p->settings || (at[PREDICT_RECORD].set && !choose_record(p, at[PREDICT_RECORD].number, error)))
         return false;
     if (!p->record && counter_read(&machine_parameters(p->monitor->machine)->mode) != MIGRATE_MODE_NORMAL)
-        return fail(error, NUMON_ERROR_STATE, "cannot predict rounds: in mode cpr-transfer there are none, whatever the size "
-                    "of memory (`migrate_set_parameter mode normal` for a migration that copies it)");
+        return fail(error, NUMON_ERROR_STATE, "cannot predict rounds: in mode cpr-transfer there are none, whatever "
+                    "the size of memory (`migrate_set_parameter mode normal` for a migration that copies it)");
     predict_set_input(p, p->settings);
     if (!p->record)
         return look_at_host(p, error);

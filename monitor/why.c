@@ -73,8 +73,8 @@ why_change(const struct why *w)
                            MIN(rounded_up(MAX(ms, 1)), DOWNTIME_LIMIT_MOST_MS));
 }
 
-/* By what the last round left, beside the least and the most that those before it did; the first, which leaves less than
- * all of memory in any case, counts by what it left. */
+/* By what the last round left, beside the least and the most that those before it did; the first, which leaves less
+ * than all of memory in any case, counts by what it left. */
 enum migrate_verdict
 why_trend(const GArray *rounds)
 {
@@ -277,8 +277,8 @@ append_owner(const struct why *w, GString *out)
                         : "; the guest is at the destination, and what is here is a stopped copy");
         break;
     case OWNER_UNKNOWN:
-        g_string_append_printf(out, "; the guest is stopped here and may run at the destination%s: `migrate_outcome` asks "
-                               "it", w->handed ? " with the same memory" : "");
+        g_string_append_printf(out, "; the guest is stopped here and may run at the destination%s: `migrate_outcome` "
+                               "asks it", w->handed ? " with the same memory" : "");
         break;
     case OWNER_COPY:
         g_string_append(out, "; the stream holds a whole copy, and the guest is stopped here until `cont`");
@@ -291,7 +291,8 @@ append_completed(const struct why *w, GString *out)
 {
     if (w->handed) {
         append_size(out, w->handed);
-        g_string_append_printf(out, " of memory were handed over and not copied, and the guest stood still for %.1f ms",
+        g_string_append_printf(out, " of memory were handed over and not copied, and the guest stood still for %.1f "
+                               "ms",
                                (double)w->stopped_us / 1000);
         append_owner(w, out);
         return;

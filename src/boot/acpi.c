@@ -172,8 +172,8 @@ fail_room(const struct acpi_setup *s, const struct tables *t, GError **error)
     unsigned kinds;
     uint64_t matrix, most = hmat_kinds_that_fit(s->topology, s->hmat, room, &kinds, &matrix);
 
-    fail(error, NUMON_ERROR_LIMIT, "cannot describe the machine to its guest: %u kinds of latency and bandwidth between "
-         "%u nodes take %" PRIu64 " KiB each of its ACPI tables, which have room for %" PRIu64 " such", kinds,
+    fail(error, NUMON_ERROR_LIMIT, "cannot describe the machine to its guest: %u kinds of latency and bandwidth "
+         "between %u nodes take %" PRIu64 " KiB each of its ACPI tables, which have room for %" PRIu64 " such", kinds,
          s->topology->node_count, (matrix + KIB - 1) / KIB, most);
 }
 

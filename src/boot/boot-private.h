@@ -21,7 +21,8 @@ enum {
     BOOT_TABLES_SIZE    = 0x6000,
     BOOT_FLAT_GPA       = 0x10000,      /* a flat binary: where lkvm has it too */
     BOOT_LOW_RAM_END    = 0x9fc00,      /* where a PC's extended BIOS data area begins (640 KiB - 1 KiB) */
-    BOOT_ACPI_LEAST     = 0xa0000,      /* a PC's video memory, which this machine has not: for tables that are large */
+    BOOT_ACPI_LEAST     = 0xa0000,      /* a PC's video memory, which this machine has not: for tables that are
+                                         * large */
     BOOT_ACPI_END       = 0xffff0,
     BOOT_RSDP_GPA       = LAYOUT_RSDP_GPA,
     BOOT_RESET_GPA      = 0xffff0,      /* f000:fff0, where a PC's firmware begins: who jumps there wants a reset */

@@ -35,8 +35,8 @@ struct alarm *alarm_new(void (*ring)(void *self), void *self);
 void alarm_free(struct alarm *a);               /* NULL is fine */
 void alarm_set(struct alarm *a, int64_t at_us);
 
-/* clock.c: calls 'stepped' on main each time that the host's UTC was set or the host woke from sleep, which alarms do not
- * know of.  Made and freed on main. */
+/* clock.c: calls 'stepped' on main each time that the host's UTC was set or the host woke from sleep, which alarms do
+ * not know of.  Made and freed on main. */
 struct clock_watch;
 struct clock_watch *clock_watch_new(void (*stepped)(void *self), void *self);   /* NULL: the host has no such thing */
 void clock_watch_free(struct clock_watch *w);   /* NULL is fine */

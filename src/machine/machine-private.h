@@ -83,7 +83,8 @@ struct machine {
     struct session *outgoing, *incoming, *last;     /* last: one of the two, or NULL */
     const struct definition *coming;                /* as it will be, while a block is put into the map */
     GArray *arrivals;               /* struct arrival: devices that came for a guest that is not here yet; or NULL */
-    GPtrArray *migrations;          /* struct migrate_record *: of sessions that have ended and are gone; NULL: none */
+    GPtrArray *migrations;          /* struct migrate_record *: of sessions that have ended and are gone; NULL:
+                                     * none */
 
     /* Of the incoming migration's thread. */
     struct control_cpu *watched[CONTROL_CPUS];
@@ -121,8 +122,8 @@ struct machine {
 
 /* --- machine.c -------------------------------------------------------------------------------------------------- */
 
-/* 'd' (taken) is the definition from now on, also of a machine that is built and has followed: a step that can be undone
- * once it is torn down. */
+/* 'd' (taken) is the definition from now on, also of a machine that is built and has followed: a step that can be
+ * undone once it is torn down. */
 void machine_adopt(struct machine *m, struct definition *d);
 
 /* --- parts.c ---------------------------------------------------------------------------------------------------- */
@@ -168,12 +169,13 @@ void machine_forget_dirty_rate(struct machine *m);
 /* A page of the map cannot be had any more: stops the guest, says why.  GUnixFDSourceFunc. */
 gboolean machine_memory_lost(gint fd, GIOCondition condition, gpointer machine);
 
-/* --- account.c: for the recording of a migration; see struct migrate_guest --------------------------------------- */
+/* --- account.c: for the recording of a migration; see struct migrate_guest -------------------------------------- */
 
 void machine_ranges(void *self, GArray *ranges);
 void machine_progress(void *self, GArray *cpus);
 enum migrate_progress machine_progressed(void *self, uint64_t *ret_gap_us);
-/* What machine_progressed looks at from now on; on the incoming migration's thread, as that, before the guest runs. */
+/* What machine_progressed looks at from now on; on the incoming migration's thread, as that, before the guest
+ * runs. */
 void machine_watch_progress(struct machine *m);
 
 /* --- devices.c -------------------------------------------------------------------------------------------------- */
@@ -195,8 +197,8 @@ void machine_free_slots(struct parts *p);
 void machine_reset_slots(struct parts *p);
 /* What is in them follows the definition and the CPUs there are. */
 void machine_fill_slots(struct parts *p, const struct definition *d);
-/* Asks a guest that listens to let go of the device; '*ret_asked' is false if there is none to be asked.  Error STATE:
- * it was asked and has not answered. */
+/* Asks a guest that listens to let go of the device; '*ret_asked' is false if there is none to be asked.  Error
+ * STATE: it was asked and has not answered. */
 bool machine_ask_for_device(struct machine *m, const struct memory_device *device, bool *ret_asked, GError **error);
 /* Tells a guest that listens of a device that came. */
 void machine_device_came(struct machine *m, const struct device_place *at);
@@ -237,7 +239,7 @@ void parts_freeze_devices(struct parts *p, bool frozen);
 /* All sections anew; no migration lives. */
 void parts_list_sections(struct parts *p, struct machine *m);
 
-/* --- cpus.c ------------------------------------------------------------------------------------------------------ */
+/* --- cpus.c ----------------------------------------------------------------------------------------------------- */
 
 /* Asks the guest to let go of a CPU, or fails: why it stays, or that there is no device of the name. */
 bool machine_cpu_delete(struct machine *m, const char *name, GError **error);
@@ -291,7 +293,7 @@ void machine_writes_end(struct machine *m);
 /* Freezes, once nobody writes, or lets go.  Any thread. */
 void machine_freeze(struct machine *m, bool frozen);
 
-/* --- agree.c ------------------------------------------------------------------------------------------------------- */
+/* --- agree.c ---------------------------------------------------------------------------------------------------- */
 
 /* struct migrate_guest's describe and agree. */
 char *machine_describe(void *self);

@@ -167,7 +167,8 @@ in_run_state(struct machine *m, enum migrate_run_state s)
         run_hold(m->parts->run, STOP_ERROR);
         paused = paused || atomic_load(&m->paused_there);
         n = g_new(struct note, 1);
-        *n = (struct note) { m, g_strdup_printf("the guest arrived in state '%s'%s", migrate_run_state_name(s), how) };
+        *n = (struct note) { m, g_strdup_printf("the guest arrived in state '%s'%s", migrate_run_state_name(s),
+                                                how) };
         mailbox_post(m->mailbox, tell_note, n, free_note);
     }
     return paused ? STOP_MIGRATE : STOP_MIGRATE | STOP_USER;
@@ -475,8 +476,8 @@ machine_may_receive(struct machine *m, GError **error)
     return true;
 }
 
-/* A destination whose guest came, or did not, still answers there what became of it; the next one that is to listen at
- * the same place needs it to be free. */
+/* A destination whose guest came, or did not, still answers there what became of it; the next one that is to listen
+ * at the same place needs it to be free. */
 static bool
 answers_at(struct session *s, const char *uri)
 {

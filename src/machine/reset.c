@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Resets, which the user or the guest asks for.  Emptying much memory and reading a kernel and its initrd take long, so
- * a job does both, while the guest is held and main writes nothing of it; then main resets CPUs and devices, and the
- * guest goes on.  Who asks meanwhile waits for the same reset. */
+/* Resets, which the user or the guest asks for.  Emptying much memory and reading a kernel and its initrd take long,
+ * so a job does both, while the guest is held and main writes nothing of it; then main resets CPUs and devices, and
+ * the guest goes on.  Who asks meanwhile waits for the same reset. */
 #include "machine-private.h"
 
 struct waiter {
@@ -201,7 +201,8 @@ machine_may_reset(struct machine *m, bool force, GError **error)
 }
 
 bool
-machine_reset(struct machine *m, bool force, void (*done)(void *self, const GError *error), void *self, GError **error)
+machine_reset(struct machine *m, bool force, void (*done)(void *self, const GError *error), void *self,
+              GError **error)
 {
     struct reset *r = m->resetting;
 

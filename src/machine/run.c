@@ -220,16 +220,18 @@ machine_stop(struct machine *m, GError **error)
     return true;
 }
 
-/* --- what the user wants done ------------------------------------------------------------------------------------ */
+/* --- what the user wants done ----------------------------------------------------------------------------------- */
 
 const char *const reboot_action_names[] = { [REBOOT_RESET] = "reset", [REBOOT_SHUTDOWN] = "shutdown", NULL };
 const char *const shutdown_action_names[] = { [SHUTDOWN_PAUSE] = "pause", [SHUTDOWN_POWEROFF] = "poweroff", NULL };
 
 const struct property machine_action_properties[] = {
     [ACTION_P_REBOOT] = { "reboot", PROPERTY_CHOICE, .choices = reboot_action_names,
-                          .help = "the guest resets, or meets a triple fault: it boots anew (the default), or that ends it" },
+                          .help = "the guest resets, or meets a triple fault: it boots anew (the default), or that "
+                                  "ends it" },
     [ACTION_P_SHUTDOWN] = { "shutdown", PROPERTY_CHOICE, .choices = shutdown_action_names,
-                            .help = "the guest ends itself: it is left to be looked at (the default), or numon ends too" },
+                            .help = "the guest ends itself: it is left to be looked at (the default), or numon ends "
+                                    "too" },
     { 0 }
 };
 
@@ -254,7 +256,7 @@ machine_shutdown_action(const struct machine *m)
     return m->shutdown;
 }
 
-/* --- its end ----------------------------------------------------------------------------------------------------- */
+/* --- its end ---------------------------------------------------------------------------------------------------- */
 
 bool
 machine_may_powerdown(struct machine *m, GError **error)
@@ -397,7 +399,8 @@ node_exists(const struct machine *m, uint32_t node, GError **error)
     unsigned count = MAX(m->parts->topology.node_count, 1);
 
     return node == CONTROL_NODE_OWN || node < count
-        || fail(error, NUMON_ERROR_ARGUMENT, "cannot set the workload: node %u does not exist, the machine has %u node%s",
+        || fail(error, NUMON_ERROR_ARGUMENT, "cannot set the workload: node %u does not exist, the machine has %u "
+                "node%s",
                 node, count, count == 1 ? "" : "s");
 }
 

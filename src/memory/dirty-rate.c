@@ -2,9 +2,10 @@
 /* How fast the guest dirties its memory, measured between a beginning and an end that the caller chooses.
  *
  * By the hub (bitmap, ring): a subscriber of its own, whose bits are counted by node at the end and, where the log
- * tells who wrote, by the vCPU that wrote the page last, so that vCPUs never come to more than the whole.  By samples: checksums of pages chosen evenly, one at random in each
- * stretch, so many in a GiB; those that changed stand for the others.  Samples cost the guest nothing; a page that is
- * not there is not read, which would make it be there. */
+ * tells who wrote, by the vCPU that wrote the page last, so that vCPUs never come to more than the whole.  By
+ * samples: checksums of pages chosen evenly, one at random in each stretch, so many in a GiB; those that changed
+ * stand for the others.  Samples cost the guest nothing; a page that is not there is not read, which would make it be
+ * there. */
 #include "memory.h"
 
 #include <string.h>

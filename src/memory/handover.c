@@ -7,9 +7,9 @@
  *   adopted     host: that memfd, to be written         fd: that one      it is the block's memory now
  *
  * While it is shown nobody can change it from here, whatever goes wrong: a write ends the process, and what gives the
- * block's memory back to the host reaches the own one alone.  block_renew leads from any of the three to fresh memory,
- * so that what was handed over, or taken along, is out of reach for good.  The number of the descriptor stays the
- * same. */
+ * block's memory back to the host reaches the own one alone.  block_renew leads from any of the three to fresh
+ * memory, so that what was handed over, or taken along, is out of reach for good.  The number of the descriptor stays
+ * the same. */
 #include "memory-private.h"
 
 #include <errno.h>

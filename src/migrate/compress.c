@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Pages as zlib streams, made and read by worker threads.
  *
- * A pool has a ring of jobs, some for each worker.  The migration thread fills and gives them in turn, workers take the
- * next few that were given, and results are taken back in the order in which they were given.  A job belongs to the
- * migration thread while it is IDLE or DONE, to the pool while it is READY; the pool's lock (rank 40) guards that word
- * and the counts, so nothing is copied or coded under it.  To wake a thread costs about as much as to inflate a page:
- * so who sleeps is woken when some jobs have come together, or when somebody waits.  A page to be compressed is copied
- * into the job first: its guest goes on writing it, and what deflate reads must not change under it. */
+ * A pool has a ring of jobs, some for each worker.  The migration thread fills and gives them in turn, workers take
+ * the next few that were given, and results are taken back in the order in which they were given.  A job belongs to
+ * the migration thread while it is IDLE or DONE, to the pool while it is READY; the pool's lock (rank 40) guards that
+ * word and the counts, so nothing is copied or coded under it.  To wake a thread costs about as much as to inflate a
+ * page: so who sleeps is woken when some jobs have come together, or when somebody waits.  A page to be compressed is
+ * copied into the job first: its guest goes on writing it, and what deflate reads must not change under it. */
 #include "migrate-private.h"
 
 #include <string.h>

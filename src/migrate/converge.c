@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Auto-converge: when is the guest to be slowed down, and by how much?  At the first dirty sync after each second, what
- * was dirtied is compared with what was sent in the same time.  As with QEMU the second time that it is more than the
- * threshold allows is an action; then each further time is one, and an action takes, beyond the increment that is
- * given, what would have kept the guest within the threshold.  QEMU goes on by increments: with 20 and 10 % it takes 18
- * seconds to come to where a guest that writes as fast as it can is held. */
+/* Auto-converge: when is the guest to be slowed down, and by how much?  At the first dirty sync after each second,
+ * what was dirtied is compared with what was sent in the same time.  As with QEMU the second time that it is more
+ * than the threshold allows is an action; then each further time is one, and an action takes, beyond the increment
+ * that is given, what would have kept the guest within the threshold.  QEMU goes on by increments: with 20 and 10 %
+ * it takes 18 seconds to come to where a guest that writes as fast as it can is held. */
 #include "migrate-private.h"
 
 enum { PERIOD_US = 1000 * 1000, STRIKES = 2 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* zlib streams by ISA-L, where numon is built with it: more than three times as fast, and smaller.  What it does not do
- * is left to zlib, which also judges whatever it refuses.  One worker's: no lock.  Its levels 2 and 3 make no page
+/* zlib streams by ISA-L, where numon is built with it: more than three times as fast, and smaller.  What it does not
+ * do is left to zlib, which also judges whatever it refuses.  One worker's: no lock.  Its levels 2 and 3 make no page
  * smaller than 1 does; above them zlib does. */
 #include "build-config.h"
 #include "migrate-private.h"

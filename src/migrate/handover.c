@@ -10,7 +10,7 @@
  * The claim is a word in a page that both have mapped, changed by compare-and-swap alone:
  *
  *   OFFERED  the source may take the guest back              source: -> BACK               destination: -> TAKEN
- *   TAKEN    all is loaded, the answer is being written      source, cont -f: -> BACK      destination: -> RUNNING, BACK
+ * TAKEN  all is loaded, the answer is being written  source, cont -f: -> BACK  destination: -> RUNNING, BACK
  *   RUNNING  it ran at the destination: it is gone           nobody leaves this
  *   BACK     the destination never ran it and never will     nobody leaves this
  *
@@ -109,8 +109,8 @@ handover_prepare(struct session *s, GError **error)
     if (parameter(&s->parameters->mode) != MIGRATE_MODE_TRANSFER)
         return true;
     if (s->address.transport != TRANSPORT_UNIX)
-        return fail(error, NUMON_ERROR_STATE, "mode cpr-transfer hands memory over to a process of this host: it needs "
-                    "a peer or unix:PATH");
+        return fail(error, NUMON_ERROR_STATE, "mode cpr-transfer hands memory over to a process of this host: it "
+                    "needs a peer or unix:PATH");
     for (unsigned i = 0; i < blocks->len; i++)
         if (!block_may_hand_over(blocks->pdata[i], error)) {
             g_prefix_error(error, "cannot migrate in mode cpr-transfer: ");
@@ -153,8 +153,8 @@ send_some(struct out *o, unsigned first, unsigned count, uint32_t instance, GErr
     return good;
 }
 
-/* Nobody is handed anything before having answered that the machine is the same; and what went before is read by then,
- * so that a link in between cannot attach descriptors to bytes which are read by who looks for none. */
+/* Nobody is handed anything before having answered that the machine is the same; and what went before is read by
+ * then, so that a link in between cannot attach descriptors to bytes which are read by who looks for none. */
 static bool
 await_agreement(struct out *o, GError **error)
 {
@@ -284,7 +284,8 @@ take_one(struct ram_in *r, GError **error)
         return input_fail(r->input, error, "the memory of '%s' was announced, and its descriptor did not come",
                           l->block->name);
     if (!is_new(r, g_array_index(given, int, 0)))
-        return input_fail(r->input, error, "the memory handed over for '%s' is that of another block", l->block->name);
+        return input_fail(r->input, error, "the memory handed over for '%s' is that of another block",
+                          l->block->name);
     l->handed = g_array_index(given, int, 0);
     g_array_remove_index(given, 0);
     return block_may_take_over(l->block, error) && block_check_offer(l->block, l->handed, true, error);

@@ -8,7 +8,8 @@
 /* Who is shown what remains sees it move. */
 enum { HELD_LOOK_US = 250 * 1000 };
 
-/* Between two rounds the guest goes on: what remains now is what the next begins with.  '*at_us' is the look before. */
+/* Between two rounds the guest goes on: what remains now is what the next begins with.  '*at_us' is the look
+ * before. */
 static bool
 look_while_held(struct out *o, int64_t *at_us, GError **error)
 {

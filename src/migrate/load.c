@@ -297,7 +297,8 @@ take_handover(struct in *n, const struct section_head *h, GError **error)
     if (n->ram_started || h->version != (copies ? LOCAL_VERSION : HANDOVER_VERSION))
         return input_fail(&n->input, error, "section '%s' version %u is not known or cannot be here", h->name,
                           h->version);
-    return (copies ? local_take : handover_take)(&n->ram, h->instance, error) && take_footer(n, h->id, h->name, error);
+    return (copies ? local_take : handover_take)(&n->ram, h->instance, error)
+        && take_footer(n, h->id, h->name, error);
 }
 
 static bool

@@ -349,7 +349,8 @@ asker_main(void *question)
     else if (claim_back(&s->claim))
         learnt = OWNER_HERE;
     else
-        fail(&q->error, NUMON_ERROR_PEER, "the destination says that it discarded the guest, and still claims its memory");
+        fail(&q->error, NUMON_ERROR_PEER, "the destination says that it discarded the guest, and still claims its "
+             "memory");
     learn(s, q, learnt);
     session_post(s, question_deliver, q, question_free);
     if (learnt == OWNER_THERE)

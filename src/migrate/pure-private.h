@@ -316,8 +316,8 @@ uint64_t pace_threshold(double bytes_per_ms, uint64_t avail_switchover_bandwidth
 
 /* --- settle.c: when the guest is stopped ------------------------------------------------------------------------ */
 
-/* What was sent lately, and in which time, that of waiting for a window not counted: bytes of pages that are not zero,
- * and of the stream. */
+/* What was sent lately, and in which time, that of waiting for a window not counted: bytes of pages that are not
+ * zero, and of the stream. */
 struct flow { double raw, wire, us; };
 void flow_add(struct flow *f, double raw, double wire, double us);
 

@@ -376,7 +376,8 @@ make_guests(struct rehearsal *r, GError **error)
     return true;
 }
 
-/* It has three times this: the source and two destinations.  Half of what is left is left alone, as others need some. */
+/* It has three times this: the source and two destinations.  Half of what is left is left alone, as others need
+ * some. */
 bool
 rehearsal_size(const struct memory_left *left, uint64_t *ret_size, GError **error)
 {

@@ -495,8 +495,8 @@ session_may_claim(struct session *s, bool anew, GError **error)
         return fail(error, NUMON_ERROR_STATE, "the guest's memory went along with it, nothing of it is here "
                     "(`system_reset -f` starts anew)");
     return claim_may_be_forced(&s->claim)
-        || fail(error, NUMON_ERROR_STATE, "the guest runs, or ran, at the destination with the very memory that it had "
-                "here (`migrate_outcome` asks; `enter_preconfig` tears this machine down)");
+        || fail(error, NUMON_ERROR_STATE, "the guest runs, or ran, at the destination with the very memory that it "
+                "had here (`migrate_outcome` asks; `enter_preconfig` tears this machine down)");
 }
 
 bool

@@ -269,7 +269,8 @@ await_answer(struct out *o, GError **error)
     if (handover_is(o->session) && claim_back(&o->session->claim)) {
         o->owner = OWNER_HERE;
         return fail(error, NUMON_ERROR_PEER, "the destination's answer did not come (%s), and it had not claimed the "
-                    "guest's memory: the guest goes on here", why ? why->message : "nothing within switchover-timeout");
+                    "guest's memory: the guest goes on here",
+                    why ? why->message : "nothing within switchover-timeout");
     }
     return fail(error, NUMON_ERROR_PEER, "the whole guest was sent, but the destination's answer did not come (%s): "
                 "the guest stays paused here until %s", why ? why->message : "nothing within switchover-timeout",

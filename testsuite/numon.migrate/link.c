@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A link that fails on demand: forwards connections byte for byte, with descriptors that come with them, and, at a byte that was chosen before, cuts,
- * stalls, delays or truncates, or kills a process.  For testsuite/numon.migrate/faults.exp.
+/* A link that fails on demand: forwards connections byte for byte, with descriptors that come with them, and, at a
+ * byte that was chosen before, cuts, stalls, delays or truncates, or kills a process.  For
+ * testsuite/numon.migrate/faults.exp.
  *
  *     link LISTEN TO          each a path (a unix socket) or a port of 127.0.0.1; LISTEN 0: any free one
  *

@@ -536,8 +536,8 @@ what_does_not_fit_is_refused(void)
             continue;
         }
         g_assert_error(error, NUMON_ERROR, NUMON_ERROR_LIMIT);
-        told = g_strdup_printf(": %u kinds of latency and bandwidth between 128 nodes take 34 KiB each of its ACPI tables, "
-                               "which have room for %u such", kinds, fitting);
+        told = g_strdup_printf(": %u kinds of latency and bandwidth between 128 nodes take 34 KiB each of its ACPI "
+                               "tables, which have room for %u such", kinds, fitting);
         g_assert_nonnull(strstr(error->message, told));
     }
     g_assert_cmpuint(fitting, >=, HMAT_TYPES);

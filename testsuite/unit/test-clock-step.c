@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The RTC's alarm while the host's clock is set.  Nobody may set that for a test: this program stands between the RTC
- * and the host (ld --wrap), with a clock of its own and a descriptor in place of the timer that the kernel cancels. */
+ * and the host (ld --wrap), with a clock of its own and a descriptor in place of the timer that the kernel
+ * cancels. */
 #include "device.h"
 
 #include <string.h>

@@ -255,7 +255,8 @@ what_is_no_page_is_refused(void)
 static bool
 zlib_inflates(const uint8_t *coded_bytes, uint32_t size, uint8_t page[PAGE_SIZE + 1])
 {
-    z_stream z = { .next_in = (uint8_t *)coded_bytes, .avail_in = size, .next_out = page, .avail_out = PAGE_SIZE + 1 };
+    z_stream z = { .next_in = (uint8_t *)coded_bytes, .avail_in = size, .next_out = page,
+                   .avail_out = PAGE_SIZE + 1 };
 
     g_assert_cmpint(inflateInit(&z), ==, Z_OK);
     bool good = inflate(&z, Z_FINISH) == Z_STREAM_END && z.total_out == PAGE_SIZE && z.avail_in == 0;
@@ -272,8 +273,8 @@ damage(uint8_t *stream, uint32_t size)
     return g_test_rand_bit() ? size : (uint32_t)g_test_rand_int_range(1, (int)MIN(size + 8, CODED_MOST));
 }
 
-/* What zlib takes for a page the faster library takes too, for the same one.  It is content with tables that have gaps,
- * where zlib is not: but the page's sum must be right, and nothing may follow it. */
+/* What zlib takes for a page the faster library takes too, for the same one.  It is content with tables that have
+ * gaps, where zlib is not: but the page's sum must be right, and nothing may follow it. */
 static void
 assert_judged_alike(bool good, const uint8_t *target, const uint8_t *stream, uint32_t size)
 {
@@ -322,7 +323,8 @@ main(int argc, char **argv)
     main_thread_claim();
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/compress/pages come out as they went in", pages_come_out_as_they_went_in);
-    g_test_add_func("/compress/what was given is at work until taken back", what_was_given_is_at_work_until_taken_back);
+    g_test_add_func("/compress/what was given is at work until taken back",
+                    what_was_given_is_at_work_until_taken_back);
     g_test_add_func("/compress/full ring is waited for", full_ring_is_waited_for);
     g_test_add_func("/compress/results come in order", results_come_in_order);
     g_test_add_func("/compress/what is no page is refused", what_is_no_page_is_refused);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Mode cpr-transfer: memory that is handed over; and local-copy: memory from which the destination copies.  In the first
- * a guest's memory is one and the same on both sides while it moves, so besides what test-handoff demands: a destination
- * that does not get the guest has changed none of it, and a source whose guest is gone reaches none of it. */
+/* Mode cpr-transfer: memory that is handed over; and local-copy: memory from which the destination copies.  In the
+ * first a guest's memory is one and the same on both sides while it moves, so besides what test-handoff demands: a
+ * destination that does not get the guest has changed none of it, and a source whose guest is gone reaches none of
+ * it. */
 #include "migrate-fake.h"
 
 #include <fcntl.h>
@@ -176,7 +177,8 @@ hostile_descriptors_are_refused(void)
     const struct { int fd; off_t size; int seals; const char *why; } offers[] = {
         { memfd_create("x", MFD_ALLOW_SEALING), (off_t)b->size, 0, "not sealed" },
         { memfd_create("x", MFD_ALLOW_SEALING), (off_t)b->size, F_SEAL_SHRINK, "not sealed" },
-        { memfd_create("x", MFD_ALLOW_SEALING), (off_t)b->size, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, "written" },
+        { memfd_create("x", MFD_ALLOW_SEALING), (off_t)b->size, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
+          "written" },
         { memfd_create("x", MFD_ALLOW_SEALING), PAGE_SIZE, F_SEAL_SHRINK | F_SEAL_GROW, "has 4096 bytes" },
         { memfd_create("x", MFD_ALLOW_SEALING), (off_t)b->size * 2, F_SEAL_SHRINK | F_SEAL_GROW, "bytes, and here" },
         { mkostemp(path, O_CLOEXEC), (off_t)b->size, 0, "no memfd" },

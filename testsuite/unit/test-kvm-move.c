@@ -33,7 +33,8 @@ GUEST(guest_wakes,
       "mov $0x830, %ecx\n mov 8(%rbp), %edx\n mov $0x4500, %eax\n wrmsr\n mov $0x4609, %eax\n wrmsr\n"
       "2: pause\n jmp 2b");
 GUEST(guest_woken,
-      ".code16\n mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n mov $0x610, %dx\n mov $7, %eax\n out %eax, %dx\n 1: hlt\n jmp 1b\n .code64");
+      ".code16\n mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n mov $0x610, %dx\n mov $7, %eax\n out %eax, "
+      "%dx\n 1: hlt\n jmp 1b\n .code64");
 
 static void
 test_moves(gconstpointer data)
@@ -103,8 +104,8 @@ wake(struct bench *b, uint64_t id)
 }
 
 /* A CPU that waits for its start-up message, and one that has halted, can be held and moved; both begin again after a
- * reset.  So it is where only the x2APIC form has room for the id (from 255 on), and where xAPIC's 8 bits are those of
- * another CPU (256). */
+ * reset.  So it is where only the x2APIC form has room for the id (from 255 on), and where xAPIC's 8 bits are those
+ * of another CPU (256). */
 static void
 test_startup(gconstpointer data)
 {

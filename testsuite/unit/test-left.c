@@ -164,7 +164,8 @@ int
 main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/left/a-host-without-cgroups-has-what-is-available", a_host_without_cgroups_has_what_is_available);
+    g_test_add_func("/left/a-host-without-cgroups-has-what-is-available",
+                    a_host_without_cgroups_has_what_is_available);
     g_test_add_func("/left/a-host-that-says-nothing-is-not-known", a_host_that_says_nothing_is_not_known);
     g_test_add_func("/left/every-cgroup-above-counts", every_cgroup_above_counts);
     g_test_add_func("/left/what-slows-a-cgroup-down-limits-it-too", what_slows_a_cgroup_down_limits_it_too);

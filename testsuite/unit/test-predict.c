@@ -249,7 +249,8 @@ a_slow_host_is_no_faster_than_it_is(void)
     struct predict_input in = input_of(0, 3e9, 3e9, 300);
     struct predict_result result;
 
-    in.host = (struct rehearsal_result) { .fresh_us = 40, .again_us = 10, .alone_us = 10, .absent_us = 1, .setup_us = 5000 };
+    in.host = (struct rehearsal_result) { .fresh_us = 40, .again_us = 10, .alone_us = 10, .absent_us = 1,
+                                          .setup_us = 5000 };
     predict_run(&in, &result);
     assert_near((double)result.total_us, PAGES * 40 + 5000, 0.02);
     predict_result_release(&result);
@@ -405,8 +406,8 @@ a_rehearsal_takes_no_more_than_there_is(void)
     g_assert_cmpuint(size, ==, 50 * MIB);
     left = (struct memory_left) { true, 191 * MIB, "memory cgroup /job" };
     g_assert_false(rehearsal_size(&left, &size, &error));
-    g_assert_cmpstr(error->message, ==, "cannot rehearse a migration: it takes 96 MiB at least, and half of the 191 MiB "
-                    "that memory cgroup /job has left is less");
+    g_assert_cmpstr(error->message, ==, "cannot rehearse a migration: it takes 96 MiB at least, and half of the 191 "
+                    "MiB that memory cgroup /job has left is less");
 }
 
 static void

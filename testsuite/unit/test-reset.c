@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Resets while a job empties and fills the guest's memory: who waits, what is refused meanwhile, what a guest wants that
- * is being verified, and a machine that goes before its guest was reset.  Jobs that do nothing keep the reset's from its
- * turn for as long as a test looks. */
+/* Resets while a job empties and fills the guest's memory: who waits, what is refused meanwhile, what a guest wants
+ * that is being verified, and a machine that goes before its guest was reset.  Jobs that do nothing keep the reset's
+ * from its turn for as long as a test looks. */
 #include "machine-bench.h"
 
 #include <string.h>
@@ -53,7 +53,8 @@ open_bench(struct bench *b)
 {
     struct machine_events events = { .self = b, .guest = hear };
     struct definition *d = definition_new();
-    g_autoptr(values) v = property_parse_pairs(workload_properties, "pattern=random rate=5000 size=2M interval=20", NULL);
+    g_autoptr(values) v = property_parse_pairs(workload_properties, "pattern=random rate=5000 size=2M interval=20",
+                                               NULL);
 
     *b = (struct bench) { 0 };
     world_open(&b->w, g_main_context_new());

@@ -6,7 +6,8 @@
 
 static const struct flow line = { .raw = 1000 * 1000, .wire = 1000 * 1000, .us = 1000 };
 
-/* A second has passed; 10 ms of the line are left and 300 would fit; the guest writes at a fifth of the line's speed. */
+/* A second has passed; 10 ms of the line are left and 300 would fit; the guest writes at a fifth of the line's
+ * speed. */
 static struct settle_facts
 usual(void)
 {
@@ -90,8 +91,8 @@ time_spent_is_bounded_by_the_effort(void)
     g_assert_cmpint(settle_look(&s, &k), ==, SETTLE_STOP);
 }
 
-/* max-bandwidth allows 30 MB in 100 ms, of which the guest dirties 20: a rest of 40 MB is less by 10 after each window,
- * until it goes at once. */
+/* max-bandwidth allows 30 MB in 100 ms, of which the guest dirties 20: a rest of 40 MB is less by 10 after each
+ * window, until it goes at once. */
 static void
 windows_drain_what_exceeds_one(void)
 {
@@ -170,7 +171,8 @@ main(int argc, char **argv)
     g_test_add_func("/settle/shrinking-rounds-go-on-until-the-rest-is-short",
                     shrinking_rounds_go_on_until_the_rest_is_short);
     g_test_add_func("/settle/rounds-that-do-not-shrink-end", rounds_that_do_not_shrink_end);
-    g_test_add_func("/settle/guest-as-fast-as-the-line-is-stopped-at-once", guest_as_fast_as_the_line_is_stopped_at_once);
+    g_test_add_func("/settle/guest-as-fast-as-the-line-is-stopped-at-once",
+                    guest_as_fast_as_the_line_is_stopped_at_once);
     g_test_add_func("/settle/time-spent-is-bounded-by-the-effort", time_spent_is_bounded_by_the_effort);
     g_test_add_func("/settle/windows-drain-what-exceeds-one", windows_drain_what_exceeds_one);
     g_test_add_func("/settle/budget-is-of-the-stream-not-of-memory", budget_is_of_the_stream_not_of_memory);

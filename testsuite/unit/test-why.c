@@ -6,7 +6,8 @@
 
 struct scenario { const char *name; struct why facts; const char *sentence; };
 
-#define OUT(s) .direction = MIGRATE_OUT, .state = MIGRATE_ ## s, .total = 4 * GIB, .downtime_limit_ms = 300, .begun = true
+#define OUT(s) .direction = MIGRATE_OUT, .state = MIGRATE_ ## s, .total = 4 * GIB, .downtime_limit_ms = 300, \
+    .begun = true
 #define IN(s) .direction = MIGRATE_IN, .state = MIGRATE_ ## s, .owner = OWNER_THERE
 #define LATER OUT(ACTIVE), .round = 5, .runs = true
 
@@ -20,31 +21,33 @@ static const struct scenario scenarios[] = {
                      .max_bandwidth = 4 * MIB },
       "first pass: 4.0 GiB of 4.0 GiB are still to be sent once, at most 1024 s at 4.0 MiB/s; max-bandwidth is what "
       "holds it back" },
-    { "dead line", { OUT(ACTIVE), .first_pass = true, .round = 1, .pending = GIB, .bandwidth = MIB, .silent_ms = 3200 },
+    { "dead line", { OUT(ACTIVE), .first_pass = true, .round = 1, .pending = GIB, .bandwidth = MIB,
+                     .silent_ms = 3200 },
       "first pass: 1.0 GiB of 4.0 GiB are still to be sent once; the line has taken nothing for 3.2 s" },
     { "fits", { LATER, .pending = 10 * MIB, .fits = 12 * MIB, .bandwidth = 40 * MIB },
       "round 5: 10.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); the guest is stopped at the next "
       "look at its dirty pages" },
     { "fits and shortens", { LATER, .pending = 10 * MIB, .fits = 12 * MIB, .bandwidth = 40 * MIB, .shortening = true,
                              .downtime_effort = 10 },
-      "round 5: 10.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); as rounds still shrink, another one "
-      "makes the stop shorter (downtime-effort 10 %)" },
+      "round 5: 10.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); as rounds still shrink, another "
+      "one makes the stop shorter (downtime-effort 10 %)" },
     { "converging", { LATER, .pending = 40 * MIB, .fits = 12 * MIB, .bandwidth = 40 * MIB,
                       .verdict = VERDICT_CONVERGING, .dirtied = 10 * MIB },
-      "round 5: 40.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); each round leaves less, so it should "
-      "end by itself; `migrate_set_parameter downtime-limit 1100` would let it finish now" },
+      "round 5: 40.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); each round leaves less, so it "
+      "should end by itself; `migrate_set_parameter downtime-limit 1100` would let it finish now" },
     { "stalled", { LATER, .pending = 40 * MIB, .fits = 12 * MIB, .bandwidth = 40 * MIB, .verdict = VERDICT_STALLED,
                    .dirtied = 40 * MIB },
-      "round 5: 40.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); the guest dirties as much as a round "
-      "sends, 40.0 MiB/s; `migrate_set_parameter downtime-limit 1100` would let it finish now" },
-    { "diverging", { LATER, .pending = 90 * MIB, .fits = 12 * MIB, .bandwidth = 40 * MIB, .verdict = VERDICT_DIVERGING,
+      "round 5: 40.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); the guest dirties as much as a "
+      "round sends, 40.0 MiB/s; `migrate_set_parameter downtime-limit 1100` would let it finish now" },
+    { "diverging", { LATER, .pending = 90 * MIB, .fits = 12 * MIB, .bandwidth = 40 * MIB,
+                     .verdict = VERDICT_DIVERGING,
                      .dirtied = 90 * MIB },
-      "round 5: 90.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); the guest dirties more than a round "
-      "sends, 90.0 MiB/s; `migrate_set_parameter downtime-limit 2500` would let it finish now" },
+      "round 5: 90.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); the guest dirties more than a "
+      "round sends, 90.0 MiB/s; `migrate_set_parameter downtime-limit 2500` would let it finish now" },
     { "capped", { LATER, .pending = 20 * MIB, .fits = 12 * MIB, .bandwidth = 40 * MIB, .max_bandwidth = 42 * MIB,
                   .verdict = VERDICT_STALLED, .dirtied = 40 * MIB },
-      "round 5: 20.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); the guest dirties as much as a round "
-      "sends, 40.0 MiB/s; `migrate_set_parameter max-bandwidth 74M` would let it finish now" },
+      "round 5: 20.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); the guest dirties as much as a "
+      "round sends, 40.0 MiB/s; `migrate_set_parameter max-bandwidth 74M` would let it finish now" },
     { "far above the limit", { LATER, .pending = 400 * MIB, .fits = 12 * MIB, .bandwidth = 40 * MIB,
                                .max_bandwidth = 42 * MIB, .verdict = VERDICT_STALLED, .dirtied = 40 * MIB },
       "round 5: 400.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); the guest dirties as much as a "
@@ -52,22 +55,22 @@ static const struct scenario scenarios[] = {
     { "reckoned by hand", { LATER, .pending = 40 * MIB, .fits = 3 * MIB, .bandwidth = 10 * MIB,
                             .max_bandwidth = 10 * MIB, .avail_switchover_bandwidth = 10 * MIB,
                             .verdict = VERDICT_STALLED, .dirtied = 40 * MIB },
-      "round 5: 40.0 MiB are pending and 3.0 MiB would fit (300 ms at 10.0 MiB/s); the guest dirties as much as a round "
-      "sends, 40.0 MiB/s; `migrate_set_parameter downtime-limit 4400` would let it finish now" },
+      "round 5: 40.0 MiB are pending and 3.0 MiB would fit (300 ms at 10.0 MiB/s); the guest dirties as much as a "
+      "round sends, 40.0 MiB/s; `migrate_set_parameter downtime-limit 4400` would let it finish now" },
     { "hopeless", { LATER, .pending = 4 * TIB, .fits = 300 * KIB, .bandwidth = MIB, .verdict = VERDICT_STALLED,
                     .dirtied = GIB },
-      "round 5: 4.0 TiB are pending and 300.0 KiB would fit (300 ms at 1.0 MiB/s); the guest dirties as much as a round "
-      "sends, 1.0 GiB/s; no downtime limit would be long enough: the guest must write less" },
+      "round 5: 4.0 TiB are pending and 300.0 KiB would fit (300 ms at 1.0 MiB/s); the guest dirties as much as a "
+      "round sends, 1.0 GiB/s; no downtime limit would be long enough: the guest must write less" },
     { "throttled", { LATER, .pending = 40 * MIB, .fits = 12 * MIB, .bandwidth = 40 * MIB,
                      .verdict = VERDICT_CONVERGING, .throttle_percent = 30, .dirtied = 20 * MIB },
-      "round 5: 40.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); each round leaves less, so it should "
-      "end by itself; auto-converge takes 30 % of its time; `migrate_set_parameter downtime-limit 1100` would let it "
-      "finish now" },
+      "round 5: 40.0 MiB are pending and 12.0 MiB would fit (300 ms at 40.0 MiB/s); each round leaves less, so it "
+      "should end by itself; auto-converge takes 30 % of its time; `migrate_set_parameter downtime-limit 1100` would "
+      "let it finish now" },
     { "held", { LATER, .held = true, .pending = 10 * MIB, .fits = 5 * MIB, .bandwidth = 40 * MIB,
                 .verdict = VERDICT_STALLED, .dirtied = 10 * MIB },
       "held after round 4 (`migrate_continue` goes on): 10.0 MiB are pending and 5.0 MiB would fit (300 ms at 40.0 "
-      "MiB/s); the guest dirties as much as a round sends, 10.0 MiB/s; `migrate_set_parameter downtime-limit 280` would "
-      "let it finish now" },
+      "MiB/s); the guest dirties as much as a round sends, 10.0 MiB/s; `migrate_set_parameter downtime-limit 280` "
+      "would let it finish now" },
     { "waits before the switchover", { OUT(PRE_SWITCHOVER) },
       "the guest is stopped and nothing of its last state was sent: `migrate_continue pre-switchover` hands it over, "
       "`migrate_cancel` lets it go on here" },
@@ -76,40 +79,42 @@ static const struct scenario scenarios[] = {
     { "completed", { OUT(COMPLETED), .owner = OWNER_THERE, .rounds = 7, .stopped_us = 12345 },
       "finished in 7 rounds: what was left fitted, and the guest stood still for 12.3 ms; the guest is at the "
       "destination, and what is here is a stopped copy" },
-    { "completed, shortened", { OUT(COMPLETED), .owner = OWNER_THERE, .rounds = 7, .shortened = 2, .stopped_us = 2345 },
+    { "completed, shortened", { OUT(COMPLETED), .owner = OWNER_THERE, .rounds = 7, .shortened = 2,
+                                .stopped_us = 2345 },
       "finished in 7 rounds: what was left fitted, 2 more rounds made it less (downtime-effort), and the guest stood "
       "still for 2.3 ms; the guest is at the destination, and what is here is a stopped copy" },
     { "saved", { OUT(COMPLETED), .owner = OWNER_COPY, .rounds = 2, .stopped_us = 1000 },
-      "finished in 2 rounds: what was left fitted, and the guest stood still for 1.0 ms; the stream holds a whole copy, "
-      "and the guest is stopped here until `cont`" },
+      "finished in 2 rounds: what was left fitted, and the guest stood still for 1.0 ms; the stream holds a whole "
+      "copy, and the guest is stopped here until `cont`" },
     { "cancelling", { OUT(CANCELLING) }, "being cancelled: the worker is on its way back" },
     { "cancelled", { OUT(CANCELLED), .ended_in = MIGRATE_ACTIVE, .round = 3, .pending = 40 * MIB, .runs = true },
-      "cancelled in round 3 with 40.0 MiB pending; the guest is whole and runs here, and the destination keeps nothing "
-      "of it" },
+      "cancelled in round 3 with 40.0 MiB pending; the guest is whole and runs here, and the destination keeps "
+      "nothing of it" },
     { "never reached", { .direction = MIGRATE_OUT, .state = MIGRATE_FAILED, .ended_in = MIGRATE_SETUP, .runs = true,
                          .error = "cannot connect to 'x': No such file or directory" },
-      "failed before the first page: cannot connect to 'x': No such file or directory; the guest is whole and runs here, "
-      "and the destination never had any of it" },
+      "failed before the first page: cannot connect to 'x': No such file or directory; the guest is whole and runs "
+      "here, and the destination never had any of it" },
     { "refused", { OUT(FAILED), .ended_in = MIGRATE_ACTIVE, .round = 1, .pending = 4 * GIB, .runs = true,
                    .error = "the destination refused: nodes: source 2, here 1" },
-      "failed in round 1 with 4.0 GiB pending: the destination refused: nodes: source 2, here 1; the guest is whole and "
-      "runs here, and the destination keeps nothing of it" },
+      "failed in round 1 with 4.0 GiB pending: the destination refused: nodes: source 2, here 1; the guest is whole "
+      "and runs here, and the destination keeps nothing of it" },
     { "link cut in the switchover", { OUT(FAILED), .ended_in = MIGRATE_DEVICE, .part = "flush", .runs = false,
                                       .error = "the destination closed the connection" },
       "failed in the switchover, after: flush: the destination closed the connection; the guest is whole and stopped "
       "here, and the destination keeps nothing of it" },
     { "link cut before the answer", { OUT(FAILED), .ended_in = MIGRATE_DEVICE, .owner = OWNER_UNKNOWN,
                                       .part = "description", .error = "the answer did not come" },
-      "failed in the switchover, after: description: the answer did not come; the guest is stopped here and may run at "
-      "the destination: `migrate_outcome` asks it" },
+      "failed in the switchover, after: description: the answer did not come; the guest is stopped here and may run "
+      "at the destination: `migrate_outcome` asks it" },
     { "waiting", { IN(SETUP), .uri = "unix:/tmp/x" }, "waiting at unix:/tmp/x for a source" },
     { "arriving", { IN(ACTIVE), .came = 300 * MIB }, "300.0 MiB have come; nothing runs here before all is loaded" },
     { "arriving devices", { IN(DEVICE) },
       "the source has stopped its guest, whose last pages and devices are being loaded" },
-    { "arrived", { .direction = MIGRATE_IN, .state = MIGRATE_COMPLETED, .owner = OWNER_HERE }, "all was loaded: the guest is here" },
+    { "arrived", { .direction = MIGRATE_IN, .state = MIGRATE_COMPLETED, .owner = OWNER_HERE },
+      "all was loaded: the guest is here" },
     { "not loaded", { IN(FAILED), .ended_in = MIGRATE_ACTIVE, .came = 300 * MIB, .error = "the source went away" },
-      "failed while RAM was loaded, 300.0 MiB having come: the source went away; nothing of a guest is kept here, and "
-      "the source, if there was one, still has its own" },
+      "failed while RAM was loaded, 300.0 MiB having come: the source went away; nothing of a guest is kept here, "
+      "and the source, if there was one, still has its own" },
 };
 
 static void

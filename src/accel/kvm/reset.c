@@ -9,8 +9,8 @@ enum {
     EFER_LME = 1 << 8, EFER_LMA = 1 << 10,
     RFLAGS_ALWAYS = 2,
     APIC_BASE_BSP = 1 << 8,
-    LAPIC_ID = 0x20,                /* register; its form is that of the mode: xAPIC after a reset, which has the low 8
-                                     * bits of the id in the top byte.  KVM sends to ids above by the vCPU's own
+    LAPIC_ID = 0x20,                /* register; its form is that of the mode: xAPIC after a reset, which has the low
+                                     * 8 bits of the id in the top byte.  KVM sends to ids above by the vCPU's own
                                      * (api.rst, KVM_CAP_X2APIC_API) */
     LAPIC_LVT0 = 0x350,
     LVT_MASKED = 0x10000,           /* vCPU 0 alone has the 8259s on this pin */

@@ -334,11 +334,15 @@ bool device_place_find(const struct device_room *room, const struct device_place
 
 /* --- pages that were never there -------------------------------------------------------------------------------- */
 
-struct presence { int pagemap; };   /* of this process; -1: nothing is known of private memory */
+struct presence {
+    int pagemap;                    /* of this process; -1: nothing is known of private memory */
+    const struct block *block;      /* of which a stretch of pages is known to be there: from 'data' to 'data_end' */
+    uint64_t data, data_end;
+};
 void presence_init(struct presence *p);
 void presence_release(struct presence *p);
 /* Sets bit i of 'absent' if page first + i is known to be zero without having to be read, and clears the others. */
-void presence_absent(const struct presence *p, const struct block *b, uint64_t first, uint64_t count,
+void presence_absent(struct presence *p, const struct block *b, uint64_t first, uint64_t count,
                      uint64_t *absent);
 
 /* --- dirty pages: one hub, many subscribers --------------------------------------------------------------------- */

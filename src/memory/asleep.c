@@ -117,16 +117,16 @@ bool
 hub_clear_there(struct hub *hub, struct subscriber *s, struct block *b, uint64_t first, uint64_t count,
                 uint64_t *absent, uint64_t *ret_set, GError **error)
 {
-    bool ok;
+    bool ok = true;
 
     g_assert(count > 0 && first <= b->page_count && count <= b->page_count - first);
-    if (!hub->source.clear) {
+    lock_take(&hub->lock);
+    if (hub->source.clear) {
+        ok = clear_there(hub, s, b, first, count, absent, ret_set, error);
+    } else {
         *ret_set = bits_take_atomic(s->words[b->index], first, count);
         presence_absent(&hub->presence, b, first, count, absent);
-        return true;
     }
-    lock_take(&hub->lock);
-    ok = clear_there(hub, s, b, first, count, absent, ret_set, error);
     lock_drop(&hub->lock);
     return ok;
 }

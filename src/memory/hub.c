@@ -49,10 +49,12 @@ hub_new(struct guest_map *map, struct dirty_source source)
 
     hub->map = map;
     hub->source = source;
-    hub->presence.pagemap = -1;
     hub->gates_memory = g_malloc0((GATES + 1) * sizeof(struct gate));
     hub->gates = (struct gate *)(((uintptr_t)hub->gates_memory + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
     lock_init(&hub->lock, 20, "dirty hub");
+    lock_take(&hub->lock);
+    hub->presence.pagemap = -1;
+    lock_drop(&hub->lock);
     return hub;
 }
 
@@ -82,8 +84,8 @@ hub_free(struct hub *hub)
     }
     g_free(hub->late);
     g_free(hub->asleep);
-    lock_drop(&hub->lock);
     presence_release(&hub->presence);
+    lock_drop(&hub->lock);
     for (unsigned i = 0; i < SLOTS; i++)
         free_words(hub, &hub->slots[i]);
     lock_release(&hub->lock);

@@ -59,7 +59,7 @@ struct hub {
     /* By block index; NULL for a log that does not protect late. */
     uint64_t **late GUARDED;
     uint64_t **asleep GUARDED;      /* none of them late (asleep.c) */
-    struct presence presence;       /* fixed by the first subscriber */
+    struct presence presence GUARDED;
 };
 
 /* asleep.c.  The pages of a word of the bitmap, whose bits 's' took, are late and no longer asleep. */

@@ -19,6 +19,7 @@ enum { PAGEMAP_CHUNK = 512 };       /* entries read at once */
 void
 presence_init(struct presence *p)
 {
+    *p = (struct presence) { .pagemap = -1 };
     p->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 }
 
@@ -82,12 +83,17 @@ absent_private(const struct presence *p, const struct block *b, uint64_t first, 
     }
 }
 
+/* To look for the next hole takes as long as the data before it are, so it is remembered where that was. */
 static void
-absent_shared(const struct block *b, uint64_t first, uint64_t count, uint64_t *absent)
+absent_shared(struct presence *p, const struct block *b, uint64_t first, uint64_t count, uint64_t *absent)
 {
     uint64_t end = first + count;
 
     for (uint64_t at = first; at < end;) {
+        if (p->block == b && at >= p->data && at < p->data_end) {
+            at = p->data_end;
+            continue;
+        }
         off_t data = lseek(b->fd, (off_t)(at * PAGE_SIZE), SEEK_DATA);
         if (data < 0 && errno != ENXIO)
             return;
@@ -99,6 +105,9 @@ absent_shared(const struct block *b, uint64_t first, uint64_t count, uint64_t *a
         if (hole < 0)
             return;
         at = ((uint64_t)hole + PAGE_SIZE - 1) / PAGE_SIZE;
+        p->block = b;
+        p->data = next;
+        p->data_end = at;
     }
 }
 
@@ -119,7 +128,7 @@ absent_huge(const struct block *b, uint64_t first, uint64_t count, uint64_t *abs
 }
 
 void
-presence_absent(const struct presence *p, const struct block *b, uint64_t first, uint64_t count, uint64_t *absent)
+presence_absent(struct presence *p, const struct block *b, uint64_t first, uint64_t count, uint64_t *absent)
 {
     for (uint64_t i = 0; i < WORDS_FOR(count); i++)
         absent[i] = 0;
@@ -128,5 +137,5 @@ presence_absent(const struct presence *p, const struct block *b, uint64_t first,
     else if (b->fd < 0 && !b->options.share)
         absent_private(p, b, first, count, absent);
     else if (b->fd >= 0 && b->options.share && b->options.kind != BACKEND_FILE)
-        absent_shared(b, first, count, absent);
+        absent_shared(p, b, first, count, absent);
 }

@@ -53,13 +53,19 @@ input_fill(struct input *in, GError **error)
 }
 
 bool
+input_await(struct input *in, GError **error)
+{
+    return in->at < in->end || input_fill(in, error);
+}
+
+bool
 input_read(void *input, void *to, size_t size, GError **error)
 {
     struct input *in = input;
     uint8_t *at = to;
 
     while (size > 0) {
-        if (in->at == in->end && !input_fill(in, error))
+        if (!input_await(in, error))
             return false;
         size_t part = MIN(size, in->end - in->at);
         memcpy(at, in->bytes + in->at, part);

@@ -377,6 +377,8 @@ struct input {
 bool input_read(void *input, void *to, size_t size, GError **error);
 /* The same into guest memory, past the buffer and in large pieces; not to be summed up. */
 bool input_read_pages(struct input *in, uint8_t *to, size_t size, GError **error);
+/* At least one byte is there then. */
+bool input_await(struct input *in, GError **error);
 /* What is there already, unread; and passes over some of it. */
 const uint8_t *input_peek(const struct input *in, size_t *ret_size);
 void input_skip(struct input *in, size_t size);

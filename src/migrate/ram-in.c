@@ -10,11 +10,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { LOOK_PAGES = 4096 };         /* at once */
 
 static bool
-block_fresh(const struct presence *p, const struct block *b)
+block_fresh(struct presence *p, const struct block *b)
 {
     uint64_t absent[WORDS_FOR(LOOK_PAGES)];
 
@@ -28,7 +29,7 @@ block_fresh(const struct presence *p, const struct block *b)
 }
 
 static bool
-add_block(struct ram_in *r, const struct presence *p, struct block *b, GError **error)
+add_block(struct ram_in *r, struct presence *p, struct block *b, GError **error)
 {
     struct loading l = { .block = b, .handed = -1, .seen = g_try_new0(uint64_t, WORDS_FOR(b->page_count)) };
 
@@ -344,15 +345,48 @@ make_zero(struct ram_in *r, uint64_t first, uint64_t count)
     mark_pages(r, l->block, first, count);
 }
 
+/* Into the file behind memory that was never touched: a write makes a page with its content, where a touch of the
+ * mapping is a fault that makes one of zeros first.  The guest's first touch maps it. */
 static bool
-load_pages(struct ram_in *r, uint64_t first, uint64_t count, GError **error)
+write_pages(struct ram_in *r, const struct block *b, uint64_t at, uint64_t size, GError **error)
+{
+    while (size > 0) {
+        size_t there;
+
+        if (!input_await(r->input, error))
+            return false;
+        const uint8_t *from = input_peek(r->input, &there);
+        ssize_t written = pwrite(b->fd, from, MIN(there, size), (off_t)at);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return fail_host(error, written < 0 ? errno : ENOSPC, "cannot write to the memory of '%s'", b->name);
+        input_skip(r->input, (size_t)written);
+        at += (uint64_t)written;
+        size -= (uint64_t)written;
+    }
+    return true;
+}
+
+static bool
+read_pages(struct ram_in *r, uint64_t first, uint64_t count, bool seen, GError **error)
+{
+    const struct block *b = r->of->block;
+    uint64_t at = first * PAGE_SIZE, size = count * PAGE_SIZE;
+
+    if (b->options.kind == BACKEND_MEMFD && b->options.share && b->page_size == PAGE_SIZE && r->of->fresh && !seen)
+        return write_pages(r, b, at, size, error);
+    return ahead_may(r) ? input_read_pages(r->input, b->host + at, size, error)
+                        : input_read(r->input, b->host + at, size, error);
+}
+
+static bool
+load_pages(struct ram_in *r, uint64_t first, uint64_t count, bool seen, GError **error)
 {
     struct block *b = r->of->block;
-    uint8_t *to = b->host + first * PAGE_SIZE;
     uint64_t place = r->input->offset;
 
-    if (!(ahead_may(r) ? input_read_pages(r->input, to, count * PAGE_SIZE, error)
-                       : input_read(r->input, to, count * PAGE_SIZE, error)))
+    if (!read_pages(r, first, count, seen, error))
         return broken_off(b, first * PAGE_SIZE + (r->input->offset - place) / PAGE_SIZE * PAGE_SIZE, error);
     mark_pages(r, b, first, count);
     counter_add(&r->session->counters.pages_normal, count);
@@ -380,7 +414,7 @@ load_run(struct ram_in *r, uint64_t offset, unsigned flags, GError **error)
         make_zero(r, first, count);
     bits_set(l->seen, first, count);
     if (!(flags & RAM_ZERO))
-        return load_pages(r, first, count, error);
+        return load_pages(r, first, count, seen, error);
     counter_add(&r->session->counters.pages_zero, count);
     return true;
 }

@@ -91,6 +91,7 @@ typedef struct block {
     bool had_content;               /* a file that was not empty: it does not begin as zeros */
     bool made_file;                 /* there was no file at 'options.mem_path' */
     bool unnamed;                   /* made without a name in that folder: nobody else has it */
+    _Atomic bool handed;            /* its memory is another process's (handover.c): not all that is there is mapped */
     unsigned index;                 /* place in its map's list */
     unsigned guard;                 /* its place among the mappings that are watched for lost pages (guard.c) */
     struct backend_options options;

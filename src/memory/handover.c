@@ -106,6 +106,7 @@ map_over(const struct block *b, int fd, int access, int flags)
 bool
 block_show(struct block *b, int fd, GError **error)
 {
+    atomic_store(&b->handed, true);
     if (!map_over(b, fd, PROT_READ, 0))
         return fail_block(b, errno, "map what was handed over for", error);
     return madvise(b->host, b->size, MADV_DONTFORK) == 0 || fail_block(b, errno, "keep from child processes", error);
@@ -132,6 +133,7 @@ put_in_place(struct block *b, const struct block *fresh, GError **error)
         return fail_block(b, errno, "map fresh memory for", error);
     if (dup3(fresh->fd, b->fd, O_CLOEXEC) < 0)
         return fail_block(b, errno, "take fresh memory for", error);
+    atomic_store(&b->handed, false);
     return block_advise(b, error);
 }
 

@@ -2,8 +2,8 @@
 /* Pages that were never there: they read as zero, and reading them would only make them come.  What the kernel says
  * of private anonymous memory (neither present nor swapped), of a memfd shared with its mapping (a hole), and of a
  * memfd or unnamed file of huge pages, which nobody but this mapping fills and whose holes SEEK_DATA does not see (not
- * mapped); all other memory is taken to be there.  A source asks after it has cleared the pages' dirty bits, so that a
- * page which comes between is sent again. */
+ * mapped); all other memory is taken to be there, also huge pages that another process filled and handed over.  A
+ * source asks after it has cleared the pages' dirty bits, so that a page which comes between is sent again. */
 #include "memory.h"
 
 #include <errno.h>
@@ -132,6 +132,8 @@ presence_absent(struct presence *p, const struct block *b, uint64_t first, uint6
 {
     for (uint64_t i = 0; i < WORDS_FOR(count); i++)
         absent[i] = 0;
+    if (b->page_size > PAGE_SIZE && atomic_load(&b->handed))
+        return;
     if (b->page_size > PAGE_SIZE && (b->options.kind == BACKEND_MEMFD || b->unnamed))
         absent_huge(b, first, count, absent);
     else if (b->fd < 0 && !b->options.share)

@@ -209,6 +209,45 @@ huge_pages_never_there_are_known(void)
     }
 }
 
+static block *
+new_huge_block(GError **error)
+{
+    struct backend_options options;
+
+    backend_options_init_default(&options, "b", 4 * MIB);
+    options.kind = BACKEND_MEMFD;
+    options.share = options.hugetlb = options.reserve = options.seal = true;
+    options.hugetlbsize = 2 * MIB;
+    return block_new(&options, error);
+}
+
+/* Whose first user mapped and filled them, and this process has not touched them yet. */
+static void
+huge_pages_handed_over_are_there(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(block) from = new_huge_block(&error), to = from ? new_huge_block(&error) : NULL;
+    uint64_t absent[WORDS_FOR(1024)];
+    struct presence p;
+
+    if (!to) {
+        g_test_skip(error->message);
+        return;
+    }
+    from->host[5] = 7;
+    presence_init(&p);
+    g_assert_true(block_may_hand_over(from, NULL));
+    g_assert_true(block_check_offer(to, from->fd, true, NULL));
+    g_assert_true(block_show(to, from->fd, NULL) && block_adopt(to, from->fd, NULL));
+    presence_absent(&p, to, 0, 1024, absent);
+    g_assert_cmpuint(bits_count(absent, 1024), ==, 0);
+    g_assert_cmpuint(to->host[5], ==, 7);
+    g_assert_true(block_renew(from, NULL) && block_renew(to, NULL));
+    presence_absent(&p, to, 0, 1024, absent);
+    g_assert_cmpuint(bits_count(absent, 1024), ==, 1024);
+    presence_release(&p);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -219,5 +258,6 @@ main(int argc, char **argv)
     g_test_add_func("/scan/sweep visits each dirty page once", sweep_visits_each_dirty_page_once);
     g_test_add_func("/scan/pages never there are known", pages_never_there_are_known);
     g_test_add_func("/scan/huge pages never there are known", huge_pages_never_there_are_known);
+    g_test_add_func("/scan/huge pages handed over are there", huge_pages_handed_over_are_there);
     return g_test_run();
 }

@@ -28,8 +28,11 @@ load_plugged(void *object, GError **error)
         return fail(error, NUMON_ERROR_PEER, "virtio-mem of '%s': %" G_GUINT64_FORMAT " bytes plugged of %"
                     G_GUINT64_FORMAT, p->block->name, p->state, announced);
     atomic_store(&p->block->used, p->state);
-    return block_discard_range(p->block, p->state, p->block->size - p->state, error) &&
-           (!p->prealloc || block_populate_range(p->block, 0, p->state, NULL, error));
+    if (!block_discard_range(p->block, p->state, p->block->size - p->state, error))
+        return false;
+    /* Memory that is handed over was preallocated by its source, and is only to be looked at yet. */
+    return !p->prealloc || atomic_load(&p->block->handed)
+        || block_populate_range(p->block, 0, p->state, NULL, error);
 }
 
 static const struct state_field plugged_fields[] = {

@@ -243,13 +243,15 @@ take_claim(struct ram_in *r, GError **error)
     struct claim *c = &r->session->claim;
     GArray *given = r->input->channel->given;
     struct stat s;
+    int seals;
 
     if (!given || given->len == 0)
         return input_fail(r->input, error, "the source hands its memory over, and no descriptors came with that: %s",
                           given ? "what lies between passes bytes only" : "this is no unix socket");
     c->fd = g_array_index(given, int, 0);
     g_array_remove_index(given, 0);
-    if (fstat(c->fd, &s) != 0 || s.st_size != PAGE_SIZE || (fcntl(c->fd, F_GET_SEALS) & CLAIM_SEALS) != CLAIM_SEALS)
+    seals = fcntl(c->fd, F_GET_SEALS);      /* -1: it can have none, and may be cut short at any time */
+    if (fstat(c->fd, &s) != 0 || s.st_size != PAGE_SIZE || seals < 0 || (seals & CLAIM_SEALS) != CLAIM_SEALS)
         return input_fail(r->input, error, "the claim that was handed over is no sealed page of shared memory");
     return claim_map(c, error);
 }

@@ -148,7 +148,7 @@ local_take(struct ram_in *r, uint32_t instance, GError **error)
     GArray *given = r->input->channel->given;
     uint64_t size = 0;
 
-    if (!(r->features & FEATURE_LOCAL) || instance != r->handovers++)
+    if (!(r->features & FEATURE_LOCAL) || r->features & FEATURE_HANDOVER || instance != r->handovers++)
         return input_fail(r->input, error, "section '" LOCAL_SECTION "' instance %u is not expected here", instance);
     struct loading *l = ram_in_find(r, error);
     if (!l || !input_take64(r->input, &size, error))
@@ -234,7 +234,7 @@ local_load(struct ram_in *r, uint64_t offset, bool go_on, GError **error)
     if (count == 0)
         return answer_mark(r, error);
     struct loading *l = r->of;
-    if (!l || l->handed < 0 || first >= l->pages || count > l->pages - first)
+    if (!l || l->handed < 0 || first >= l->pages || count > RAM_RUN_MOST || count > l->pages - first)
         return input_fail(r->input, error, "%u pages at 0x%" PRIx64 " of block '%s' are to be copied, and cannot be",
                           count, offset, l ? l->block->name : "?");
     if (channel_wait(r->input->channel, -1, 0, 0) == CHANNEL_WOKEN)

@@ -164,6 +164,15 @@ session_new(enum migrate_direction direction, const struct migrate_guest *guest,
     return s;
 }
 
+/* Nobody asks any more whose a guest is that may run with this very memory: it must be out of reach before that is
+ * let go, as memory with discard-data would take the content along. */
+static void
+leave_memory(struct session *s)
+{
+    if (handover_is(s) && session_owner(s) == OWNER_UNKNOWN && !claim_back(&s->claim))
+        handover_let_go(s);
+}
+
 void
 session_free(struct session *s)
 {
@@ -184,6 +193,7 @@ session_free(struct session *s)
     thread_join(&s->worker);
     thread_join(&s->server);
     thread_join(&s->asker);
+    leave_memory(s);
     arrival_forget(s);
     listener_close(&s->listener);
     address_release(&s->address);

@@ -205,6 +205,91 @@ hostile_descriptors_are_refused(void)
     pair_release(&p);
 }
 
+/* A reader of a stream of which these bytes are there, and these descriptors. */
+struct reading {
+    struct session session;
+    struct channel channel;
+    struct input input;
+    struct ram_in ram;
+};
+
+static struct reading *
+read_bytes(const void *bytes, size_t size, uint64_t features)
+{
+    struct reading *g = g_new0(struct reading, 1);
+
+    g->session.claim.fd = -1;
+    g->channel = (struct channel) { .in = -1, .out = -1, .wake = -1, .alarm = -1,
+                                    .given = g_array_new(FALSE, FALSE, sizeof(int)) };
+    g->input.channel = &g->channel;
+    memcpy(g->input.bytes, bytes, size);
+    g->input.end = size;
+    g->ram = (struct ram_in) { .session = &g->session, .input = &g->input, .features = features };
+    return g;
+}
+
+static void
+end_reading(struct reading *g)
+{
+    claim_release(&g->session.claim);
+    g_array_unref(g->channel.given);
+    g_free(g);
+}
+
+/* Who made it may cut it short at any time, and the next look would be the end of the process. */
+static void
+claims_that_shrink_are_refused(void)
+{
+    static const uint8_t one_block[4] = { 0, 0, 0, 1 };
+    char path[] = "/tmp/numon-claim-XXXXXX";
+    int fds[] = { mkostemp(path, O_CLOEXEC), memfd_create("x", MFD_ALLOW_SEALING) };
+
+    unlink(path);
+    for (unsigned i = 0; i < G_N_ELEMENTS(fds); i++) {
+        struct reading *g = read_bytes(one_block, sizeof one_block, FEATURE_HANDOVER);
+        g_autoptr(GError) error = NULL;
+
+        g_assert_cmpint(ftruncate(fds[i], PAGE_SIZE), ==, 0);
+        g_array_append_val(g->channel.given, fds[i]);
+        g_assert_false(handover_take(&g->ram, 0, &error));
+        g_assert_nonnull(strstr(error->message, "is no sealed page of shared memory"));
+        end_reading(g);
+    }
+}
+
+/* A cancel is seen between two records. */
+static void
+copies_without_end_are_refused(void)
+{
+    static const uint8_t pages[4] = { 0, 0, RAM_RUN_MOST >> 8, 1 };
+    struct reading *g = read_bytes(pages, sizeof pages, FEATURE_LOCAL);
+    g_autoptr(GError) error = NULL;
+    struct pair p;
+
+    pair_init_shared(&p, 2 * RAM_RUN_MOST * PAGE_SIZE, 0);
+    struct block *b = block_of(&p.to, 0);
+    struct loading l = { .block = b, .pages = b->page_count, .handed = block_of(&p.from, 0)->fd,
+                         .seen = g_new0(uint64_t, WORDS_FOR(b->page_count)) };
+    g->ram.of = &l;
+    g_assert_false(local_load(&g->ram, 0, true, &error));
+    g_assert_nonnull(strstr(error->message, "4097 pages at 0x0 of block 'm0' are to be copied, and cannot be"));
+    g_free(l.seen);
+    end_reading(g);
+    pair_release(&p);
+}
+
+/* It would come without a claim. */
+static void
+one_stream_hands_over_or_is_copied_from(void)
+{
+    struct reading *g = read_bytes("", 0, FEATURE_LOCAL | FEATURE_HANDOVER);
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(local_take(&g->ram, 0, &error));
+    g_assert_nonnull(strstr(error->message, "is not expected here"));
+    end_reading(g);
+}
+
 /* --- never two, never none -------------------------------------------------------------------------------------- */
 
 struct tally { unsigned there, here, forced; };
@@ -402,6 +487,33 @@ other_ways_say_why_pages_are_sent(void)
     pair_release(&p);
 }
 
+/* The source goes while nobody knows whose the guest is: what runs elsewhere with the same memory keeps it, also where
+ * memory that is let go is to be forgotten (discard-data). */
+static void
+a_source_that_goes_leaves_the_memory(void)
+{
+    char found[8] = { 0 };
+    struct pair p;
+
+    pair_init_shared(&p, SMALL, 0);
+    struct session *s = p.from.session;
+    struct block *b = block_of(&p.from, 0);
+    CLEANUP_FD int fd = fcntl(b->fd, F_DUPFD_CLOEXEC, 0);
+
+    b->options.discard_data = true;
+    memcpy(b->host, "content", sizeof found);
+    s->address.transport = TRANSPORT_UNIX;
+    g_assert_true(handover_prepare(s, NULL));
+    session_list_blocks(s);
+    atomic_store(s->claim.word, 1);         /* no longer offered, and not given back */
+    lock_take(&s->lock);
+    s->owner = OWNER_UNKNOWN;
+    lock_drop(&s->lock);
+    pair_release(&p);
+    g_assert_cmpint(pread(fd, found, sizeof found, 0), ==, sizeof found);
+    g_assert_cmpstr(found, ==, "content");
+}
+
 static void
 cancel_at_any_moment(void)
 {
@@ -436,6 +548,10 @@ main(int argc, char **argv)
     g_test_add_func("/handover/unlike memory is refused", unlike_memory_is_refused);
     g_test_add_func("/handover/bytes without descriptors are refused", bytes_without_descriptors_are_refused);
     g_test_add_func("/handover/hostile descriptors are refused", hostile_descriptors_are_refused);
+    g_test_add_func("/handover/claims that shrink are refused", claims_that_shrink_are_refused);
+    g_test_add_func("/handover/copies without end are refused", copies_without_end_are_refused);
+    g_test_add_func("/handover/one stream hands over or is copied from", one_stream_hands_over_or_is_copied_from);
+    g_test_add_func("/handover/a source that goes leaves the memory", a_source_that_goes_leaves_the_memory);
     g_test_add_func("/handover/harm never makes two nor none", harm_never_makes_two_nor_none);
     g_test_add_func("/handover/pages are copied", pages_are_copied);
     g_test_add_func("/handover/private memory is sent beside", private_memory_is_sent_beside);

@@ -205,10 +205,12 @@ handover_begin(struct out *o, GError **error)
     return true;
 }
 
-/* The section's end, without a page. */
+/* The section's end, without a page.  What this process has in place of a lost page would stay here. */
 bool
 handover_send_end(struct out *o, GError **error)
 {
+    if (!ram_out_whole(&o->ram, error))
+        return false;
     wire_put_part(o->bytes, RECORD_END, RAM_ID);
     wire_put64(o->bytes, RAM_EOS);
     wire_put_footer(o->bytes, RAM_ID);

@@ -148,6 +148,26 @@ unlike_memory_is_refused(void)
     pair_release(&p);
 }
 
+/* In place of a lost page this process has one of its own, which would not go along. */
+static void
+lost_pages_are_refused(void)
+{
+    struct pair p;
+
+    begin(&p, 5);
+    block_note_lost(block_of(&p.from, 1), 3);
+    g_autofree char *uri = g_strconcat("unix:", p.path, NULL);
+    pair_start(&p, uri, uri);
+    PAIR_WAIT(&p, side_ended(&p.from) && side_ended(&p.to));
+    g_autofree char *why = side_error(&p.from);
+    if (!why || !strstr(why, "cannot migrate guest memory"))
+        g_error("no refusal: %s", why);
+    g_assert_cmpint(session_owner(p.from.session), ==, OWNER_HERE);
+    g_assert_cmpint(p.running_somewhere, ==, 1);
+    assert_apart(&p);
+    pair_release(&p);
+}
+
 static void
 bytes_without_descriptors_are_refused(void)
 {
@@ -546,6 +566,7 @@ main(int argc, char **argv)
     g_test_add_func("/handover/memory stays and the source lets go", memory_stays_and_the_source_lets_go);
     g_test_add_func("/handover/other transports and memory are refused", other_transports_and_memory_are_refused);
     g_test_add_func("/handover/unlike memory is refused", unlike_memory_is_refused);
+    g_test_add_func("/handover/lost pages are refused", lost_pages_are_refused);
     g_test_add_func("/handover/bytes without descriptors are refused", bytes_without_descriptors_are_refused);
     g_test_add_func("/handover/hostile descriptors are refused", hostile_descriptors_are_refused);
     g_test_add_func("/handover/claims that shrink are refused", claims_that_shrink_are_refused);

@@ -533,9 +533,14 @@ session_took_memory(struct session *s)
 void
 session_settle(struct session *s)
 {
+    uint64_t one = 1;
+
     if (!handover_is(s))
         return;
     session_wake(s);
+    /* A destination that stands still keeps who asks it waiting, and is not to keep main. */
+    if (s->quit >= 0)
+        write_all(s->quit, &one, sizeof one);
     thread_join(&s->worker);
     thread_join(&s->asker);
 }

@@ -7,9 +7,11 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "../../src/migrate/migrate-private.h"
@@ -507,8 +509,8 @@ other_ways_say_why_pages_are_sent(void)
     pair_release(&p);
 }
 
-/* The source goes while nobody knows whose the guest is: what runs elsewhere with the same memory keeps it, also where
- * memory that is let go is to be forgotten (discard-data). */
+/* The source goes while nobody knows whose the guest is: what runs elsewhere with the same memory keeps it, also
+ * where memory that is let go is to be forgotten (discard-data). */
 static void
 a_source_that_goes_leaves_the_memory(void)
 {
@@ -532,6 +534,39 @@ a_source_that_goes_leaves_the_memory(void)
     pair_release(&p);
     g_assert_cmpint(pread(fd, found, sizeof found, 0), ==, sizeof found);
     g_assert_cmpstr(found, ==, "content");
+}
+
+/* A destination stands still and is being asked when the user decides. */
+static void
+a_question_does_not_keep_main(void)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), owner = -1;
+    struct pair p;
+
+    pair_init_shared(&p, SMALL, 0);
+    struct session *s = p.from.session;
+
+    g_strlcpy(at.sun_path, p.path, sizeof at.sun_path);
+    g_assert_true(bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 1) == 0);
+    atomic_store(&p.parameters.switchover_timeout, 20000);
+    s->address = (struct address) { .transport = TRANSPORT_UNIX, .where = g_strdup(p.path) };
+    s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    s->quit = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    g_assert_true(handover_prepare(s, NULL));
+    atomic_store(s->claim.word, 1);
+    lock_take(&s->lock);
+    s->owner = OWNER_UNKNOWN;
+    lock_drop(&s->lock);
+    session_ask_outcome(s, note_outcome, &owner, NULL);
+    int64_t begin_us = g_get_monotonic_time();
+    session_settle(s);
+    g_assert_cmpint(g_get_monotonic_time() - begin_us, <, 10 * 1000 * 1000);
+    PAIR_WAIT(&p, owner >= 0);
+    g_assert_cmpint(owner, ==, OWNER_UNKNOWN);
+    close(fd);
+    unlink(p.path);
+    pair_release(&p);
 }
 
 static void
@@ -573,6 +608,7 @@ main(int argc, char **argv)
     g_test_add_func("/handover/copies without end are refused", copies_without_end_are_refused);
     g_test_add_func("/handover/one stream hands over or is copied from", one_stream_hands_over_or_is_copied_from);
     g_test_add_func("/handover/a source that goes leaves the memory", a_source_that_goes_leaves_the_memory);
+    g_test_add_func("/handover/a question does not keep main", a_question_does_not_keep_main);
     g_test_add_func("/handover/harm never makes two nor none", harm_never_makes_two_nor_none);
     g_test_add_func("/handover/pages are copied", pages_are_copied);
     g_test_add_func("/handover/private memory is sent beside", private_memory_is_sent_beside);

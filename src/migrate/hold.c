@@ -19,10 +19,11 @@ look_while_held(struct out *o, int64_t *at_us, GError **error)
     if (!hub_sync(s->guest.hub, error))
         return false;
     uint64_t bytes = pieces_remaining(&o->pieces, o->subscriber) * PAGE_SIZE;
-    atomic_store(&s->remaining_bytes, bytes);
     record_shares(s, &o->pieces);
     record_held(s, now_us - *at_us, bytes);
     *at_us = now_us;
+    /* Last: who sees it finds the record of it, too. */
+    atomic_store(&s->remaining_bytes, bytes);
     return true;
 }
 

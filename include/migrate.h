@@ -494,7 +494,7 @@ struct predict_input {
     double write_rate;                          /* pages/s */
     bool sequential;
     enum predict_log log;
-    double log_us;                              /* of a page, for the log to watch it again: LOG_CLEARED */
+    double log_us;                              /* of a page that is there, to be watched again: LOG_CLEARED */
     double bandwidth, line;                     /* bytes/s: while the guest runs; of the line itself */
     bool paced;                                 /* 'bandwidth' is max-bandwidth: what a window allows goes at once */
     struct rehearsal_result host;               /* what pages take besides; zeros: nothing */

@@ -93,15 +93,32 @@ count_cells(struct dirtying *q)
 
 /* --- samples ---------------------------------------------------------------------------------------------------- */
 
-/* Pages spread over a cell: how many are not zero? */
+/* Pages spread over a cell: how many are not zero?  Those that were never there are not read: that would make them
+ * come, and a migration find them. */
 static void
-sample_cell(struct dirty_cell *c)
+sample_cell(struct presence *p, struct dirty_cell *c)
 {
     uint64_t samples = MIN(c->pages, CELL_SAMPLES);
 
-    for (uint64_t i = 0; i < samples; i++)
-        c->filled += page_is_zero(c->block->host + (c->first + i * c->pages / samples) * PAGE_SIZE) ? 0 : 1;
+    for (uint64_t i = 0; i < samples; i++) {
+        uint64_t page = c->first + i * c->pages / samples, absent = 0;
+
+        presence_absent(p, c->block, page, 1, &absent);
+        c->filled += absent || page_is_zero(c->block->host + page * PAGE_SIZE) ? 0 : 1;
+    }
     c->filled = c->filled * c->pages / MAX(samples, 1);
+}
+
+static void
+sample_cells(const struct dirtying *q, struct job *job)
+{
+    GArray *cells = q->result.cells;
+    struct presence p;
+
+    presence_init(&p);
+    for (unsigned i = 0; i < cells->len && !job_cancelled(job); i++)
+        sample_cell(&p, &g_array_index(cells, struct dirty_cell, i));
+    presence_release(&p);
 }
 
 /* A page is copied while its guest writes it: named in testsuite/tsan.supp. */
@@ -179,10 +196,8 @@ static void
 measure(struct job *job, void *data)
 {
     struct dirtying *q = data;
-    GArray *cells = q->result.cells;
 
-    for (unsigned i = 0; i < cells->len && !job_cancelled(job); i++)
-        sample_cell(&g_array_index(cells, struct dirty_cell, i));
+    sample_cells(q, job);
     if (!q->subscriber)
         return;
     for (unsigned i = 0; i < G_N_ELEMENTS(looks); i++)

@@ -10,7 +10,9 @@
 
 #include <math.h>
 
-enum { RECORD_BYTES = 8, DELTA_HEADER = 3, ZERO_BYTES = 9 };
+enum { RECORD_BYTES = 8, DELTA_HEADER = 3, RUN_BYTES = 32 };
+/* Zero pages go as one record for many in a row. */
+#define ZERO_BYTES ((double)RUN_BYTES / RUN_MOST)
 enum { STEADY_PASSES = 6 };
 #define TIME_MOST_US (UINT64_C(1800) * 1000000)
 #define SLICE_S (PACE_SLICE_US / 1e6)
@@ -192,12 +194,11 @@ speed(const struct model *m)
     return m->in->paced || m->switching ? m->in->line : MIN(m->in->line, m->in->bandwidth);
 }
 
-/* Sends as much of one kind as the budget allows; a page takes 'host_us' and what the log takes, or what the line
- * needs. */
+/* Sends as much of one kind as the budget allows; a page takes 'host_us', or what the line needs. */
 static void
 send_kind(struct model *m, double *pages, double bytes, double host_us, struct budget *b)
 {
-    double page_s = MAX(bytes / speed(m), (host_us + m->in->log_us) / 1e6);
+    double page_s = MAX(bytes / speed(m), host_us / 1e6);
     double count = MIN(*pages, MIN(b->bytes / bytes, b->s / page_s));
 
     *pages -= count;
@@ -222,13 +223,13 @@ static bool
 send_piece(struct model *m, struct piece_state *p, struct budget *b)
 {
     const struct rehearsal_result *host = &m->in->host;
-    double before = p->dirty, ahead = MAX(before - m->behind, 0), left = ahead;
+    double before = p->dirty, ahead = MAX(before - m->behind, 0), left = ahead, log_us = m->in->log_us;
 
     send_kind(m, &p->zero, ZERO_BYTES, host->absent_us, b);
     m->raw += p->fixed * PAGE_SIZE;
-    send_kind(m, &p->fixed, PAGE_SIZE + RECORD_BYTES, host->fresh_us, b);
+    send_kind(m, &p->fixed, PAGE_SIZE + RECORD_BYTES, host->fresh_us + log_us, b);
     m->raw -= p->fixed * PAGE_SIZE;
-    send_kind(m, &left, page_bytes(m, p), m->swept ? again_us(m, p, ahead) : host->fresh_us, b);
+    send_kind(m, &left, page_bytes(m, p), (m->swept ? again_us(m, p, ahead) : host->fresh_us) + log_us, b);
     m->raw += (ahead - left) * PAGE_SIZE;
     p->dirty -= ahead - left;
     m->passed = left > 0 ? 1 - (1 - m->passed) * left / ahead : 1;
@@ -258,7 +259,7 @@ send_slice(struct model *m)
     double raw = m->raw, sent = m->sent, began_s = m->now_s;
     bool end = false;
 
-    bytes = m->in->paced ? MAX(bytes, ZERO_BYTES) : INFINITY;
+    bytes = m->in->paced ? MAX(bytes, RUN_BYTES) : INFINITY;
     do {
         struct budget b = { .bytes = bytes, .s = MIN(left_s, m->step_s) };
 

@@ -180,7 +180,8 @@ zero_pages_cost_next_to_nothing(void)
         pieces[i] = (struct predict_piece) { PAGES / PIECES, 0, 0 };
     predict_run(&in, &result);
     g_assert_true(result.converges);
-    g_assert_cmpuint(result.bytes, ==, PAGES * 9);
+    g_assert_cmpuint(result.bytes, <, PAGES / 64);
+    g_assert_cmpuint(result.bytes, >, 0);
     predict_result_release(&result);
 }
 
@@ -310,7 +311,7 @@ a_short_pass_is_no_single_step(void)
     predict_result_release(&result);
 }
 
-/* A log that is told of each page that goes takes its time too. */
+/* A log that is told of each page that goes takes its time too; of one that is not there it is not told. */
 static void
 a_log_takes_its_time(void)
 {
@@ -325,7 +326,7 @@ a_log_takes_its_time(void)
     for (unsigned i = 0; i < PIECES; i++)
         pieces[i] = (struct predict_piece) { PAGES / PIECES, 0, 0 };
     predict_run(&in, &result);
-    assert_near((double)result.total_us, PAGES * 2, 0.01);
+    assert_near((double)result.total_us, PAGES, 0.01);
     predict_result_release(&result);
 }
 

@@ -64,7 +64,12 @@ own_ticks() {
     while next=$(pgrep -d ' ' -P "${next// /,}"); do pids+=" $next"; done
     for next in $pids; do cat "/proc/$next/stat"; done 2> /dev/null | awk '{ n += $14 + $15 } END { print n + 0 }'
 }
-watch_begin() { watched=$(date +%s%N) machine=$(machine_ticks) own=$(own_ticks); }
+# What looking takes is no part of it.
+watch_begin() {
+    own=$(own_ticks)
+    machine=$(machine_ticks)
+    watched=$(date +%s%N)
+}
 # True if others had more than a quarter of a CPU since; three ticks are no measurement.
 watch_busy() {
     awk -v all=$(($(machine_ticks) - machine)) -v own=$(($(own_ticks) - own)) -v ns=$(($(date +%s%N) - watched)) \

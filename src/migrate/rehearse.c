@@ -13,8 +13,8 @@
 /* Who sends to whom. */
 enum { FILLED, EMPTY, SOURCES };
 enum { FIRST, SECOND, UNTOUCHED, DESTINATIONS };
-/* Each twice, and where pages are filled into other memory: the better counts, as what others take of the host now
- * and then is no part of it. */
+/* Each twice, and where pages are filled into other memory.  What pages take is what they took on the average, as it
+ * will be in a migration; of a moment, as a switchover without pages is, the better counts. */
 static const struct { unsigned from, to; } stages[] = {
     { FILLED, FIRST }, { FILLED, SECOND }, { EMPTY, UNTOUCHED }, { EMPTY, UNTOUCHED },
 };
@@ -45,7 +45,7 @@ struct rehearsal {
     unsigned stage;
     bool filling, abandoned;
     guint idle;
-    double scattered_us;                /* a switchover with scattered pages */
+    double scattered_us;                /* of a switchover with scattered pages */
     struct rehearsal_result result;
 };
 
@@ -215,6 +215,7 @@ lesser(double before, double now)
     return before > 0 ? MIN(before, now) : now;
 }
 
+/* Each is one of two. */
 static void
 take_result(struct rehearsal *r, const struct migrate_record *record)
 {
@@ -222,14 +223,14 @@ take_result(struct rehearsal *r, const struct migrate_record *record)
     struct rehearsal_result *to = &r->result;
 
     if (!from->writes) {
-        to->absent_us = lesser(to->absent_us, first_page_us(record));
+        to->absent_us += first_page_us(record) / 2;
         to->setup_us = (uint64_t)lesser((double)to->setup_us, (double)active_us(record));
         to->switchover_us = (uint64_t)lesser((double)to->switchover_us, (double)switchover_us(record));
         return;
     }
-    to->fresh_us = lesser(to->fresh_us, first_page_us(record));
-    to->again_us = lesser(to->again_us, next_page_us(record));
-    r->scattered_us = lesser(r->scattered_us, (double)switchover_us(record));
+    to->fresh_us += first_page_us(record) / 2;
+    to->again_us += next_page_us(record) / 2;
+    r->scattered_us += (double)switchover_us(record) / 2;
 }
 
 /* Of the pages of that switchover so many lie behind one that went too; for the others all that it took more than in

@@ -22,7 +22,7 @@ enum { STAGES = G_N_ELEMENTS(stages) };
 /* More than caches hold, and less than anybody waits for. */
 #define ABSENT_BYTES (256 * MIB)
 /* One page of so many is written again at the end, here and there. */
-enum { SCATTER = 8 };
+enum { SCATTER = 4 };
 
 /* A guest of one block. */
 struct stand_in {
@@ -84,7 +84,7 @@ scatter(void *self)
     const struct block *b = s->map->blocks->pdata[0];
 
     s->scattered = 0;
-    for (uint64_t page = 0; s->writes && page < b->page_count / 2; page++)
+    for (uint64_t page = 0; s->writes && page < b->page_count / 4 * 3; page++)
         if (mix(page) % SCATTER == 0) {
             hub_mark(s->hub, b, page, 1);
             s->scattered++;

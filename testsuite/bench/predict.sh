@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # usage: predict.sh NUMON BENCH-LIMITS [RUNS [CASES]]
-# How well `migrate_predict` foretells what then comes: a guest with 900 MiB of random bytes and an unlimited line; and
-# one of 1 GiB that writes 256 MiB at 5k, 20k and 50k pages/s and as fast as it can, over lines of 125 and 500 MB/s and
-# an unlimited one, with downtime limits of 300 and 30 ms: cases of migrate.pl.  Before each prediction and migration as
-# much memory as it will take is taken and given back, as there.  Prints prediction, fact and their ratio for total time
-# and downtime, medians of RUNS (3) during which others had no more than a quarter of a CPU; where there were not so many
-# in TRIES (three times RUNS) it says "busy" and has those of all.  "-" does not converge.  CASES: a pattern of names as
-# the table has them.  LOG: a file that gets what numon said.
+# How well `migrate_predict` foretells what then comes: a guest with 900 MiB of random bytes and an unlimited line;
+# and one of 1 GiB that writes 256 MiB at 5k, 20k and 50k pages/s and as fast as it can, over lines of 125 and 500
+# MB/s and an unlimited one, with downtime limits of 300 and 30 ms: cases of migrate.pl.  Before each prediction and
+# migration as much memory as it will take is taken and given back, as there.  Prints prediction, fact and their
+# ratio for total time and downtime, medians of RUNS (3) during which others had no more than a quarter of a CPU;
+# where there were not so many in TRIES (three times RUNS) it says "busy" and has those of all.  "-" does not
+# converge.  CASES: a pattern of names as the table has them.  LOG: a file that gets what numon said.
 set -u
 numon=$1 limits=$2 runs=${3:-3} only=${4:-*} log=${LOG:-/dev/null}
 tries=${TRIES:-$((3 * runs))}

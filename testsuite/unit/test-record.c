@@ -233,6 +233,8 @@ static void
 with_compression(struct pair *p)
 {
     narrow(p);
+    /* All of it fits into one window of the other's, and what went in a part of one seems to be fast. */
+    atomic_store(&p->parameters.max_bandwidth, MIB / 2);
     atomic_store(&p->capabilities.compress, true);
 }
 

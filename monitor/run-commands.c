@@ -440,6 +440,11 @@ look_ticks(struct wait *w, GError **error)
     count_ticks(w, s->ticks);
     if (w->ticks_seen >= w->number)
         return WAIT_MET;
+    if (g_str_equal(machine_status(machine), "postmigrate")) {
+        fail(error, NUMON_ERROR_STATE, "the guest has moved away after %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT
+             " ticks", w->ticks_seen, w->number);
+        return WAIT_NEVER;
+    }
     if (s->stage != STAGE_PANIC)
         return WAIT_NOT_YET;
     fail(error, NUMON_ERROR_STATE, "the guest has panicked (reason %" G_GUINT64_FORMAT ") after %" G_GUINT64_FORMAT

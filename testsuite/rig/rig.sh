@@ -170,7 +170,13 @@ add_libraries()
     libraries=$(ldd "$@" 2>/dev/null | sed -n 's/^[^/]*\(\/[^ :]*\) (0x.*/\1/p' | sort -u)
     add_files $libraries
     for library in $libraries; do
-        case $library in */libc.so.6) add_files "${library%/*}/libgcc_s.so.1" ;; esac
+        case $library in */libc.so.6)
+            add_files "${library%/*}/libgcc_s.so.1"
+            # numon opens it when it is asked for instructions.
+            for opened in "${library%/*}"/libcapstone.so.*; do
+                [ ! -f "$opened" ] || add_files "$opened"
+            done ;;
+        esac
     done
 }
 

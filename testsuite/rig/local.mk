@@ -16,10 +16,11 @@ testsuite_rig_steady_SOURCES = testsuite/rig/steady.c
 testsuite_rig_tsc_SOURCES = testsuite/rig/tsc.c
 testsuite_rig_until_SOURCES = testsuite/rig/until.c
 
-# Those that say nothing elsewhere; the suites of the main job, of nodes and of memory, which must pass there too (dirty.exp
-# judges how fast an emulated CPU writes, and wants a machine that others leave alone); and what CI has five minutes for:
-# some of both, what the host's KVM must do, and guests that move.  Nothing else is left out because the rig might not bear it: since its
-# kernel is kept from patching itself, it bears guests of four CPUs that move on a host of two.
+# Those that say nothing elsewhere; the suites of the main job, of nodes and of memory, which must pass there too
+# (dirty.exp judges how fast an emulated CPU writes, and wants a machine that others leave alone); and what CI has five
+# minutes for: some of both, what the host's KVM must do, and guests that move.  Nothing else is left out because the rig
+# might not bear it: since its kernel is kept from patching itself, it bears guests of four CPUs that move on a host of
+# two.
 rig_suites = policy.exp userspace.exp plug.exp moments.exp usage.exp latency.exp cpu.exp hotplug.exp time.exp
 rig_main = session.exp basic.exp ends.exp preconfig.exp precopy.exp engine.exp refused.exp look.exp map.exp stats.exp \
 	vcpus.exp wait.exp

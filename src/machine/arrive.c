@@ -175,7 +175,7 @@ void
 machine_settle_arrivals(struct machine *m)
 {
     machine_settle_ejections(m);
-    if (!m->arrivals || machine_arriving(m) || m->populating || m->measurements || m->dirtyings)
+    if (!m->arrivals || machine_arriving(m) || m->populating || m->plug_waits || m->measurements || m->dirtyings)
         return;
     for (unsigned i = m->arrivals->len; !atomic_load(&m->arrived) && m->parts && i-- > 0;) {
         const struct arrival *a = &g_array_index(m->arrivals, struct arrival, i);

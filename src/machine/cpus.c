@@ -15,6 +15,8 @@ can_plug(struct machine *m, const char *attempt, GError **error)
         return fail(error, NUMON_ERROR_STATE, "cannot %s: the machine is not built", attempt);
     if (m->populating)
         return fail(error, NUMON_ERROR_STATE, "cannot %s: memory is being preallocated", attempt);
+    if (m->plug_waits)
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: a device waits for the guest's reset", attempt);
     if (machine_switching(m))
         return fail(error, NUMON_ERROR_STATE, "cannot %s: a migration is in progress, and the destination has the "
                     "CPUs that were there at its start (`migrate_cancel` ends it)", attempt);

@@ -35,8 +35,9 @@ machine_may_change_devices(struct machine *m, const char *attempt, bool comes, G
 {
     if (!m->parts)
         return fail(error, NUMON_ERROR_STATE, "cannot %s: the machine is not built", attempt);
-    if (m->populating)
-        return fail(error, NUMON_ERROR_STATE, "cannot %s: memory is being preallocated", attempt);
+    if (m->populating || m->plug_waits)
+        return fail(error, NUMON_ERROR_STATE, "cannot %s: %s", attempt,
+                    m->populating ? "memory is being preallocated" : "another device waits for the guest's reset");
     if (m->resetting && !comes)
         return fail(error, NUMON_ERROR_STATE, "cannot %s: the guest is being reset", attempt);
     if (!can_change_moving(m, attempt, comes, error))
@@ -231,8 +232,11 @@ plug_settled(void *data, const GError *of_reset)
 {
     struct plug *p = data;
 
-    if (machine_after_reset(p->machine, plug_settled, p))
+    p->machine->plug_waits = machine_after_reset(p->machine, plug_settled, p);
+    if (p->machine->plug_waits)
         return;
+    if (of_reset && !p->error)
+        p->error = g_error_copy(of_reset);
     plug_finish(p);
     if (p->arrival)
         migrate_arrival_done(p->arrival, p->error);
@@ -291,8 +295,8 @@ bool
 machine_device_arrive(struct machine *m, struct definition *d, bool with_backend, struct migrate_arrival *a,
                       GError **error)
 {
-    if (m->populating)
-        return fail(error, NUMON_ERROR_STATE, "cannot add a device: memory is being preallocated");
+    if (m->populating || m->plug_waits)
+        return fail(error, NUMON_ERROR_STATE, "cannot add a device: another is just being added");
     if (!has_slot(m, error))
         return false;
     begin_plug(m, d, &(struct plug) { .arrival = a, .with_backend = with_backend });

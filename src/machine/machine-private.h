@@ -75,6 +75,7 @@ struct machine {
     GList *measurements;            /* struct measurement *: of usage, under way */
     struct latency_work *latency;   /* a measurement of latency under way, or NULL */
     struct job *populating;         /* a live change of 'prealloc' */
+    bool plug_waits;                    /* a device that was made is to come once the guest was reset */
     enum reboot_action reboot;
     enum shutdown_action shutdown;
     bool launched;                  /* the guest has run, or arrived */

@@ -89,7 +89,8 @@ open_pty(struct outlet *o, GError **error)
 static bool
 open_file(struct outlet *o, GError **error)
 {
-    o->fd = open(o->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
+    /* Appended: another port may write to the same file. */
+    o->fd = open(o->path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
     if (o->fd < 0)
         return fail_host(error, errno, "cannot open '%s' for serial output", o->path);
     return true;

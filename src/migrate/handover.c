@@ -160,16 +160,8 @@ await_agreement(struct out *o, GError **error)
 {
     bool ponged = false;
 
-    switch (return_wait(o->back, PING_PARTS, INT64_MAX, &ponged, error)) {
-    case RETURN_NOTHING:
-        return ponged || fail(error, NUMON_ERROR_STATE, "interrupted before memory was handed over");
-    case RETURN_LOADED:
-        return fail(error, NUMON_ERROR_PEER, "the destination answered before the end of the stream");
-    case RETURN_REFUSED:
-    case RETURN_LOST:
-        break;
-    }
-    return false;
+    return out_await_pong(o, PING_PARTS, INT64_MAX, &ponged, error)
+        && (ponged || fail(error, NUMON_ERROR_STATE, "interrupted before memory was handed over"));
 }
 
 bool

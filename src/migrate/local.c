@@ -98,19 +98,10 @@ await_copies(struct out *o, uint32_t mark, GError **error)
     int64_t deadline = o->stopped ? g_get_monotonic_time() + (int64_t)patience_ms * 1000 : INT64_MAX;
     bool ponged = false;
 
-    switch (return_wait(o->back, mark, deadline, &ponged, error)) {
-    case RETURN_NOTHING:
-        if (ponged || !session_alive(o->session, error))
-            return ponged;
-        return fail(error, NUMON_ERROR_PEER, "the destination did not copy what it was told to within %u ms "
-                    "(switchover-timeout)", (unsigned)patience_ms);
-    case RETURN_LOADED:
-        return fail(error, NUMON_ERROR_PEER, "the destination answered before the end of the stream");
-    case RETURN_REFUSED:
-    case RETURN_LOST:
-        break;
-    }
-    return false;
+    if (!out_await_pong(o, mark, deadline, &ponged, error))
+        return false;
+    return ponged || fail(error, NUMON_ERROR_PEER, "the destination did not copy what it was told to within %u ms "
+                          "(switchover-timeout)", (unsigned)patience_ms);
 }
 
 bool

@@ -495,6 +495,9 @@ bool out_hold(struct out *o, GError **error);
 bool out_slows_down(const struct out *o);
 bool out_slow_down(struct out *o, uint64_t fresh, GError **error);
 void out_end_throttle(struct out *o);
+/* Waits for the pong to ping 'mark'; '*ret_pong' stays false if it has not come by 'deadline_us'.  False if the
+ * destination said something else, or nobody wants the migration any more. */
+bool out_await_pong(struct out *o, uint32_t mark, int64_t deadline_us, bool *ret_pong, GError **error);
 /* What remains is little enough: the rest of the migration.  'text_size': of the machine's description. */
 bool out_switch_over(struct out *o, size_t text_size, GError **error);
 

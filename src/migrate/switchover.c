@@ -127,11 +127,10 @@ switchover_deadline(struct out *o)
     return g_get_monotonic_time() + (int64_t)parameter(&o->session->parameters->switchover_timeout) * 1000;
 }
 
-/* Waits for the pong; '*ret_pong' stays false if it has not come by 'deadline_us'. */
-static bool
-await_pong(struct out *o, int64_t deadline_us, bool *ret_pong, GError **error)
+bool
+out_await_pong(struct out *o, uint32_t mark, int64_t deadline_us, bool *ret_pong, GError **error)
 {
-    switch (return_wait(o->back, PING_LOADED, deadline_us, ret_pong, error)) {
+    switch (return_wait(o->back, mark, deadline_us, ret_pong, error)) {
     case RETURN_NOTHING:
         return session_alive(o->session, error);
     case RETURN_LOADED:
@@ -158,7 +157,7 @@ ping_destination(struct out *o, GError **error)
         return false;
     record_part(o->session, "flush");
     for (int64_t deadline = switchover_deadline(o); !ponged && g_get_monotonic_time() < deadline;) {
-        if (!await_pong(o, MIN(deadline, g_get_monotonic_time() + PACE_WINDOW_US), &ponged, error))
+        if (!out_await_pong(o, PING_LOADED, MIN(deadline, g_get_monotonic_time() + PACE_WINDOW_US), &ponged, error))
             return false;
         uint64_t now_underway = channel_underway(o->channel);
         if (now_underway < underway && now_underway > 0)
@@ -285,7 +284,7 @@ hand_off(struct out *o, char last, GError **error)
     bool unused;
 
     /* It may have refused, or gone, while the description went out. */
-    if (o->back && !await_pong(o, 0, &unused, error))
+    if (o->back && !out_await_pong(o, PING_LOADED, 0, &unused, error))
         return false;
     if (!session_commit(o->session))
         return session_alive(o->session, error);

@@ -48,6 +48,12 @@ hear(void *self, const char *text)
     b->ended += strcmp(text, "the guest ended itself") == 0;
 }
 
+static bool
+add_ram(struct definition *d, const struct values *v, GError **error)
+{
+    return definition_add_backend(d, BACKEND_RAM, v, error);
+}
+
 static void
 open_bench(struct bench *b)
 {
@@ -58,8 +64,11 @@ open_bench(struct bench *b)
 
     *b = (struct bench) { 0 };
     world_open(&b->w, g_main_context_new());
-    world_set(d, memory_properties, MEMORY_P_SIZE, definition_set_memory, "64M");
+    world_set(d, memory_properties, MEMORY_P_SIZE, definition_set_memory, "64M,slots=4,maxmem=1G");
     world_set(d, accel_properties, ACCEL_P_ACCEL, definition_set_accel, "synthetic");
+    world_set(d, node_properties, -1, definition_add_node, "nodeid=0,cpus=0,mem=64M");
+    world_set(d, backend_ram_properties, -1, add_ram, "id=m1,size=4M");
+    world_set(d, backend_ram_properties, -1, add_ram, "id=m2,size=4M");
     g_assert_true(definition_set_workload(d, v, NULL));
     b->m = b->w.a = machine_new(b->w.mailbox, b->w.jobs, &events);
     g_assert_true(machine_define(b->m, d, NULL));
@@ -82,6 +91,11 @@ answer(void *self, const GError *error)
 
     g_assert_cmpuint(b->answered, <, G_N_ELEMENTS(b->answers));
     b->answers[b->answered++] = g_strdup(error ? error->message : NULL);
+}
+
+static void
+no_answer(void *self, const GError *error)
+{
 }
 
 static void
@@ -224,6 +238,62 @@ a_wish_waits_for_a_verification(void)
     close_bench(&b);
 }
 
+static bool
+plug(struct bench *b, const char *text, GError **error)
+{
+    g_autoptr(values) v = property_parse_options(dimm_properties, -1, text, NULL);
+
+    return machine_device_add(b->m, DEVICE_DIMM, v, answer, b, error);
+}
+
+/* A device that was made and waits for the guest's memory to be emptied. */
+static void
+plug_while_it_is_reset(struct bench *b)
+{
+    g_autoptr(GError) error = NULL;
+
+    open_bench(b);
+    g_assert_true(plug(b, "id=d1,memdev=m1", NULL));
+    hinder(b);
+    machine_reset(b->m, false, no_answer, NULL, NULL);
+    loop_until(&b->w, b->m->plug_waits);
+    g_assert_nonnull(b->m->resetting);
+    /* It would have the same slot, and the one that waits would undo what was defined since. */
+    g_assert_false(plug(b, "id=d2,memdev=m2", &error));
+    says(&error, "another device waits for the guest's reset");
+    g_assert_cmpuint(b->answered, ==, 0);
+}
+
+static void
+a_device_waits_and_no_other_comes(void)
+{
+    struct bench b;
+
+    plug_while_it_is_reset(&b);
+    let_go(&b);
+    loop_until(&b.w, b.answered == 1);
+    g_assert_cmpstr(b.answers[0], ==, NULL);
+    g_assert_true(plug(&b, "id=d2,memdev=m2", NULL));
+    loop_until(&b.w, b.answered == 2);
+    g_assert_cmpstr(b.answers[1], ==, NULL);
+    g_assert_cmpuint(machine_definition(b.m)->devices->len, ==, 2);
+    close_bench(&b);
+}
+
+static void
+a_device_that_waits_does_not_come_to_a_machine_that_goes(void)
+{
+    struct bench b;
+
+    plug_while_it_is_reset(&b);
+    g_assert_true(machine_teardown(b.m, true, NULL));
+    g_assert_cmpuint(b.answered, ==, 1);
+    g_assert_cmpstr(b.answers[0], ==, "the guest was not reset: its machine is torn down");
+    g_assert_cmpuint(machine_definition(b.m)->devices->len, ==, 0);
+    let_go(&b);
+    close_bench(&b);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -234,5 +304,8 @@ main(int argc, char **argv)
     g_test_add_func("/reset/a-machine-goes-before-its-guest-was-reset", a_machine_goes_before_its_guest_was_reset);
     g_test_add_func("/reset/a-session-ends-before-its-guest-was-reset", a_session_ends_before_its_guest_was_reset);
     g_test_add_func("/reset/a-wish-waits-for-a-verification", a_wish_waits_for_a_verification);
+    g_test_add_func("/reset/a-device-waits-and-no-other-comes", a_device_waits_and_no_other_comes);
+    g_test_add_func("/reset/a-device-that-waits-does-not-come-to-a-machine-that-goes",
+                    a_device_that_waits_does_not_come_to_a_machine_that_goes);
     return g_test_run();
 }
